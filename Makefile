@@ -1,0 +1,58 @@
+# Everything runs from a .venv beside this file, made on first use and left alone until pyproject.toml or constraints.txt changes.
+#
+#   make demo PYTHON=python3.12                                                   another interpreter
+#   make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"  another build of torch (see constraints.txt)
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+
+BIN := .venv/bin
+INSTALL = $(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt
+
+.PHONY: help demo test check format build clean
+.NOTPARALLEL:
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.installed  ## train on real digits with SGD and SAM, measure both, say what the numbers show
+	$(BIN)/landscape demo
+
+test: .venv/.installed-dev  ## formatting, lint, types, import contract, tests and docstring examples (what CI runs)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2
+
+check: test  ## the same as test
+
+format: .venv/.installed-dev  ## rewrite the sources in the house format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+build: .venv/.installed-dev  ## make the sdist and the wheel in dist/
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation
+
+clean:  ## remove caches and build outputs (to install afresh, delete .venv as well)
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) -e .
+	@touch $@
+
+# What the tests need includes what the demo needs, so this install settles both.
+.venv/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) -e ".[dev]"
+	@touch .venv/.installed $@
+
+# pip is the last thing `python -m venv` writes: where it is missing, the environment is missing or was left half-made.
+$(BIN)/pip:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'make: Python 3.11 or newer is needed, and PYTHON=$(PYTHON) is' \
+	    "$$("$(PYTHON)" --version 2>/dev/null || echo 'not found'). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'make: $(PYTHON) cannot make virtual environments (no venv or ensurepip). On Debian or Ubuntu: apt install python3-venv' >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv
