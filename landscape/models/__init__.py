@@ -1,0 +1,41 @@
+"""Networks by name, so that a checkpoint can say what it holds."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from landscape.models.cnn import cnn
+from landscape.models.mlp import mlp
+
+__all__ = ["MODELS", "build_model"]
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
+
+
+def build_model(name: str, *, input_shape: Sequence[int], num_classes: int, **args: Any) -> nn.Module:
+    """Build the model called `name`; its weights are torch's default, drawn from the global generator.
+
+    Args:
+        name: a key of `MODELS`.
+        input_shape: shape of one example.
+        num_classes: number of logits.
+        args: what else that model takes.
+
+    Raises:
+        ValueError: the name is unknown, or the model does not take these arguments.
+
+    Example:
+        >>> import torch
+        >>> model = build_model("cnn", input_shape=(3, 32, 32), num_classes=10, width=4)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+    if name not in MODELS:
+        raise ValueError(f"model '{name}' is unknown. Expected one of: {', '.join(MODELS)}.")
+    _, _, *expected = inspect.signature(MODELS[name]).parameters  # after input_shape and num_classes
+    for arg in args:
+        if arg not in expected:
+            raise ValueError(f"model '{name}' does not take '{arg}'. Expected arguments: {', '.join(expected)}.")
+    return MODELS[name](input_shape=input_shape, num_classes=num_classes, **args)
