@@ -1,0 +1,118 @@
+"""A data set as a re-iterable of batches: refusing what changes between passes, moving and cutting what does not.
+
+A batch is a tensor, or any nesting of tuples, lists, mappings and dataclasses that hold tensors. Its first tensor's
+first dimension is its number of rows; every tensor with that first dimension is cut along when a batch is split.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+
+_SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+
+
+def refuse_unfixed(data: Iterable[Any]) -> None:
+    """Raise ValueError, by name, for data that cannot be the same in every pass."""
+    if not isinstance(data, Iterable):
+        raise ValueError(f"data is {type(data).__name__}. Expected a re-iterable of batches: a list or a DataLoader.")
+    if isinstance(data, Iterator):
+        raise ValueError(
+            f"data is a one-shot {type(data).__name__}, empty after the first pass. Pass list(data), or a DataLoader."
+        )
+    if isinstance(data, Tensor):
+        raise ValueError("data is a single tensor. Expected a list of batches: pass [(inputs, targets)].")
+    if isinstance(data, DataLoader):
+        if isinstance(data.sampler, _SHUFFLING) or getattr(data.sampler, "shuffle", False):
+            raise ValueError(
+                f"The DataLoader shuffles ({type(data.sampler).__name__}). Measure with DataLoader(..., shuffle=False)."
+            )
+        if data.drop_last:
+            raise ValueError(
+                "The DataLoader has drop_last=True, which leaves examples out. Measure with drop_last=False."
+            )
+
+
+def refuse_changing(data: Iterable[Any]) -> None:
+    """Raise ValueError where two passes over ``data`` differ: augmentation, noise or a shuffling batch sampler."""
+    if isinstance(data, (list, tuple)):
+        return  # the same objects in every pass
+    first_pass = [_fingerprint(batch) for batch in data]
+    for index, (first, second) in enumerate(zip_longest(first_pass, map(_fingerprint, data))):
+        if first != second:
+            raise ValueError(
+                f"Two passes over the data differ, first at batch {index}: it is shuffled, augmented or random. "
+                "Turn off shuffling and random transforms, or pass list(loader) to fix one draw."
+            )
+
+
+def to(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+    """The batch with every tensor on ``device``, and floating ones as ``dtype`` unless that is None."""
+    return _map(batch, lambda t: t.to(device, dtype if dtype and t.is_floating_point() else None))
+
+
+def split(batch: Any, num_rows: int | None) -> Iterator[Any]:
+    """The batch in consecutive parts of at most ``num_rows`` rows. Raises ValueError where it has no rows to cut."""
+    first = next(iter(_tensors(batch)), None)
+    num_all = len(first) if first is not None and first.ndim else 0
+    if num_rows is None or 0 < num_all <= num_rows:
+        yield batch
+    elif not num_all:
+        raise ValueError("microbatch= needs batches whose first tensor has one row an example. Leave it out here.")
+    else:
+        for start in range(0, num_all, num_rows):
+            yield _map(batch, _rows(start, start + num_rows, num_all))
+
+
+def _rows(start: int, stop: int, num_all: int) -> Callable[[Tensor], Tensor]:
+    return lambda t: t[start:stop] if t.ndim and len(t) == num_all else t
+
+
+def _map(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, MutableMapping):  # a shallow copy keeps the type: Hugging Face's BatchEncoding has attributes
+        mapped = copy.copy(batch)
+        for key, value in batch.items():
+            mapped[key] = _map(value, function)
+        return mapped
+    if isinstance(batch, Mapping):
+        return {key: _map(value, function) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_map(value, function) for value in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(_map(value, function) for value in batch)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        return dataclasses.replace(batch, **{f.name: _map(getattr(batch, f.name), function) for f in _fields(batch)})
+    return batch
+
+
+def _fields(batch: Any) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(batch) if field.init]
+
+
+def _tensors(batch: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def keep(t: Tensor) -> Tensor:
+        found.append(t)
+        return t
+
+    _map(batch, keep)
+    return found
+
+
+def _fingerprint(batch: Any) -> list[tuple[Any, ...]]:
+    """Shapes, sums and position-weighted sums: differs when any entry or the order changes."""
+    return [(tuple(t.shape), *_sums(t)) for t in _tensors(batch)]
+
+
+def _sums(t: Tensor) -> tuple[str, str]:
+    flat = t.detach().reshape(-1).cpu().double()
+    ramp = torch.arange(1, len(flat) + 1, dtype=torch.float64)
+    return repr(flat.sum().item()), repr((flat @ ramp).item())

@@ -1,0 +1,123 @@
+"""Per-example losses from what users have: a torch criterion, or a function ``loss(model, batch)``.
+
+The objective is sum(losses) / sum(weights). A weight is 1 an example (or token), except under the class weights of
+``CrossEntropyLoss`` and ``NLLLoss``, where torch's mean divides by the summed class weights, and so does ours.
+A token whose target is ``ignore_index`` is not counted at all.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+LOSSES: dict[str, type[nn.Module]] = {
+    "cross_entropy": nn.CrossEntropyLoss,
+    "mse": nn.MSELoss,
+}  # by name, in checkpoints
+
+_ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss, nn.BCEWithLogitsLoss)
+
+
+class Terms(NamedTuple):
+    """What one batch adds: per-example losses (n,), the sum of their weights, and which were classified correctly."""
+
+    losses: Tensor
+    weight: Tensor | float
+    correct: Tensor | None = None
+
+
+class LossTerms(nn.Module):
+    """``forward(batch) -> Terms`` for a model and a loss, so that one functional call reaches everything inside.
+
+    Raises:
+        ValueError: for a loss that is no criterion and no function of (model, batch), or that returns a scalar.
+    """
+
+    def __init__(self, model: nn.Module, loss: Any, weight: Callable[[Any], float] | None) -> None:
+        super().__init__()
+        if not callable(loss):
+            raise ValueError(
+                f"loss is {type(loss).__name__}. Expected a torch criterion or a function loss(model, batch)."
+            )
+        if getattr(loss, "__module__", "") == "torch.nn.functional":
+            raise ValueError(
+                f"loss is the function {loss.__name__}. Pass the criterion: torch.nn.CrossEntropyLoss(), say."
+            )
+        self.model = model
+        self.weight_of = weight
+        self.function = loss
+        self.criterion = (
+            _without_reduction(loss) if isinstance(loss, nn.Module) and hasattr(loss, "reduction") else None
+        )
+        self.sum_over_entries = getattr(loss, "reduction", "mean") in ("sum", "batchmean")
+
+    def forward(self, batch: Any) -> Terms:
+        """The terms of one batch, checked."""
+        if self.criterion is not None:
+            return self._criterion_terms(self.criterion, batch)
+        losses = self.function(self.model, batch)
+        if not isinstance(losses, Tensor):
+            raise ValueError(f"loss(model, batch) returned {type(losses).__name__}. Expected a tensor of shape (n,).")
+        if losses.ndim == 1 and self.weight_of is None:
+            return Terms(losses, len(losses))
+        if losses.ndim == 0 and self.weight_of is not None:
+            count = float(self.weight_of(batch))
+            return Terms(losses.reshape(1) * count, count)
+        if losses.ndim == 0:
+            raise ValueError(
+                "loss(model, batch) returned a scalar, whose weight among the batches is unknown. "
+                "Return per-example losses of shape (n,), or give weight=lambda batch: count."
+            )
+        raise ValueError(
+            f"loss(model, batch) returned shape {tuple(losses.shape)}. Expected "
+            + (
+                "(n,): one loss an example or token."
+                if self.weight_of is None
+                else "a scalar mean, as weight= is given."
+            )
+        )
+
+    def _criterion_terms(self, criterion: nn.Module, batch: Any) -> Terms:
+        if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+            raise ValueError(
+                f"A batch is {type(batch).__name__}, and a torch criterion needs (inputs, targets). "
+                "Give loss as a function loss(model, batch) that returns per-example losses."
+            )
+        inputs, targets = batch
+        outputs = self.model(inputs)
+        if isinstance(criterion, _ELEMENTWISE) and outputs.shape != targets.shape:
+            raise ValueError(
+                f"The model's output has shape {tuple(outputs.shape)} and the targets {tuple(targets.shape)}: "
+                f"{type(criterion).__name__} would broadcast them. Give them the same shape."
+            )
+        losses = criterion(outputs, targets)
+        if isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)):
+            return _class_terms(criterion, outputs, losses, targets)
+        if losses.ndim == 0 or len(losses) != len(targets):
+            raise ValueError(
+                f"{type(criterion).__name__} gives losses of shape {tuple(losses.shape)} for {len(targets)} examples. "
+                "Give loss as a function loss(model, batch) that returns per-example losses."
+            )
+        entries = losses.flatten(1) if losses.ndim > 1 else losses[:, None]
+        per_example = entries.sum(1) if self.sum_over_entries else entries.mean(1)
+        return Terms(per_example, len(per_example))
+
+
+def _without_reduction(criterion: nn.Module) -> nn.Module:
+    criterion = copy.copy(criterion)
+    criterion.__dict__["reduction"] = "none"
+    return criterion
+
+
+def _class_terms(
+    criterion: nn.CrossEntropyLoss | nn.NLLLoss, outputs: Tensor, losses: Tensor, targets: Tensor
+) -> Terms:
+    losses = losses.reshape(-1)
+    if targets.is_floating_point():  # class probabilities: torch divides by the number of examples, weights or not
+        return Terms(losses, len(losses))
+    counted = targets != criterion.ignore_index
+    correct = (outputs.argmax(1 if outputs.ndim > 1 else 0) == targets)[counted]
+    losses, targets = losses[counted.reshape(-1)], targets[counted]
+    weight = len(losses) if criterion.weight is None else criterion.weight[targets].sum()
+    return Terms(losses, weight, correct)

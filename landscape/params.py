@@ -1,0 +1,79 @@
+"""One flat vector and the named parameters it stands for.
+
+``ParameterLayout`` fixes an order: parameter i occupies the entries after those of the parameters before it.
+``matches`` decides which parameters a glob such as ``"*"``, ``"layers.0"`` or ``"conv*,head.weight"`` selects.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import prod
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ParameterLayout:
+    """The order and the shapes in which named parameters make up one vector of length ``size``.
+
+    Example:
+        >>> layout = ParameterLayout.of({"weight": torch.ones(2, 3), "bias": torch.zeros(2)})
+        >>> layout.size, layout.names
+        (8, ('weight', 'bias'))
+        >>> [tuple(t.shape) for t in layout.split(torch.arange(8.0))]
+        [(2, 3), (2,)]
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, params: Mapping[str, Tensor]) -> "ParameterLayout":
+        """The layout of these parameters, in their own order."""
+        return cls(tuple(params), tuple(tuple(p.shape) for p in params.values()))
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of entries of each parameter."""
+        return [prod(shape) for shape in self.shapes]
+
+    @property
+    def size(self) -> int:
+        """Length d of the vector."""
+        return sum(self.sizes)
+
+    def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
+        """One tensor a parameter, each of shape (*shape), to a vector (d,)."""
+        return torch.cat([t.reshape(-1) for t in tensors])
+
+    def split(self, vector: Tensor) -> list[Tensor]:
+        """A vector (d,), or k of them as rows (k, d), to views of shape (*shape) or (k, *shape)."""
+        rows = vector.shape[:-1]
+        pieces = torch.split(vector, self.sizes, dim=-1)
+        return [piece.reshape(*rows, *shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+
+    def indices(self, glob: str) -> Tensor:
+        """Positions in the vector, ascending, of the parameters that ``glob`` selects. Raises ValueError for none."""
+        chosen = torch.tensor([matches(name, glob) for name in self.names])
+        if not chosen.any():
+            raise ValueError(no_match(glob, self.names))
+        return torch.repeat_interleave(chosen, torch.tensor(self.sizes)).nonzero().squeeze(1)
+
+
+def matches(name: str, glob: str) -> bool:
+    """Whether ``glob`` (shell patterns, comma-separated) selects the parameter, or the module that it belongs to.
+
+    Example:
+        >>> matches("layers.0.weight", "layers.0"), matches("layers.0.weight", "*.bias,head*")
+        (True, False)
+    """
+    parts = name.split(".")
+    paths = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    return any(fnmatchcase(path, pattern.strip()) for pattern in glob.split(",") for path in paths)
+
+
+def no_match(glob: str, names: Sequence[str]) -> str:
+    """The error message for a glob that selects nothing."""
+    shown = ", ".join(names[:6]) + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
+    return f"No parameter matches {glob!r}. The trainable ones are: {shown or 'none (all are frozen)'}."
