@@ -1,0 +1,62 @@
+"""What every algorithm here returns: a number, how far it can be trusted, and what it cost."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+ROUNDING = 32  # a product is taken to be accurate to this many eps of its dtype, relative to the norm of the operator
+
+
+class Operator(Protocol):
+    """A symmetric d x d matrix known by its products. A dense tensor qualifies."""
+
+    @property
+    def shape(self) -> Any:
+        """(d, d)."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the vectors."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the vectors."""
+
+    def __matmul__(self, v: Tensor, /) -> Tensor:
+        """The product with a vector (d,) or with the columns of (d, k)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number found by products with an operator.
+
+    ``error`` is the standard error of a random estimate, or the bound on the error of an eigenvalue.
+    """
+
+    value: float
+    error: float
+    num_matvecs: int
+    converged: bool
+    reason: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def random_unit_vector(A: Operator, generator: torch.Generator) -> Tensor:
+    """A direction drawn uniformly, (d,), the same on every device for the same generator state."""
+    v = torch.randn(A.shape[0], generator=generator, device=generator.device, dtype=torch.float64)
+    return (v / v.norm()).to(A.device, A.dtype)
+
+
+def dot(x: Tensor, y: Tensor) -> float:
+    """The inner product accumulated in float64: in float32, millions of entries lose four digits."""
+    wide = torch.float32 if x.device.type == "mps" else torch.float64
+    return torch.dot(x.to(wide), y.to(wide)).item()
+
+
+def require_positive(**arguments: float) -> None:
+    """Raise ValueError for the first argument that is not positive."""
+    for name, value in arguments.items():
+        if not value > 0:
+            raise ValueError(f"{name}={value:g}. Expected a positive number.")
