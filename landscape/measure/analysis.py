@@ -1,0 +1,106 @@
+"""``analyze``: several metrics on one objective, or on train and test side by side."""
+
+import inspect
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from landscape import __version__
+from landscape.measure.metric import DEFAULT, METRICS
+from landscape.objective import Objective
+from landscape.results import Analysis, Measurement
+
+
+def analyze(
+    objective: Objective | Mapping[str, Objective],
+    metrics: Sequence[str] = ("default",),
+    *,
+    rel_error: float = 0.05,
+    num_probes: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str, str], None] | None = None,
+) -> Analysis:
+    """Measure the metrics on each split, and say of each number how far it can be trusted and what it cost.
+
+    Args:
+        objective: one objective (reported as split "train"), or {"train": ..., "test": ...}.
+        metrics: names of ``landscape.measure.METRICS``, "default" or "all". Accuracy is left out of those two where the
+            loss is no classification.
+        rel_error: accuracy asked of every estimate, as a fraction of its value.
+        num_probes: a fixed number of probes for traces, instead of stopping at ``rel_error``.
+        seed: of all random draws.
+        progress: called with (split, metric) before each measurement.
+
+    Raises:
+        ValueError: for an unknown metric, naming those there are, or arguments that a metric refuses.
+
+    Example:
+        >>> model, batch = torch.nn.Linear(2, 1), (torch.eye(2), torch.zeros(2, 1))
+        >>> analysis = analyze(Objective(model, torch.nn.MSELoss(), [batch]), metrics=["loss", "trace"])
+        >>> list(analysis["train"]), analysis.converged
+        (['loss', 'trace'], True)
+    """
+    splits = dict(objective) if isinstance(objective, Mapping) else {"train": objective}
+    options = {"rel_error": rel_error, "num_probes": num_probes, "seed": seed}
+    started, start = datetime.now(UTC), time.perf_counter()
+    results: dict[str, dict[str, Measurement]] = {}
+    for split, one in splits.items():
+        results[split] = {}
+        for name in metric_names(metrics, one):
+            if progress is not None:
+                progress(split, name)
+            function = METRICS[name]
+            accepted = inspect.signature(function).parameters
+            results[split][name] = function(one, **{key: value for key, value in options.items() if key in accepted})
+        one.memo.pop("hessian", None)  # its kept graphs are large, and the next split needs the memory
+    provenance = {
+        "landscape": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": device_name(next(iter(splits.values())).device),
+        "num_threads": torch.get_num_threads(),
+        **options,
+        "command": " ".join(sys.argv),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": time.perf_counter() - start,
+    }
+    return Analysis(results, _describe(splits), provenance)
+
+
+def metric_names(metrics: Sequence[str], objective: Objective) -> list[str]:
+    """The names that ``metrics`` stands for on this objective, each once, in the order of the report.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    groups = {"default": DEFAULT, "all": tuple(METRICS)}
+    unknown = [name for name in metrics if name not in METRICS and name not in groups]
+    if unknown:
+        raise ValueError(f"Unknown metric {unknown[0]!r}. Expected default, all, or some of: {', '.join(METRICS)}.")
+    named = [name for name in metrics if name in METRICS]
+    implied = [name for group in metrics for name in groups.get(group, ())]
+    if not objective.classifies:
+        implied = [name for name in implied if name != "accuracy"]
+    return sorted({*named, *implied}, key=lambda name: (DEFAULT.index(name) if name in DEFAULT else len(DEFAULT), name))
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words: the GPU's name, or the processor's architecture."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
+def _describe(splits: Mapping[str, Objective]) -> dict[str, Any]:
+    first = next(iter(splits.values()))
+    return {
+        "splits": list(splits),
+        "num_examples": {split: one.num_examples for split, one in splits.items()},
+        "num_params": first.num_params,
+        "params": first.params,
+        "mode": first.mode,
+        "dtype": str(first.dtype).removeprefix("torch."),
+    }

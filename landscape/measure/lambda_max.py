@@ -1,0 +1,50 @@
+"""The largest eigenvalue of the Hessian: the steepest curvature there is."""
+
+from landscape.linalg import lanczos_largest, power_iteration
+from landscape.measure.metric import generator, metric, shared_hessian
+from landscape.objective import Objective
+from landscape.results import Measurement
+
+_METHODS = {"lanczos": lanczos_largest, "power": power_iteration}
+
+
+@metric
+def lambda_max(
+    objective: Objective, *, method: str = "lanczos", rel_error: float = 0.05, max_matvecs: int = 1000, seed: int = 0
+) -> Measurement:
+    """The largest *algebraic* eigenvalue of the Hessian of the mean loss. One product a step.
+
+    ``std_error`` is a bound, not a standard error. With "lanczos" it is the larger of the residual ||Hv - value v|| and
+    the distance to an upper bound that holds with probability 99 % over the start vector; it takes 6 to 10 products
+    for 1 % on trained networks. With "power" it is the residual alone: some eigenvalue lies that near the value.
+
+    Args:
+        objective: the loss around whose parameters to measure.
+        method: "lanczos", or "power" (as the papers used).
+        rel_error: stop when ``std_error`` is within this fraction of the value.
+        max_matvecs: the budget; a value that needs more is reported as not converged.
+        seed: of the start vector.
+
+    Raises:
+        ValueError: for an unknown method or a ``rel_error`` that is not positive.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> batch = (torch.diag(torch.tensor([1.0, 3.0])), torch.zeros(2, 1))
+        >>> round(lambda_max(Objective(model, torch.nn.MSELoss(), [batch]), rel_error=1e-4).value, 5)  # 2/n X^T X
+        9.0
+    """
+    if method not in _METHODS:
+        raise ValueError(f"method={method!r}. Expected one of {', '.join(map(repr, _METHODS))}.")
+    H = shared_hessian(objective)
+    found = _METHODS[method](H, rel_error=rel_error, max_matvecs=max_matvecs, generator=generator(seed))
+    return Measurement(
+        "lambda_max",
+        found.value,
+        found.error,
+        num_matvecs=found.num_matvecs,
+        converged=found.converged,
+        reason=found.reason,
+        details={"method": method, "engine": H.engine, "residual": found.details["residual"]},
+    )

@@ -1,0 +1,23 @@
+"""The loss L(w) itself: the mean over all examples of the split."""
+
+from landscape.measure.metric import metric
+from landscape.objective import Objective
+from landscape.results import Measurement
+
+
+@metric
+def loss(objective: Objective) -> Measurement:
+    """L(w) = (1/n) sum_i l_i(w), exact on these data. One forward pass.
+
+    ``details["data_std_error"]`` is the standard error of the mean as an estimate of the loss on fresh data from the
+    same source: the spread of the examples, not an error of the measurement.
+
+    Example:
+        >>> import torch
+        >>> model, batch = torch.nn.Linear(1, 1), (torch.ones(4, 1), torch.ones(4, 1))
+        >>> loss(Objective(model, torch.nn.MSELoss(), [batch])).std_error
+        0.0
+    """
+    losses = objective.losses().double()
+    data_error = losses.std().item() / len(losses) ** 0.5 if len(losses) > 1 else float("nan")
+    return Measurement("loss", objective.value(), details={"data_std_error": data_error})

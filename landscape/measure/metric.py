@@ -1,0 +1,63 @@
+"""The decorator that every metric wears: it registers, times and remembers, and marks what could not be measured.
+
+A metric is remembered with the objective, for its arguments, until the weights change: ``normalized_trace`` after
+``trace`` costs nothing more. A loss or product that is not finite gives a measurement that says so, not an exception.
+"""
+
+import functools
+import inspect
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Concatenate, ParamSpec
+
+import torch
+
+from landscape.objective import NonFiniteError, Objective
+from landscape.operators import Hessian
+from landscape.results import Measurement
+
+P = ParamSpec("P")
+
+METRICS: dict[str, Callable[..., Measurement]] = {}  # by name
+DEFAULT = ("loss", "accuracy", "gradient_norm", "trace", "lambda_max", "normalized_trace")
+
+
+def metric(
+    function: Callable[Concatenate[Objective, P], Measurement],
+) -> Callable[Concatenate[Objective, P], Measurement]:
+    """Make ``function(objective, *, ...) -> Measurement`` a metric of its own name."""
+    name = function.__name__
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def measured(objective: Objective, *args: P.args, **kwargs: P.kwargs) -> Measurement:
+        bound = signature.bind(objective, *args, **kwargs)
+        bound.apply_defaults()
+        key = (name, *list(bound.arguments.items())[1:])
+        objective.refresh()
+        if key not in objective.memo:
+            start = time.perf_counter()
+            try:
+                measurement = function(objective, *args, **kwargs)
+            except NonFiniteError as error:
+                measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))
+            objective.memo[key] = replace(measurement, seconds=time.perf_counter() - start)
+        return objective.memo[key]
+
+    METRICS[name] = measured
+    return measured
+
+
+def shared_hessian(objective: Objective) -> Hessian:
+    """One Hessian an objective, so that its kept graphs serve every metric."""
+    objective.refresh()
+    if "hessian" not in objective.memo:
+        objective.memo["hessian"] = Hessian(objective)
+    return objective.memo["hessian"]
+
+
+def generator(seed: int) -> torch.Generator:
+    """A CPU generator for this seed: the same draws on every device."""
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,47 @@
+"""The normalized Hessian trace of CR-SAM (Wu, Luo & Wunsch 2024, eq. 4)."""
+
+import math
+
+from landscape.measure.gradient_norm import gradient_norm
+from landscape.measure.metric import metric
+from landscape.measure.trace import trace
+from landscape.objective import Objective
+from landscape.results import Measurement
+
+
+@metric
+def normalized_trace(
+    objective: Objective,
+    *,
+    rel_error: float = 0.05,
+    num_probes: int | None = None,
+    max_matvecs: int = 1000,
+    seed: int = 0,
+) -> Measurement:
+    """C(w) = Tr H / ||grad L||_2, both over all the data. The trace's products and one gradient.
+
+    The gradient norm is exact on these data, so the relative error is that of the trace. At a critical point C is
+    infinite, and reported as not converged. Arguments and errors raised are those of ``trace``.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> _ = torch.nn.init.constant_(model.weight, 3.0)
+        >>> objective = Objective(model, torch.nn.MSELoss(), [(torch.ones(1, 1), torch.zeros(1, 1))])
+        >>> round(normalized_trace(objective).value, 6)  # w^2 has curvature 2 and slope 6 at w = 3
+        0.333333
+    """
+    tr = trace(objective, rel_error=rel_error, num_probes=num_probes, max_matvecs=max_matvecs, seed=seed)
+    norm = gradient_norm(objective)
+    measured = tr.converged and norm.value > 0
+    reason = tr.reason if norm.value > 0 or math.isnan(norm.value) else "the gradient is zero: a critical point"
+    return Measurement(
+        "normalized_trace",
+        tr.value / norm.value if norm.value else math.inf,
+        tr.std_error / norm.value if norm.value else math.inf,
+        num_matvecs=tr.num_matvecs,
+        num_gradients=norm.num_gradients,
+        converged=measured,
+        reason=reason,
+        details={"trace": tr.value, "gradient_norm": norm.value},
+    )
