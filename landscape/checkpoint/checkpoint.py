@@ -1,0 +1,165 @@
+"""What a checkpoint file holds: weights, and what it says of the model, data, loss and training they came from.
+
+A file of format ``landscape.checkpoint/1`` says all of that. A ``state_dict`` holds weights only: the caller brings the
+model. Reading and writing are in the neighbouring files.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.models import build_model
+
+FORMAT = "landscape.checkpoint/1"
+
+# What DataParallel and DDP, torch.compile, and a Lightning module that calls its network `model` put before every name.
+WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+LIGHTNING_PREFIX = "model."
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint or does not fit; the message is one line, "PATH: what is wrong. What to do."."""
+
+    def __init__(self, message: str) -> None:
+        # Paths, names and keys come from outside: a line break or a terminal's control code is shown, not obeyed.
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The content of one checkpoint file.
+
+    Attributes:
+        path: the file.
+        sha256: of the file's bytes, in hexadecimal.
+        format: "landscape.checkpoint/1", or "state_dict" where the file holds weights only and all below is unknown.
+        state: {"model": {name: tensor}, "optimizer": state dict or None, "rng": generator states or None}.
+        model: {"name": str, "args": dict} for `landscape.models.build_model`, or None.
+        data: {"name": str, "args": dict} for `landscape.data.load_data`, or None.
+        loss: {"name": str, "args": dict}, or None.
+        recipe: how it was trained.
+        epoch: epochs done.
+        step: optimizer steps done.
+        metrics: one row an epoch, so far.
+    """
+
+    path: Path
+    sha256: str
+    format: str
+    state: dict[str, Any] = field(repr=False)
+    model: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
+    loss: dict[str, Any] | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    epoch: int | None = None
+    step: int | None = None
+    metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    def build_model(self) -> nn.Module:
+        """Build the model that the checkpoint describes, with its weights; the global generator is left as it was.
+
+        Raises:
+            CheckpointError: the checkpoint does not describe its model, or one that is unknown or does not fit.
+        """
+        if self.model is None:
+            raise CheckpointError(
+                f"{self.path}: holds weights and does not say of which model. "
+                "Build the model and call load_checkpoint(path).load_into(model)."
+            )
+        try:
+            with torch.random.fork_rng(devices=[]):
+                model = build_model(self.model["name"], **self.model["args"])
+        except (TypeError, ValueError) as error:
+            reason = str(error).removesuffix(".")
+            raise CheckpointError(
+                f"{self.path}: describes a model that cannot be built: {reason}. "
+                "Build the model it was trained with and call load_checkpoint(path).load_into(model)."
+            ) from error
+        self.load_into(model)
+        return model
+
+    def load_into(self, model: nn.Module) -> None:
+        """Copy the weights into `model`; names and shapes must agree, but for the prefix of a wrapper on either side.
+
+        Raises:
+            CheckpointError: they do not agree; names the first three of each kind of difference. `model` is untouched.
+
+        Example:
+            >>> weights = {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}
+            >>> checkpoint = Checkpoint(Path("last.pt"), "", "state_dict", {"model": weights})
+            >>> checkpoint.load_into(linear := nn.Linear(2, 1))
+            >>> linear.weight.data
+            tensor([[1., 1.]])
+        """
+        found, expected = self.state["model"], model.state_dict()
+        bare = without_prefixes(found, *WRAPPER_PREFIXES, LIGHTNING_PREFIX)
+        own_name = dict(zip(without_prefixes(expected, *WRAPPER_PREFIXES, LIGHTNING_PREFIX), expected, strict=True))
+        if bare.keys() == own_name.keys():
+            found = {own_name[name]: value for name, value in bare.items()}
+
+        differences = {
+            "": [
+                f"{name} is {_shape(found[name])}, expected {_shape(value)}"
+                for name, value in expected.items()
+                if name in found and isinstance(value, Tensor) and _shape(found[name]) != _shape(value)
+            ],
+            "missing: ": [name for name in expected if name not in found],
+            "unexpected: ": [name for name in found if name not in expected],
+        }
+        if any(differences.values()):
+            listed = "; ".join(kind + first_few(names) for kind, names in differences.items() if names)
+            raise CheckpointError(
+                f"{self.path}: does not fit {type(model).__name__}: {listed}. Pass the model it was trained with."
+            )
+        model.load_state_dict(found)
+
+
+def without_prefixes(state: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
+    """`state` without the prefixes that every one of its names has."""
+    stripped = dict(state)
+    while prefix := next((p for p in prefixes if stripped and all(name.startswith(p) for name in stripped)), None):
+        stripped = {name.removeprefix(prefix): value for name, value in stripped.items()}
+    return stripped
+
+
+def first_few(names: Collection[object], limit: int = 3) -> str:
+    """The first of the names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(str, islice(names, limit))) + more
+
+
+def to_device(tree: Any, device: torch.device) -> Any:
+    """Nested dicts, lists and tuples, their tensors detached and on `device`; those that shared memory still do."""
+    storages: dict[int, torch.UntypedStorage] = {}
+
+    def move(node: Any) -> Any:
+        if isinstance(node, Tensor):
+            return node.detach() if node.device == device else move_tensor(node.detach())
+        if isinstance(node, dict):
+            return {key: move(value) for key, value in node.items()}
+        return type(node)(map(move, node)) if type(node) in (list, tuple) else node
+
+    def move_tensor(tensor: Tensor) -> Tensor:
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            return tensor.to(device)
+        tensor = tensor.resolve_conj().resolve_neg()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in storages:
+            whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
+            storages[storage.data_ptr()] = whole.to(device).untyped_storage()
+        moved = torch.empty(0, dtype=tensor.dtype, device=device)
+        return moved.set_(storages[storage.data_ptr()], tensor.storage_offset(), tensor.shape, tensor.stride())
+
+    return move(tree)
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    """The shape of a dense tensor; what else it is otherwise, as that cannot be copied into a dense one."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return tuple(value.shape) if value.layout == torch.strided and not value.is_quantized else value.type()

@@ -1,0 +1,130 @@
+"""Write a checkpoint so that a reader sees the old file or the new one, whole, whatever interrupts the writer.
+
+The bytes go to a temporary name in the same directory, reach the disk (fsync), and only then take the file's place
+(rename, which is atomic), and the directory is fsynced. Only SIGKILL or a power cut can leave a temporary file behind;
+it is called ``.NAME.*.tmp`` and is never read.
+"""
+
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import nn
+
+from landscape import __version__
+from landscape.checkpoint.checkpoint import FORMAT, CheckpointError, first_few, to_device
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    model: nn.Module,
+    model_spec: dict[str, Any],
+    data_spec: dict[str, Any],
+    loss_spec: dict[str, Any],
+    recipe: dict[str, Any],
+    epoch: int,
+    step: int,
+    metrics: list[dict[str, Any]],
+    optimizer: torch.optim.Optimizer | None = None,
+    rng: dict[str, Any] | None = None,
+) -> None:
+    """Write a self-describing checkpoint of format ``landscape.checkpoint/1``, atomically.
+
+    It loads with `torch.load(path, weights_only=True)`. Tensors are written as CPU tensors of their own dtype; tied
+    weights are written once and stay tied.
+
+    Args:
+        path: the file; its directory is made if need be.
+        model: whose state dict is written.
+        model_spec: {"name": str, "args": dict} for `landscape.models.build_model`.
+        data_spec: {"name": str, "args": dict} for `landscape.data.load_data`.
+        loss_spec: {"name": str, "args": dict}.
+        recipe: how it is trained; this and all below are plain Python values and tensors.
+        epoch: epochs done.
+        step: optimizer steps done.
+        metrics: one row an epoch, so far.
+        optimizer: whose state dict is written, to resume from.
+        rng: generator states, to resume from.
+
+    Raises:
+        CheckpointError: the file cannot be written, or could not be read back safely; the old one is as it was.
+
+    Example:
+        >>> import tempfile
+        >>> from landscape import load_checkpoint
+        >>> from landscape.models import build_model
+        >>> spec = {"name": "mlp", "args": {"input_shape": (1, 8, 8), "num_classes": 10}}
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     path = Path(directory, "last.pt")
+        ...     save_checkpoint(path, model=build_model(spec["name"], **spec["args"]), model_spec=spec,
+        ...         data_spec={"name": "digits", "args": {}}, loss_spec={"name": "cross_entropy", "args": {}},
+        ...         recipe={}, epoch=0, step=0, metrics=[])
+        ...     load_checkpoint(path).model["name"]
+        'mlp'
+    """
+    state = {
+        "model": model.state_dict(),
+        "optimizer": None if optimizer is None else optimizer.state_dict(),
+        "rng": rng,
+    }
+    content = {
+        "format": FORMAT,
+        "model": model_spec,
+        "data": data_spec,
+        "loss": loss_spec,
+        "recipe": recipe,
+        "epoch": epoch,
+        "step": step,
+        "metrics": metrics,
+        "state": to_device(state, torch.device("cpu")),
+        "versions": {"landscape": __version__, "torch": str(torch.__version__)},
+    }
+    path = Path(path)
+    try:
+        _replace(path, content)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be written: {error}. Check permissions and free space; a file that was there is as it was."
+        ) from error
+
+
+def _replace(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One name a writer: two that write the same checkpoint do not meet, and the last to finish wins.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            _save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if refused := torch.serialization.get_unsafe_globals_in_checkpoint(temporary):
+            raise CheckpointError(
+                f"{path}: was not written, as reading it back would run {first_few(sorted(refused))}. "
+                "Pass plain Python values and tensors."
+            )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def _save(content: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        # After a write that failed or was interrupted torch still ends the archive; its complaint hides the cause.
+        raise error.__context__ or error from None
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the rename durable where the file system can; where it cannot, the file is whole all the same."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
