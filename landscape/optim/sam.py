@@ -1,0 +1,112 @@
+"""Sharpness-aware minimization (Foret et al. 2021, arXiv:2010.01412).
+
+    g = G(w)                               gradient of the mini-batch loss
+    e = rho * g / (||g|| + 1e-12)          the worst point of the ball, to first order        (eq. 2, p = 2)
+    d = G(w + e)                           on the same mini-batch                             (eq. 3)
+    w <- base(w, d)                        the base's update at w, with d as the gradient
+
+||g|| is the 2-norm over the parameters of all perturbed groups that have a gradient, jointly. Weight decay is the
+base's, at w, as in every PyTorch version. The paper's own code has ``wd/2 ||w||^2`` in the loss of both passes instead.
+So does `coupled_weight_decay`: g = G(w) + wd w, d = G(w + e) + wd (w + e), and the base steps with its own weight decay
+at zero, or it would be there twice. (With SGD or Adam, which would have added wd w to d, wd e is what is new; the
+decoupled decay of AdamW gives way to this coupled one.)
+
+Each pass draws its own dropout masks. Not here: adaptive scaling (ASAM), and a norm taken over several processes.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from landscape.optim.base import MultiPassOptimizer, Passes, global_norm, gradients
+
+_EPS = 1e-12
+
+
+class SAM(MultiPassOptimizer):
+    """Sharpness-aware minimization over a base optimizer: two passes a step.
+
+    Every group of parameters has the options `rho`, which may be set and scheduled for itself, and `perturb`: False
+    leaves the group where it is in the second pass, and out of the norm. With rho = 0 in every group the step is the
+    base's own, in one pass.
+
+    Args:
+        base: The optimizer that makes the update, for instance ``torch.optim.SGD(model.parameters(), lr=0.1)``.
+        rho: Radius of the ball, in units of the weights. 0.05 is usual for 10 classes, 0.1 for 100.
+        coupled_weight_decay: Put the base's weight decay into both gradients (see the module).
+        model: Where given, its buffers (BatchNorm statistics) follow the clean pass only, as in the paper's code.
+
+    Raises:
+        ValueError: A rho that is negative or not finite; no `weight_decay` in the base to couple.
+
+    Example:
+        >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+        >>> optimizer = SAM(torch.optim.SGD([w], lr=0.1), rho=0.5)
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = w.square().sum() / 2
+        ...     loss.backward()
+        ...     return loss
+        >>> optimizer.step(closure)  # the gradient is taken at w + 0.5 w / ||w|| = 1.1 w
+        tensor(12.5000)
+        >>> w.detach()
+        tensor([2.6700, 3.5600])
+    """
+
+    def __init__(
+        self,
+        base: Optimizer,
+        *,
+        rho: float = 0.05,
+        coupled_weight_decay: bool = False,
+        model: nn.Module | None = None,
+    ) -> None:
+        self.coupled_weight_decay = coupled_weight_decay
+        super().__init__(base, model=model, defaults={"rho": rho, "perturb": True})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters to the base, with `rho` and `perturb` beside its own options."""
+        rho = param_group.get("rho", self.defaults["rho"])
+        if not 0 <= rho < math.inf:
+            raise ValueError(f"rho={rho} is out of range. Expected 0 <= rho < inf; 0.05 is a usual value.")
+        if self.coupled_weight_decay and "weight_decay" not in self.defaults:
+            raise ValueError(
+                f"coupled_weight_decay=True, but {type(self.base).__name__} has no weight_decay. "
+                "Expected a base that has, such as torch.optim.SGD(params, lr=0.1, weight_decay=5e-4)."
+            )
+        super().add_param_group(param_group)
+
+    def _gather(self, passes: Passes) -> None:
+        self._run(passes)
+        balls = [
+            (group["rho"], [p for p in group["params"] if p.grad is not None])
+            for group in self.param_groups
+            if group["perturb"]
+        ]
+        norm = global_norm([g for _, params in balls for g in gradients(params)]).item()
+        moving = [(rho, params) for rho, params in balls if rho and params]
+        for rho, params in moving:
+            passes.move(params, gradients(params), alpha=rho / (norm + _EPS))
+        if moving:
+            self._run(passes)
+
+    def _run(self, passes: Passes) -> None:
+        passes.run()
+        for group in self.param_groups if self.coupled_weight_decay else ():
+            if params := [p for p in group["params"] if p.grad is not None]:
+                torch._foreach_add_(gradients(params), params, alpha=group["weight_decay"])
+
+    def _update(self) -> None:
+        if not self.coupled_weight_decay:
+            return super()._update()
+        decays = [group["weight_decay"] for group in self.param_groups]
+        try:
+            for group in self.param_groups:
+                group["weight_decay"] = 0.0
+            super()._update()
+        finally:
+            for group, decay in zip(self.param_groups, decays, strict=True):
+                group["weight_decay"] = decay
