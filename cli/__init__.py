@@ -1,0 +1,1 @@
+"""The command ``landscape``, one file a subcommand; installed as ``landscape_cli``."""

@@ -1,0 +1,139 @@
+"""What the subcommands print: numbers with their errors, tables, JSON, and progress.
+
+Data goes to stdout; progress goes to stderr, and is shown in a terminal only.
+"""
+
+import json
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from landscape.results import Analysis, Measurement
+
+_EXACT_DIGITS = 4  # of a number without an error
+_MOST_DIGITS = 6  # of a number whose error is tiny
+_UNBROKEN = 10_000  # columns of a file or a pipe, so that no line of a table is broken there
+
+
+def quantity(value: float, error: float = 0.0) -> str:
+    """The number to two digits of its error, or to four digits where it has none.
+
+    Example:
+        >>> quantity(123.456, 1.234), quantity(123456.0, 1234.0), quantity(1.5e-7, 2e-9), quantity(0.97531)
+        ('123.5 ± 1.2', '123,500 ± 1,200', '(1.500 ± 0.020)e-07', '0.9753')
+        >>> quantity(float("nan")), quantity(2.5, 1e-9)
+        ('not finite', '2.50000 ± 1e-09')
+    """
+    if not math.isfinite(value):
+        return "not finite"
+    exponent = _exponent(value) if abs(value) > error else _exponent(error)
+    if not -4 <= exponent < 6:
+        scaled = quantity(value / 10.0**exponent, error / 10.0**exponent)
+        return f"({scaled})e{exponent:+03d}" if error else f"{scaled}e{exponent:+03d}"
+    decimals = 1 - _exponent(error) if error else _EXACT_DIGITS - 1 - exponent
+    most = _MOST_DIGITS - 1 - exponent
+    if not error:
+        return _fixed(value, decimals)
+    if decimals > most:
+        return f"{_fixed(value, most)} ± {error:.0e}"
+    return f"{_fixed(value, decimals)} ± {_fixed(error, decimals)}"
+
+
+def print_analysis(analysis: "Analysis") -> None:
+    """Print one row a metric: the value on each split with its error, and what it cost; then what did not converge."""
+    header = ["", *(f"{split} (n = {analysis.objective['num_examples'][split]:,})" for split in analysis.splits)]
+    rows = []
+    for metric in dict.fromkeys(name for found in analysis.splits.values() for name in found):
+        row = {split: found[metric] for split, found in analysis.splits.items() if metric in found}
+        costs = [" + ".join(str(getattr(m, cost)) for m in row.values()) for cost in ("num_matvecs", "num_gradients")]
+        rows.append([metric, *(cell(row[split]) if split in row else "" for split in analysis.splits), *costs])
+    print_table([*header, "products", "gradients"], rows)
+    print_notes({"": analysis})
+
+
+def cell(m: "Measurement") -> str:
+    """The value with its error, starred where it did not converge."""
+    return quantity(m.value, m.std_error) + ("" if m.converged else " *")
+
+
+def print_notes(analyses: Mapping[str, "Analysis"]) -> None:
+    """Print what the errors are, and why starred values did not converge, for analyses by the name of their run."""
+    print_text("± is one standard error; for lambda_max the residual, which bounds the distance to an eigenvalue.")
+    for run, analysis in analyses.items():
+        for split, measurements in analysis.splits.items():
+            for m in measurements.values():
+                if not m.converged:
+                    print_text(f"* {f'{run} {split} {m.name}'.strip()}: {m.reason}", indent=2)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_left: int = 1) -> None:
+    """Print a table whose first ``num_left`` columns are words, to the left, and the others numbers, to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _UNBROKEN
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index < num_left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_text(text: str, *, indent: int = 0) -> None:
+    """Print a paragraph in lines of at most 80 columns, those after the first indented."""
+    print(textwrap.fill(text, 80, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; NaN and infinity, which JSON does not have, become null."""
+    plain = json.loads(json.dumps(document), parse_constant=lambda _: None)
+    print(json.dumps(plain, indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show a bar while the body runs; it calls ``tell(num_done, text)``."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, markup=False, highlight=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total, text="")
+
+        def tell(num_done: int, text: str) -> None:
+            bar.update(task, completed=num_done, text=text)
+
+        yield tell
+
+
+@contextmanager
+def measuring(title: str, total: int) -> Iterator[Callable[[str, str], None]]:
+    """Show progress over ``total`` measurements; the body passes what this gives to ``analyze(progress=...)``."""
+    from itertools import count
+
+    done = count()
+    with progress(title, total) as tell:
+        yield lambda split, metric: tell(next(done), f"{split} {metric}")
+
+
+def _exponent(value: float) -> int:
+    """Of ten, of the first digit."""
+    return math.floor(math.log10(abs(value))) if value else 0
+
+
+def _fixed(value: float, decimals: int) -> str:
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}"

@@ -1,0 +1,133 @@
+"""``landscape demo``: SGD and SAM on real digits from the same start, both measured, and what the numbers show.
+
+OUT/sgd/, OUT/sam/           last.pt, metrics.csv, analysis.json, arrays.npz
+OUT/comparison.png and .pdf  the same numbers as a figure
+OUT/NEXT.txt                 what to try next; also the sign that the folder is a demo's, so that it may be redone
+"""
+
+import shlex
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from .console import cell, print_notes, print_table, print_text, progress
+from .verdict import difference, summary
+
+if TYPE_CHECKING:
+    from landscape.results import Analysis
+    from landscape.training import Recipe
+
+_RUNS = {"SGD": "sgd", "SAM": "sam"}  # by the name in the table: the optimizer, which is also the folder
+_SIGN = "# Written by landscape demo, which redoes this folder when it is run again. To try next:\n"
+
+
+def demo(
+    out: Annotated[Path, Option(metavar="DIR", help="Folder to write; that of an earlier demo is redone.")] = Path(
+        "landscape-demo"
+    ),
+    seed: Annotated[int, Option(metavar="N", help="Of weights, order of examples, and probes.")] = 0,
+) -> None:
+    """Train SGD and SAM on real digits, measure both, and say what the numbers show.
+
+    [bold]landscape demo[/]
+    [bold]landscape demo --seed 1 --out landscape-demo-1[/]
+    """
+    sgd, sam = train_and_measure(out, seed=seed).values()
+    examples = " and ".join(f"{n:,} {split}" for split, n in sgd.objective["num_examples"].items())
+    print_text(
+        f"One network (mlp, {sgd.objective['num_params']:,} parameters), trained twice on the digits from the same "
+        f"start (seed {seed}): with SGD and with SAM. Measured over all {examples} examples."
+    )
+    print()
+    differences = [
+        difference(split, sgd[split][metric], sam[split][metric]) for metric in sgd["train"] for split in sgd.splits
+    ]
+    rows = [
+        [d.metric, d.split, cell(sgd[d.split][d.metric]), cell(sam[d.split][d.metric]), d.words] for d in differences
+    ]
+    print_table(["", "", *_RUNS, "SAM against SGD"], rows, num_left=2)
+    print_notes({"SGD": sgd, "SAM": sam})
+    print_text("In brackets: within the 95 % error bars, which do not tell the two apart.")
+    print("\nWhat it shows:")
+    for line in summary(differences, *_RUNS):
+        print_text(f"- {line}", indent=2)
+    print_text(
+        "- The error bars are those of measuring, and on loss and accuracy of having so few examples. They do not say "
+        "how much one training differs from the next, and this is one seed.",
+        indent=2,
+    )
+    print(f"\nThe figure is {out / 'comparison.png'}. To try next:")
+    for command in _next_commands(out):
+        print(f"  {command}")
+
+
+def train_and_measure(out: Path, *, seed: int, **recipe: Any) -> dict[str, "Analysis"]:
+    """Write the folder of a demo and return its analyses; files there that are not a demo's are left alone.
+
+    Raises:
+        ValueError: where no demo wrote the files that this one would replace.
+    """
+    from landscape.figures import comparison, save_figure
+    from landscape.measure import DEFAULT
+    from landscape.training import Recipe
+
+    recipes = {name: Recipe(optimizer=optimizer, seed=seed, **recipe) for name, optimizer in _RUNS.items()}
+    _make_room(out)
+    done = count(1)
+    with progress("Demo", sum(one.epochs + 2 * len(DEFAULT) for one in recipes.values())) as tell:
+        analyses = {
+            name: _train_and_measure(one, out / one.optimizer, lambda text: tell(next(done), text))
+            for name, one in recipes.items()
+        }
+    save_figure(comparison(analyses), out / "comparison")
+    return analyses
+
+
+def _make_room(out: Path) -> None:
+    """Remove the files of an earlier demo, and no others."""
+    sign = out / "NEXT.txt"
+    in_run = ("last.pt", "metrics.csv", "analysis.json", "arrays.npz")
+    paths = [out / "comparison.png", out / "comparison.pdf"]
+    paths += [out / folder / file for folder in _RUNS.values() for file in in_run]
+    there = [path for path in paths if path.exists()]
+    ours = sign.exists() and sign.read_text(encoding="utf-8", errors="replace").startswith(_SIGN)
+    if not ours and (there or sign.exists()):
+        found = there[0] if there else sign
+        raise ValueError(f"{found} exists, and no demo wrote it. Expected a new folder: landscape demo --out ANOTHER.")
+    out.mkdir(parents=True, exist_ok=True)
+    sign.write_text(_SIGN + "\n".join(_next_commands(out)) + "\n", encoding="utf-8")
+    for path in there:
+        path.unlink()
+
+
+def _train_and_measure(recipe: "Recipe", folder: Path, tell: Callable[[str], None]) -> "Analysis":
+    from landscape import analyze, load_checkpoint
+    from landscape.problem import Problem
+    from landscape.training import train
+
+    last = train(recipe, folder, on_epoch=lambda row: tell(f"{recipe.optimizer}: loss {row['train_loss']:.4f}"))
+    checkpoint = load_checkpoint(last)
+    problem = Problem.of(checkpoint)
+    analysis = analyze(
+        {split: problem.objective(split) for split in problem.splits},
+        seed=recipe.seed,
+        progress=lambda split, metric: tell(f"{recipe.optimizer}: {metric} on {split}"),
+    )
+    keys = ("sha256", "epoch", "step", "model", "data")
+    analysis = analysis.with_checkpoint({"path": str(last)} | {key: getattr(checkpoint, key) for key in keys})
+    analysis.save(folder)
+    return analysis
+
+
+def _next_commands(out: Path) -> list[str]:
+    return [
+        shlex.join(["landscape", *words])
+        for words in (
+            ["inspect", str(out / "sam" / "last.pt")],
+            ["analyze", str(out / "sam" / "last.pt"), "--metrics", "trace", "--rel-error", "0.03"],
+            ["train", "--optimizer", "sam", "--rho", "0.2", "--out", str(out / "sam-rho-0.2")],
+        )
+    ]

@@ -1,0 +1,106 @@
+"""``landscape inspect``: what a checkpoint file holds, without running anything in it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from .console import print_json, print_table, print_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from landscape.checkpoint import Checkpoint
+
+
+def inspect(
+    checkpoint: Annotated[Path, Argument(metavar="CKPT", help="A checkpoint, a state dict or a .safetensors file.")],
+    json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Say what a checkpoint file holds, without running anything in it.
+
+    [bold]landscape inspect runs/sgd/last.pt[/]
+    [bold]landscape inspect weights.safetensors --json[/]
+    """
+    from landscape.checkpoint import load_checkpoint
+
+    facts = _describe(load_checkpoint(checkpoint))
+    if json:
+        print_json(facts)
+        return
+    tensors = facts.pop("tensors")
+    for name, value in facts.items():
+        if value is not None:
+            print_text(f"{name:<11} {_printable(_words(value))}", indent=12)
+    rows = [
+        [
+            _printable(t["name"]),
+            " × ".join(map(str, t["shape"])) or "scalar",
+            t["dtype"],
+            f"{t['norm']:.6g}",
+            ", ".join(f"{t[f'num_{kind}']} {kind}" for kind in ("nan", "inf") if t[f"num_{kind}"]),
+        ]
+        for t in tensors
+    ]
+    print_table(["tensor", "shape", "dtype", "norm", ""], rows, num_left=3)
+
+
+def _describe(checkpoint: "Checkpoint") -> dict[str, Any]:
+    """What the file says of itself, and what its tensors are."""
+    from torch import Tensor
+
+    weights = {name: value for name, value in checkpoint.state["model"].items() if isinstance(value, Tensor)}
+    return {
+        "path": str(checkpoint.path),
+        "sha256": checkpoint.sha256,
+        "format": checkpoint.format,
+        "num_bytes": checkpoint.path.stat().st_size,
+        "model": checkpoint.model,
+        "data": checkpoint.data,
+        "loss": checkpoint.loss,
+        "recipe": checkpoint.recipe or None,
+        "epoch": checkpoint.epoch,
+        "step": checkpoint.step,
+        "metrics": checkpoint.metrics[-1] if checkpoint.metrics else None,
+        "num_params": _num_params(checkpoint),
+        "num_entries": sum(value.numel() for value in weights.values()),
+        "tensors": [_facts(name, value) for name, value in weights.items()],
+    }
+
+
+def _num_params(checkpoint: "Checkpoint") -> int | None:
+    """Number of parameters; a state dict does not tell them from buffers, so there it is unknown."""
+    from landscape.checkpoint import CheckpointError
+
+    try:
+        return sum(p.numel() for p in checkpoint.build_model().parameters())
+    except CheckpointError:
+        return None
+
+
+def _facts(name: str, tensor: "Tensor") -> dict[str, Any]:
+    import torch
+
+    values = tensor.dequantize() if tensor.is_quantized else tensor.to_dense()
+    values = values.to(torch.complex128 if values.is_complex() else torch.float64)
+    return {
+        "name": name,
+        "shape": list(tensor.shape),
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+        "norm": values.norm().item(),
+        "num_nan": int(values.isnan().sum()),
+        "num_inf": int(values.isinf().sum()),
+    }
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if value.keys() == {"name", "args"}:
+        return f"{value['name']}({_words(value['args'])})"
+    return ", ".join(f"{name}={_words(item)}" for name, item in value.items() if item != {})
+
+
+def _printable(text: str) -> str:
+    """Names come from outside: a terminal's control codes are shown, not obeyed."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

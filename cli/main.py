@@ -1,0 +1,128 @@
+"""The command ``landscape``: its subcommands, and the one place where errors become exit codes.
+
+    0  done                                    3  a file that cannot be read or is refused
+    1  failed, or a bug of ours                4  measured, but the accuracy asked for was not reached
+    2  wrong usage                           130  interrupted
+
+An error is one line on stderr; ``--traceback``, anywhere among the arguments, shows where it came from. Nothing slow is
+imported here or at the top of a subcommand, so that ``--help`` and mistakes answer at once.
+"""
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from types import TracebackType
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from landscape import __version__
+
+from .analyze import analyze
+from .demo import demo
+from .doctor import doctor
+from .inspect import inspect
+from .train import train
+
+WELCOME = """\
+landscape measures what the loss looks like around the weights of a neural network:
+curvature and sharpness, with error bars and what they cost.
+
+Three commands to try:
+  landscape demo                                 train SGD and SAM on real digits, measure both
+  landscape train --epochs 10 --out runs/first   train a network of your own
+  landscape analyze runs/first/last.pt           measure it
+
+landscape --help lists the rest."""
+
+app = typer.Typer(
+    rich_markup_mode="rich",
+    epilog="[bold]--traceback[/], anywhere, shows where an error came from.",
+    no_args_is_help=False,
+)
+_INTERRUPTED = 130
+
+for command in (demo, train, analyze, inspect, doctor):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def landscape(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """What does the loss look like around these weights?
+
+    [bold]landscape demo[/]
+    [bold]landscape analyze runs/first/last.pt[/]
+    """
+    if version:
+        typer.echo(f"landscape {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(WELCOME)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
+    in_full = len(arguments) < len(sys.argv) - 1
+    if not in_full:
+        sys.excepthook = _unexpected
+    warnings.showwarning = _warn
+    signal.signal(signal.SIGTERM, _interrupt)
+    code: int | None
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="landscape", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has gone, and wants no message about it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except (TyperException, ValueError, OSError, ArithmeticError) as error:
+        if in_full:
+            traceback.print_exception(error)
+        _say("error", _message(error))
+        code = _exit_code(error)
+    if code == _INTERRUPTED:
+        _say("interrupted")
+    sys.exit(code)
+
+
+def _exit_code(error: Exception) -> int:
+    checkpoint = sys.modules.get("landscape.checkpoint")  # where it was not imported, the error is not of its kind
+    if isinstance(error, OSError) or (checkpoint and isinstance(error, checkpoint.CheckpointError)):
+        return 3
+    return 1 if isinstance(error, ArithmeticError) else 2
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, TyperException):
+        context = getattr(error, "ctx", None)
+        return error.format_message() + (f" See {context.command_path} --help." if context else "")
+    return str(error)
+
+
+def _unexpected(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+    """The excepthook: Python exits with 1 after it."""
+    _say("error", f"{kind.__name__}: {error} (add --traceback to see where)")
+
+
+def _say(*parts: str) -> None:
+    print("landscape", *(" ".join(part.split()) for part in parts), sep=": ", file=sys.stderr)
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say("warning", str(message))
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()
