@@ -51,6 +51,11 @@ def refuse_changing(data: Iterable[Any]) -> None:
             )
 
 
+def generators(data: Iterable[Any]) -> list[torch.Generator]:
+    """The random generators that a pass over ``data`` advances, beside the global ones."""
+    return [data.generator] if isinstance(data, DataLoader) and data.generator is not None else []
+
+
 def to(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     """The batch with every tensor on ``device``, and floating ones as ``dtype`` unless that is None."""
     return _map(batch, lambda t: t.to(device, dtype if dtype and t.is_floating_point() else None))

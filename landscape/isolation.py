@@ -28,11 +28,12 @@ def undisturbed(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def rng_untouched() -> Iterator[None]:
-    """Run the body and put back the random-number states of torch (CPU and every CUDA device), numpy and Python."""
+def rng_untouched(*generators: torch.Generator) -> Iterator[None]:
+    """Run the body and put back the random states of torch, numpy, Python and the ``generators`` given."""
     cuda = torch.cuda.is_initialized()
     torch_state, cuda_states = torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else []
     numpy_state, python_state = np.random.get_state(), random.getstate()
+    own_states = [generator.get_state() for generator in generators]
     try:
         yield
     finally:
@@ -41,3 +42,16 @@ def rng_untouched() -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda_states)
         np.random.set_state(numpy_state)
         random.setstate(python_state)
+        for generator, state in zip(generators, own_states, strict=True):
+            generator.set_state(state)
+
+
+@contextmanager
+def other_random_numbers(device: torch.device) -> Iterator[None]:
+    """Run the body further along every random stream, so that what depends on them comes out differently."""
+    with rng_untouched():
+        torch.rand(1)
+        torch.rand(1, device=device)
+        np.random.rand()
+        random.random()
+        yield

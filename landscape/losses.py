@@ -7,9 +7,11 @@ A token whose target is ``ignore_index`` is not counted at all.
 
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 LOSSES: dict[str, type[nn.Module]] = {
     "cross_entropy": nn.CrossEntropyLoss,
@@ -28,7 +30,7 @@ class Terms(NamedTuple):
 
 
 class LossTerms(nn.Module):
-    """``forward(batch) -> Terms`` for a model and a loss, so that one functional call reaches everything inside.
+    """A model and its loss as one module, so that one functional call reaches everything inside.
 
     Raises:
         ValueError: for a loss that is no criterion and no function of (model, batch), or that returns a scalar.
@@ -52,7 +54,11 @@ class LossTerms(nn.Module):
         )
         self.sum_over_entries = getattr(loss, "reduction", "mean") in ("sum", "batchmean")
 
-    def forward(self, batch: Any) -> Terms:
+    def forward(self, work: Callable[[], T]) -> T:
+        """Do some work; under ``functional_call``, with other parameters and buffers in place until it is done."""
+        return work()
+
+    def of(self, batch: Any) -> Terms:
         """The terms of one batch, checked."""
         if self.criterion is not None:
             return self._criterion_terms(self.criterion, batch)

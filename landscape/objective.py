@@ -8,9 +8,10 @@ the next call. It does *not* differentiate twice: that is ``landscape.operators`
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,12 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from landscape.batches import refuse_changing, refuse_unfixed, split, to
-from landscape.isolation import rng_untouched, undisturbed
+from landscape.batches import generators, refuse_changing, refuse_unfixed, split, to
+from landscape.isolation import other_random_numbers, rng_untouched, undisturbed
 from landscape.losses import LossTerms, Terms
 from landscape.params import ParameterLayout, matches, no_match
+
+T = TypeVar("T")
 
 
 class NonFiniteError(ArithmeticError):
@@ -45,6 +48,9 @@ class Objective:
     Raises:
         ValueError: for anything that would make L random or dependent on its batching, named with what to do:
             active dropout, batch statistics, shuffling or augmenting loaders, ``drop_last``, one-shot generators.
+
+    Weights and buffers may be edited between calls. Edits to anything else (attributes of the model, the data) are not
+    noticed: make a new ``Objective``.
 
     Cost: construction is one forward pass, and two passes over the data alone where ``data`` is not a list.
 
@@ -154,11 +160,7 @@ class Objective:
         leaves = self.leaves(at)
         total = torch.zeros(self.num_params, dtype=self.accumulation_dtype, device=self.device)
         unused = set(self.names)
-        for terms in self.terms(leaves):
-            summed = self.summed(terms)
-            grads = (
-                torch.autograd.grad(summed, leaves, allow_unused=True) if summed.requires_grad else [None] * len(leaves)
-            )
+        for grads in self.over_batches(leaves, lambda terms: self._differentiate(terms, leaves)):
             unused -= {name for name, grad in zip(self.names, grads, strict=True) if grad is not None}
             total += self.layout.flatten(
                 [g if g is not None else torch.zeros_like(p) for g, p in zip(grads, leaves, strict=True)]
@@ -200,26 +202,41 @@ class Objective:
             raise ValueError(f"The point has shape {tuple(at.shape)}. Expected ({self.num_params},).")
         return [piece.detach().requires_grad_(requires_grad) for piece in pieces]
 
-    def terms(
-        self, leaves: list[Tensor], *, graph: Callable[[], AbstractContextManager[Any]] = nullcontext
-    ) -> Iterator[Terms]:
-        """The loss terms of each microbatch at ``leaves``, differentiable; ``graph()`` is entered around each forward.
+    def over_batches(
+        self,
+        leaves: list[Tensor],
+        work: Callable[[Terms], T],
+        *,
+        context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> Iterator[T]:
+        """What ``work`` makes of the loss terms of each microbatch, while the model has ``leaves`` for parameters.
+
+        Differentiating belongs inside ``work``: activation checkpointing runs the model again during the backward pass.
+        ``context()`` is entered around each.
 
         Raises:
             NonFiniteError: naming the first batch whose loss is NaN or infinite.
         """
         for index, batch in self.batches():
-            with self._undisturbed(), torch.set_grad_enabled(leaves[0].requires_grad), graph():
-                terms = self._call(leaves, batch)
-            self._require_finite_losses(terms.losses, index)
-            yield terms
+            with context():
+                result = self.with_parameters(leaves, partial(self._then, work, index, batch))
+            yield result
+
+    def with_parameters(self, leaves: list[Tensor], work: Callable[[], T]) -> T:
+        """What ``work`` returns while the model has ``leaves`` for parameters, copies of its buffers, and our mode."""
+        names = [f"model.{name}" for name in self.layout.names]
+        params = {name: leaf.to(self._state[name].dtype) for name, leaf in zip(names, leaves, strict=True)}
+        buffers = {name: self._state[name].clone() for name, _ in self._terms.named_buffers()}
+        training, grad = self.mode == "train", leaves[0].requires_grad
+        with undisturbed(self.model, training=training), torch.set_grad_enabled(grad):
+            return functional_call(self._terms, self._state | buffers | params, (work,))
 
     def batches(self) -> Iterator[tuple[int, Any]]:
         """(index of the batch in ``data``, microbatch on our device and dtype), in order."""
-        with rng_untouched():
+        with rng_untouched(*generators(self.data)):
             iterator = enumerate(self.data)
         while True:
-            with rng_untouched():  # only while the loader works: the body of the caller's loop keeps its own draws
+            with rng_untouched(*generators(self.data)):  # while the loader works; the caller's loop keeps its own draws
                 index, batch = next(iterator, (-1, None))
             if index < 0:
                 return
@@ -228,72 +245,65 @@ class Objective:
 
     def summed(self, terms: Terms) -> Tensor:
         """The sum of the terms' losses in the accumulation dtype: what is differentiated."""
-        with torch.set_grad_enabled(terms.losses.requires_grad):
-            return terms.losses.to(self.accumulation_dtype).sum()
+        return terms.losses.to(self.accumulation_dtype).sum()
 
-    def _evaluate(self, at: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Losses (n,) and which examples are classified correctly, at the parameters (remembered) or at a vector."""
-        self.refresh()
-        if at is None and "evaluation" in self.memo:
-            return self.memo["evaluation"]
-        terms = list(self.terms(self.leaves(at, requires_grad=False)))
-        correct = None if terms[0].correct is None else torch.cat([t.correct for t in terms if t.correct is not None])
-        evaluation = torch.cat([t.losses for t in terms]), correct
-        if at is None:
-            self.memo["evaluation"] = evaluation
-        return evaluation
+    def _differentiate(self, terms: Terms, leaves: list[Tensor]) -> Sequence[Tensor | None]:
+        summed = self.summed(terms)
+        if not summed.requires_grad:
+            return [None] * len(leaves)
+        return torch.autograd.grad(summed, leaves, allow_unused=True)
 
-    def _undisturbed(self) -> AbstractContextManager[None]:
-        return undisturbed(self.model, training=self.mode == "train")
+    def _then(self, work: Callable[[Terms], T], index: int, batch: Any) -> T:
+        return work(self._finite(index, batch))
 
-    def _call(self, leaves: list[Tensor], batch: Any) -> Terms:
-        params = {
-            name: leaf.to(self._state[name].dtype)
-            for name, leaf in zip((f"model.{n}" for n in self.layout.names), leaves, strict=True)
-        }
-        buffers = {name: self._state[name].clone() for name, _ in self._terms.named_buffers()}
-        return functional_call(self._terms, self._state | buffers | params, (batch,))
-
-    # --- refusals --------------------------------------------------------------------------------------------------
-
-    def _prove_fixed(self) -> None:
-        """Refuse by name what would change between passes, then measure the losses once and count the examples."""
-        _refuse_random_modules(self.model, training=self.mode == "train")
-        with rng_untouched():
-            refuse_changing(self.data)
-        self.refresh()
-        leaves = self.leaves(requires_grad=False)
-        self.total_weight, self.num_examples, self.num_batches, self.classifies = 0.0, 0, 0, False
-        with torch.no_grad():
-            for index, batch in self.batches():
-                with self._undisturbed():
-                    terms = self._call(leaves, batch)
-                    if self.num_batches == 0:
-                        self._refuse_random_forward(terms.losses, self._call(leaves, batch).losses)
-                self.num_batches, self.classifies = index + 1, terms.correct is not None
-                self.num_examples += len(terms.losses) if self._terms.weight_of is None else round(float(terms.weight))
-                self.total_weight += float(terms.weight)
-        if not self.num_examples:
-            raise ValueError("data holds no examples. Expected at least one batch.")
-        if not self.total_weight > 0:
-            raise ValueError(f"The examples' weights sum to {self.total_weight}. Expected a positive sum.")
-
-    def _refuse_random_forward(self, first: Tensor, second: Tensor) -> None:
-        tolerance = math.sqrt(torch.finfo(first.dtype).eps)
-        scale = float(first[torch.isfinite(first)].abs().sum()) / max(len(first), 1)
-        if not torch.allclose(first, second, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
-            raise ValueError(
-                "Two evaluations of the same batch differ: the model or the loss is random (functional dropout with "
-                "training=True, noise drawn in forward?). Make it deterministic in eval mode, then measure."
-            )
-
-    def _require_finite_losses(self, losses: Tensor, index: int) -> None:
+    def _finite(self, index: int, batch: Any) -> Terms:
+        """The terms of a microbatch of batch ``index``, whose losses are finite."""
+        terms = self._terms.of(batch)
+        losses = terms.losses
         if not torch.isfinite(losses.sum(dtype=self.accumulation_dtype)):
             bad = losses[~torch.isfinite(losses)]
             what = f"{bad[0].item()}" if len(bad) else "too large to add up"
             raise NonFiniteError(
                 f"The loss is {what}, first at batch {index} ({len(bad)} of its {len(losses)} examples)."
             )
+        return terms
+
+    def _evaluate(self, at: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Losses (n,) and which examples are classified correctly, at the parameters (remembered) or at a vector."""
+        self.refresh()
+        if at is None and "evaluation" in self.memo:
+            return self.memo["evaluation"]
+        terms = list(self.over_batches(self.leaves(at, requires_grad=False), lambda terms: terms))
+        correct = None if terms[0].correct is None else torch.cat([t.correct for t in terms if t.correct is not None])
+        evaluation = torch.cat([t.losses for t in terms]), correct
+        if at is None:
+            self.memo["evaluation"] = evaluation
+        return evaluation
+
+    # --- refusals --------------------------------------------------------------------------------------------------
+
+    def _prove_fixed(self) -> None:
+        """Refuse by name what would change between passes, then measure the losses once and count the examples."""
+        _refuse_random_modules(self.model, training=self.mode == "train")
+        with rng_untouched(*generators(self.data)):
+            refuse_changing(self.data)
+        self.refresh()
+        leaves = self.leaves(requires_grad=False)
+        self.total_weight, self.num_examples, self.num_batches, self.classifies = 0.0, 0, 0, False
+        for index, batch in self.batches():
+            terms = self.with_parameters(leaves, partial(self._terms.of, batch))
+            if index == 0:
+                with other_random_numbers(self.device):
+                    _refuse_random_losses(
+                        terms.losses, self.with_parameters(leaves, partial(self._terms.of, batch)).losses
+                    )
+            self.num_batches, self.classifies = index + 1, terms.correct is not None
+            self.num_examples += len(terms.losses) if self._terms.weight_of is None else round(float(terms.weight))
+            self.total_weight += float(terms.weight)
+        if not self.num_examples:
+            raise ValueError("data holds no examples. Expected at least one batch.")
+        if not self.total_weight > 0:
+            raise ValueError(f"The examples' weights sum to {self.total_weight}. Expected a positive sum.")
 
     def _require_finite(self, gradient: Tensor) -> None:
         if not torch.isfinite(gradient).all():
@@ -314,6 +324,16 @@ def _refuse_random_modules(model: nn.Module, *, training: bool) -> None:
                 f"{where} would use batch statistics, so that the loss depends on how the data are batched. "
                 + ("Use mode='eval'." if module.running_mean is not None else "Give it track_running_stats=True.")
             )
+
+
+def _refuse_random_losses(first: Tensor, second: Tensor) -> None:
+    tolerance = math.sqrt(torch.finfo(first.dtype).eps)
+    scale = float(first[torch.isfinite(first)].abs().sum()) / max(len(first), 1)
+    if not torch.allclose(first, second, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
+        raise ValueError(
+            "Two evaluations of the same batch differ: the model or the loss is random (functional dropout with "
+            "training=True, noise drawn in forward?). Make it deterministic in eval mode, then measure."
+        )
 
 
 def _same(live: Tensor, known: Tensor) -> bool:

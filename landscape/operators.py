@@ -12,7 +12,7 @@ Forward-mode engines are not used: torch 2.13 is silently wrong through ``layer_
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,9 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.module import register_module_forward_pre_hook
 
+from landscape.losses import Terms
 from landscape.memory import available_bytes
 from landscape.objective import NonFiniteError, Objective
 from landscape.params import ParameterLayout, matches
@@ -29,6 +31,9 @@ from landscape.params import ParameterLayout, matches
 _BLOCK = 16  # vectors tried in one batched backward: more gained nothing on the networks measured, and cost memory
 _CLEARLY_FASTER = 0.8  # of the sequential time, so that noise does not pick other roundings each run
 _LONG = 0.05  # seconds for one product: beyond, overhead no longer matters, and trying a block costs too much
+_WRONG = {  # by autograd node: seen with torch 2.13, against finite differences, over 73 layer types
+    "WeightNormInterfaceBackward0": "weight_norm (remove it with torch.nn.utils.parametrize.remove_parametrizations)",
+}
 
 
 class SecondDerivativeError(RuntimeError):
@@ -114,11 +119,16 @@ class Hessian(ParameterOperator):
             if self.chunk is None and len(rows) > 1:
                 self.chunk = _faster_chunk(graph, rows)
             for part, into in zip(rows.split(self.chunk or 1), total.split(self.chunk or 1), strict=True):
-                into += graph.product(part)
+                into += self._product_with(graph, part)
         product = (total / self.objective.total_weight).to(self.dtype)
         if not torch.isfinite(product).all():
             raise NonFiniteError("A Hessian-vector product is not finite, while the loss is. Try dtype=torch.float64.")
         return product
+
+    def _product_with(self, graph: "_Graph", rows: Tensor) -> Tensor:
+        if not graph.recomputes:
+            return graph.product(rows)
+        return self.objective.with_parameters(graph.leaves, lambda: graph.product(rows))
 
     def _graphs(self) -> "Iterator[_Graph] | list[_Graph]":
         self.objective.refresh()
@@ -136,13 +146,21 @@ class Hessian(ParameterOperator):
 
     def _build(self) -> "Iterator[_Graph]":
         leaves = self.objective.leaves()
-        for terms in self.objective.terms(leaves, graph=_twice_differentiable):
-            summed = self.objective.summed(terms)
-            grads: Sequence[Tensor | None] = ()
+        return self.objective.over_batches(
+            leaves, lambda terms: self._differentiate(terms, leaves), context=_twice_differentiable
+        )
+
+    def _differentiate(self, terms: Terms, leaves: list[Tensor]) -> "_Graph":
+        summed = self.objective.summed(terms)
+        grads: Sequence[Tensor | None] = ()
+        with _counting_forwards() as forwards:
             if summed.requires_grad:
                 grads = torch.autograd.grad(summed, leaves, create_graph=True, allow_unused=True)
-            curved = [(i, grad) for i, grad in enumerate(grads) if grad is not None and grad.requires_grad]
-            yield _Graph(leaves, [i for i, _ in curved], [grad for _, grad in curved], self.layout)
+        curved = [(i, grad) for i, grad in enumerate(grads) if grad is not None and grad.requires_grad]
+        graph = _Graph(leaves, [i for i, _ in curved], [grad for _, grad in curved], self.layout)
+        _refuse_wrong_derivatives(graph.grads)
+        graph.recomputes = bool(forwards)
+        return graph
 
     def graph_bytes(self) -> int:
         """Bytes that the graph of the first microbatch keeps, counted while building it once. About one gradient."""
@@ -189,6 +207,7 @@ class _Graph:
     grads: list[Tensor]  # one for each of those
     layout: ParameterLayout
     batchable: bool = True
+    recomputes: bool = False  # activation checkpointing: the model runs again in every product
 
     def product(self, rows: Tensor) -> Tensor:  # (k, d) -> (k, d)
         """The unnormalized Hessian of the microbatch times each row; more than one row as one batched backward."""
@@ -256,6 +275,30 @@ def _seconds(work: Callable[[], Tensor]) -> float:
 
     once()
     return min(once(), once())
+
+
+@contextmanager
+def _counting_forwards() -> Iterator[list[str]]:
+    """The names of the modules that run while the body does."""
+    ran: list[str] = []
+    handle = register_module_forward_pre_hook(lambda module, _: ran.append(type(module).__name__))
+    try:
+        yield ran
+    finally:
+        handle.remove()
+
+
+def _refuse_wrong_derivatives(grads: Sequence[Tensor]) -> None:
+    """Raise SecondDerivativeError where an operation is known to have a wrong second derivative in torch."""
+    todo, seen = [grad.grad_fn for grad in grads], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() in _WRONG:
+            raise SecondDerivativeError(f"torch's second derivative is wrong through {_WRONG[node.name()]}.")
+        seen.add(node)
+        todo += [parent for parent, _ in node.next_functions]
 
 
 def _twice_differentiable() -> AbstractContextManager[None]:

@@ -183,14 +183,16 @@ def test_too_small_a_budget_is_not_converged_and_says_why(function):
 
 
 @pytest.mark.parametrize("function", [trace, normalized_trace, lambda_max])
-@pytest.mark.parametrize(
-    "arguments", [{"rel_error": 0.0}, {"rel_error": -1.0}, {"max_matvecs": 0}, {"method": "magic"}]
-)
+@pytest.mark.parametrize("arguments", [{"rel_error": 0.0}, {"rel_error": -1.0}, {"max_matvecs": 0}])
 def test_impossible_requests_are_refused(function, arguments):
-    if function is normalized_trace and "method" in arguments:
-        pytest.skip("has no methods")
-    with pytest.raises(ValueError, match=r"rel_error|probes|max_matvecs|magic"):
+    with pytest.raises(ValueError, match=r"rel_error|probes|max_matvecs"):
         function(objective_of(make("mlp_tanh")), **arguments)
+
+
+@pytest.mark.parametrize(("function", "known"), [(trace, "hutchinson"), (lambda_max, "lanczos.*power")])
+def test_an_unknown_method_is_refused_with_the_known_ones(function, known):
+    with pytest.raises(ValueError, match=f"magic.*{known}"):
+        function(objective_of(make("mlp_tanh")), method="magic")
 
 
 # --- the largest eigenvalue ------------------------------------------------------------------------------------------
