@@ -22,11 +22,19 @@ _ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.Poisson
 
 
 class Terms(NamedTuple):
-    """What one batch adds: per-example losses (n,), the sum of their weights, and which were classified correctly."""
+    """What one batch adds.
+
+    Attributes:
+        losses: one an example or token, (n,).
+        weight: the sum of their weights.
+        correct: which of them were classified correctly, where the loss is a classification.
+        outputs: the model's output, where that is one tensor from one call.
+    """
 
     losses: Tensor
     weight: Tensor | float
     correct: Tensor | None = None
+    outputs: Tensor | None = None
 
 
 class LossTerms(nn.Module):
@@ -60,6 +68,16 @@ class LossTerms(nn.Module):
 
     def of(self, batch: Any) -> Terms:
         """The terms of one batch, checked."""
+        outputs: list[Any] = []
+        handle = self.model.register_forward_hook(lambda *call: outputs.append(call[-1]))
+        try:
+            terms = self._terms(batch)
+        finally:
+            handle.remove()
+        single = outputs[0] if len(outputs) == 1 and isinstance(outputs[0], Tensor) else None
+        return terms._replace(outputs=single)
+
+    def _terms(self, batch: Any) -> Terms:
         if self.criterion is not None:
             return self._criterion_terms(self.criterion, batch)
         losses = self.function(self.model, batch)

@@ -27,7 +27,11 @@ from landscape.params import ParameterLayout, matches, no_match
 T = TypeVar("T")
 
 
-class NonFiniteError(ArithmeticError):
+class MeasurementError(ArithmeticError):
+    """What was asked cannot be computed here; a metric reports it as its reason instead of failing."""
+
+
+class NonFiniteError(MeasurementError):
     """A loss, gradient or product is NaN or infinite; the message says where it began."""
 
 
@@ -96,6 +100,7 @@ class Objective:
         self.dtype = torch.float32  # of the vectors: at least float32, whatever the model computes in
         for p in chosen.values():
             self.dtype = torch.promote_types(self.dtype, dtype or p.dtype)
+        self.per_example = weight is None
         self.accumulation_dtype = torch.float32 if self.device.type == "mps" else torch.float64
 
         self.num_gradients = 0  # full-data gradients computed so far, for the cost of measurements
@@ -298,7 +303,7 @@ class Objective:
                         terms.losses, self.with_parameters(leaves, partial(self._terms.of, batch)).losses
                     )
             self.num_batches, self.classifies = index + 1, terms.correct is not None
-            self.num_examples += len(terms.losses) if self._terms.weight_of is None else round(float(terms.weight))
+            self.num_examples += len(terms.losses) if self.per_example else round(float(terms.weight))
             self.total_weight += float(terms.weight)
         if not self.num_examples:
             raise ValueError("data holds no examples. Expected at least one batch.")

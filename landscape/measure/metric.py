@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec
 
 import torch
 
-from landscape.objective import NonFiniteError, Objective
+from landscape.objective import MeasurementError, Objective
 from landscape.operators import Hessian
 from landscape.results import Measurement
 
@@ -41,7 +41,7 @@ def metric(
             start = time.perf_counter()
             try:
                 measurement = function(objective, *args, **kwargs)
-            except NonFiniteError as error:
+            except MeasurementError as error:
                 measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))
             objective.memo[key] = replace(measurement, seconds=time.perf_counter() - start)
         return objective.memo[key]

@@ -1,0 +1,18 @@
+"""Curvature as operators: ``A @ v`` and ``A @ V`` over the parameters of an objective, never the matrix."""
+
+from landscape.operators.base import ParameterOperator, Restricted
+from landscape.operators.finite_difference import FiniteDifferenceHessian, InaccurateProductError
+from landscape.operators.gauss_newton import EmpiricalFisher, GaussNewton
+from landscape.operators.graph import SecondDerivativeError
+from landscape.operators.hessian import Hessian
+
+__all__ = [
+    "EmpiricalFisher",
+    "FiniteDifferenceHessian",
+    "GaussNewton",
+    "Hessian",
+    "InaccurateProductError",
+    "ParameterOperator",
+    "Restricted",
+    "SecondDerivativeError",
+]

@@ -1,0 +1,103 @@
+"""The Hessian of an objective, by double backward (Pearlmutter 1994).
+
+    H v = (1/n) sum_i d/dw <d l_i/dw, v>
+
+A product on a kept graph costs about two gradients, and a graph that has to be built for it one more. Forward-mode
+engines are not used: torch 2.13 is silently wrong through ``layer_norm`` there.
+"""
+
+import torch
+from torch import Tensor
+
+from landscape.losses import Terms
+from landscape.objective import Objective
+from landscape.operators.finite_difference import FiniteDifferenceHessian
+from landscape.operators.graph import (
+    Graph,
+    GraphOperator,
+    SecondDerivativeError,
+    derivatives,
+    refuse_wrong_derivatives,
+)
+from landscape.params import ParameterLayout
+
+_ENGINES = ("auto", "exact", "finite-difference")
+
+
+class Hessian(GraphOperator):
+    """The Hessian of L(w), d x d, of an ``Objective``, symmetric, at the weights as they are.
+
+    Args:
+        objective: the mean loss whose second derivatives are wanted; its parameters are the rows, in its order.
+        engine: "exact" (double backward), "finite-difference" (see ``FiniteDifferenceHessian``), or "auto": exact, and
+            finite differences where part of the model has no second derivative. ``.engine`` says which it is.
+        chunk: vectors per batched backward; 1 runs them one by one, and None takes the faster, measured once.
+
+    Cost: one product is about two gradients on a kept graph. ``num_matvecs`` counts the products made.
+
+    Raises:
+        ValueError: for an unknown engine, a chunk below 1 or a vector of the wrong shape.
+        SecondDerivativeError: where a kernel has no second derivative, naming the parameters behind it.
+        NonFiniteError: where the loss or a product is NaN or infinite.
+        InaccurateProductError: from finite differences whose own error estimate is too large.
+
+    Example:
+        >>> x = torch.tensor([[1.0], [2.0]])
+        >>> objective = Objective(torch.nn.Linear(1, 1, bias=False), torch.nn.MSELoss(), [(x, torch.zeros(2, 1))])
+        >>> Hessian(objective) @ torch.ones(1)  # mean of 2 x^2
+        tensor([5.])
+    """
+
+    def __init__(self, objective: Objective, *, engine: str = "auto", chunk: int | None = None) -> None:
+        if engine not in _ENGINES:
+            raise ValueError(f"engine={engine!r}. Expected one of: {', '.join(_ENGINES)}.")
+        super().__init__(objective, chunk=chunk)
+        self._fall_back = engine == "auto"
+        self._differences = FiniteDifferenceHessian(objective) if engine == "finite-difference" else None
+
+    @property
+    def engine(self) -> str:
+        """What the products are made with, in words."""
+        return self._differences.engine if self._differences else super().engine
+
+    def _product(self, rows: Tensor) -> Tensor:
+        if self._differences is None:
+            try:
+                return super()._product(rows)
+            except SecondDerivativeError:
+                if not self._fall_back:
+                    raise
+                self._differences = FiniteDifferenceHessian(self.objective)
+        return (self._differences @ rows.T).T
+
+    def _graph(self, terms: Terms, leaves: list[Tensor]) -> Graph:
+        return _GradientGraph(self.objective.summed(terms), leaves, self.layout)
+
+
+class _GradientGraph(Graph):
+    """The gradient of a microbatch's summed loss, as a differentiable function of the leaves."""
+
+    def __init__(self, summed: Tensor, leaves: list[Tensor], layout: ParameterLayout) -> None:
+        super().__init__(leaves, layout)
+        grads: tuple[Tensor | None, ...] = ()
+        if summed.requires_grad:
+            grads = torch.autograd.grad(summed, leaves, create_graph=True, allow_unused=True)
+        curved = [(i, grad) for i, grad in enumerate(grads) if grad is not None and grad.requires_grad]
+        self.used, self.grads = [i for i, _ in curved], [grad for _, grad in curved]  # where it is not constant
+        refuse_wrong_derivatives(self.grads)
+
+    def _differentiate(self, rows: Tensor, *, batched: bool) -> Tensor:
+        if not self.used:
+            return torch.zeros_like(rows)
+        pieces = self.layout.split(rows)
+        products = derivatives(self.grads, self.leaves, [pieces[i] for i in self.used], batched=batched)
+        return torch.cat([p.flatten(1 if batched else 0) for p in products], dim=-1)
+
+    def _not_differentiable(self) -> list[str]:
+        lost = []
+        for i, grad in zip(self.used, self.grads, strict=True):
+            try:
+                derivatives([grad], self.leaves, [torch.ones_like(grad)], batched=False)
+            except RuntimeError:
+                lost.append(self.layout.names[i])
+        return lost
