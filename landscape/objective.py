@@ -116,6 +116,11 @@ class Objective:
         return list(self.layout.names)
 
     @property
+    def criterion(self) -> nn.Module | None:
+        """The torch criterion that the loss was given as, with reduction "none"; None for a function."""
+        return self._terms.criterion
+
+    @property
     def num_params(self) -> int:
         """Length d of the vector."""
         return self.layout.size

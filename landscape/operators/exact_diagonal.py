@@ -1,0 +1,213 @@
+"""The exact diagonal of the Gauss-Newton matrix, without probes: one backward pass a class.
+
+    diag(G)_p = (1/n) sum_i sum_c (s_ic^T dz_i/dp)^2,    d^2 l_i / dz^2 = sum_c s_ic s_ic^T
+
+Per-example gradients are never formed for the whole network: in a linear layer the gradient of example i is an outer
+product of what came in and what comes back, and its square the product of the squares (Goodfellow 2015; Dangel,
+Kunstner & Hennig 2020). For cross-entropy s_ic = sqrt(p_c) (e_c - p); for another convex loss the s are scaled
+eigenvectors of its output Hessian. Sums over layers give per-layer traces; where ``piecewise.obstacle`` finds none,
+they are those of the Hessian itself.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import unfold
+
+from landscape.losses import Terms
+from landscape.objective import MeasurementError, Objective
+from landscape.operators.piecewise import obstacle
+
+_BLOCK_BYTES = 2**26  # of back-propagated vectors, up to which all classes go through one batched backward pass
+
+
+class NoExactDiagonalError(MeasurementError):
+    """The exact diagonal is not to be had for this model or loss; the message says why."""
+
+
+def gauss_newton_diagonal(objective: Objective, *, of_hessian: bool = False) -> tuple[Tensor, int]:
+    """The diagonal of the Gauss-Newton matrix, (d,) in float64, and the backward passes over all the data it took.
+
+    Args:
+        objective: whose loss is a function of one output (n, C) of the model, convex in it, example by example.
+        of_hessian: also prove, batch by batch, that it is the diagonal of the Hessian.
+
+    Raises:
+        NoExactDiagonalError: where a selected parameter is not of a Linear, Conv, or eval-mode BatchNorm module called
+            once a pass; where the loss is not convex; where the proof fails.
+
+    Example:
+        >>> x = torch.tensor([[1.0], [2.0]])
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> diagonal, _ = gauss_newton_diagonal(Objective(model, nn.MSELoss(), [(x, torch.zeros(2, 1))]))
+        >>> round(diagonal.item(), 5)  # mean of 2 x^2
+        5.0
+    """
+    layers = _Layers(objective)
+    leaves = objective.leaves()
+
+    def diagonal(terms: Terms) -> tuple[dict[str, Tensor], int]:
+        outputs = _checked_outputs(terms)
+        if of_hessian and (reason := obstacle(outputs, leaves)):
+            raise NoExactDiagonalError(f"not exact here: {reason}")
+        factors = _factors(objective, terms)  # (C, n, outputs)
+        with torch.no_grad():
+            return layers.squares(outputs, factors), len(factors)
+
+    total = torch.zeros(objective.num_params, dtype=objective.accumulation_dtype, device=objective.device)
+    num_passes = 0
+    for squares, passes in objective.over_batches(leaves, diagonal, context=layers.recording):
+        total += objective.layout.flatten([squares[name].to(total.dtype) for name in objective.names])
+        num_passes = max(num_passes, passes)
+    return total / objective.total_weight, num_passes
+
+
+class _Layers:
+    """The modules that hold the selected parameters: what goes into each and comes out, and the squares that follow."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.modules: dict[str, nn.Module] = {}
+        modules = dict(objective.model.named_modules())
+        for name in objective.names:
+            owner, _, _ = name.rpartition(".")
+            module = modules[owner]
+            if type(module) not in _RULES:
+                raise NoExactDiagonalError(f"no exact diagonal for {type(module).__name__} {owner!r}")
+            self.modules[owner] = module
+        self.calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Keep the input and output of every call of the modules while the body runs."""
+        self.calls = {owner: [] for owner in self.modules}
+        handles = [module.register_forward_hook(self._recorder(owner)) for owner, module in self.modules.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self.calls = {}
+
+    def _recorder(self, owner: str) -> Callable[..., Tensor]:
+        def record(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            self.calls[owner].append((inputs[0].detach(), output))
+            return output.clone()  # what comes after may work in place, and we differentiate by the output as it was
+
+        return record
+
+    def squares(self, outputs: Tensor, factors: Tensor) -> dict[str, Tensor]:
+        """By parameter, the sum over classes and examples of squared gradients."""
+        for owner, calls in self.calls.items():
+            if len(calls) != 1:
+                raise NoExactDiagonalError(f"no exact diagonal for {owner!r}, called {len(calls)} times a pass")
+        into = [output for ((_, output),) in self.calls.values()]
+        found: dict[str, Tensor] = {}
+        for part in factors.split(self._classes_at_once(into)):
+            for (owner, ((entered, _),)), back in zip(self.calls.items(), _back(outputs, into, part), strict=True):
+                module = self.modules[owner]
+                for kind, square in _RULES[type(module)](module, entered, back).items():
+                    name = f"{owner}.{kind}" if owner else kind
+                    found[name] = found[name] + square if name in found else square
+        return found
+
+    def _classes_at_once(self, into: list[Tensor]) -> int:
+        return max(1, _BLOCK_BYTES // max(1, sum(t.numel() * t.element_size() for t in into)))
+
+
+def _checked_outputs(terms: Terms) -> Tensor:
+    outputs = terms.outputs
+    if outputs is None or outputs.ndim != 2 or not outputs.requires_grad:
+        raise NoExactDiagonalError("no exact diagonal for a model whose output is not one tensor (n, classes)")
+    return outputs
+
+
+def _factors(objective: Objective, terms: Terms) -> Tensor:
+    """Vectors s with d^2 l / dz^2 = sum_c s_c s_c^T for each example, (C, n, outputs)."""
+    outputs = _checked_outputs(terms)
+    criterion = objective.criterion
+    if isinstance(criterion, nn.CrossEntropyLoss) and criterion.weight is None and len(terms.losses) == len(outputs):
+        p = outputs.detach().softmax(1)  # also with label smoothing, which is linear in the outputs
+        return (torch.diag_embed(p.sqrt()) - p[:, :, None] * p.sqrt()[:, None, :]).permute(2, 0, 1)
+    (slope,) = torch.autograd.grad(objective.summed(terms), [outputs], create_graph=True)
+    if not slope.requires_grad:
+        raise NoExactDiagonalError("no curvature: the loss is linear in the output")
+    columns = [torch.autograd.grad(slope[:, c].sum(), [outputs], retain_graph=True)[0] for c in range(outputs.shape[1])]
+    blocks = torch.stack(columns, dim=2)  # (n, outputs, outputs), if each loss depends on its own output alone
+    ramp = torch.linspace(1, 2, outputs.numel(), dtype=outputs.dtype, device=outputs.device).reshape(outputs.shape)
+    (whole,) = torch.autograd.grad(slope, [outputs], ramp, retain_graph=True)
+    if ((blocks @ ramp[:, :, None])[:, :, 0] - whole).norm() > 1e-3 * whole.norm():
+        raise NoExactDiagonalError("no exact diagonal for a loss that couples the examples of a batch")
+    values, vectors = torch.linalg.eigh(blocks)
+    if float(values.min()) < -1e-4 * float(values.abs().max()):
+        raise NoExactDiagonalError("no exact diagonal for a loss that is not convex in the output")
+    return (vectors * values.clamp(min=0).sqrt()[:, None, :]).permute(2, 0, 1)
+
+
+def _back(outputs: Tensor, into: list[Tensor], factors: Tensor) -> list[Tensor]:
+    """The factors back-propagated to each layer's output, (C, n, ...)."""
+    one = len(factors) == 1
+    vectors = factors[0] if one else factors
+    with torch.enable_grad():
+        found = torch.autograd.grad(
+            outputs, into, vectors, retain_graph=True, allow_unused=True, is_grads_batched=not one
+        )
+    zeros = (t.new_zeros(len(factors), *t.shape) for t in into)
+    return [zero if g is None else g[None] if one else g for g, zero in zip(found, zeros, strict=True)]
+
+
+def _linear(_module: nn.Module, entered: Tensor, back: Tensor) -> dict[str, Tensor]:
+    n = len(entered)
+    a = entered.reshape(n, -1, entered.shape[-1])  # (n, positions, inputs)
+    b = back.reshape(len(back), n, -1, back.shape[-1])  # (C, n, positions, outputs)
+    if a.shape[1] == 1:
+        squared = b[:, :, 0].square().sum(0)
+        return {"weight": squared.T @ a[:, 0].square(), "bias": squared.sum(0)}
+    weight = _sum_of_squares(b.transpose(2, 3), a.transpose(1, 2))
+    return {"weight": weight, "bias": b.sum(2).square().sum((0, 1))}
+
+
+def _conv(module: Any, entered: Tensor, back: Tensor) -> dict[str, Tensor]:
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+        raise NoExactDiagonalError(f"no exact diagonal for a convolution with padding {module.padding!r}")
+    n, groups = len(entered), module.groups
+    b = back.flatten(3)  # (C, n, channels out, positions)
+    image = entered if entered.ndim == 4 else entered.unsqueeze(2)
+    kernel, dilation, stride = (_pair(size, 1) for size in (module.kernel_size, module.dilation, module.stride))
+    a = unfold(image, kernel, dilation, _pair(module.padding, 0), stride)  # (n, channels in x kernel, positions)
+    a = a.reshape(n, groups, -1, a.shape[-1])
+    parts = b.reshape(len(b), n, groups, -1, b.shape[-1])
+    weight = torch.cat([_sum_of_squares(parts[:, :, g], a[:, g]) for g in range(groups)])
+    return {"weight": weight.reshape(module.weight.shape), "bias": b.sum(3).square().sum((0, 1))}
+
+
+def _batch_norm(module: Any, entered: Tensor, back: Tensor) -> dict[str, Tensor]:
+    b = back.reshape(*back.shape[:3], -1)  # (C, n, channels, positions)
+    scale = (module.running_var + module.eps).rsqrt()
+    x = (entered.reshape(*entered.shape[:2], -1) - module.running_mean[:, None]) * scale[:, None]
+    return {"weight": (b * x).sum(3).square().sum((0, 1)), "bias": b.sum(3).square().sum((0, 1))}
+
+
+_RULES: dict[type[nn.Module], Callable[..., dict[str, Tensor]]] = {
+    nn.Linear: _linear,
+    nn.Conv1d: _conv,
+    nn.Conv2d: _conv,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
+    nn.BatchNorm3d: _batch_norm,
+}
+
+
+def _sum_of_squares(b: Tensor, a: Tensor) -> Tensor:
+    """The sum over classes and examples of squares of b a^T: b (C, n, out, positions), a (n, in, positions)."""
+    total = b.new_zeros(b.shape[2], a.shape[1])
+    for one_class in b:
+        total += torch.bmm(one_class, a.transpose(1, 2)).square_().sum(0)
+    return total
+
+
+def _pair(values: tuple[int, ...], missing: int) -> tuple[int, ...]:
+    """A setting of Conv1d as one of Conv2d over an image of height 1."""
+    return values if len(values) == 2 else (missing, *values)

@@ -1,0 +1,71 @@
+"""Differences of gradients: right where they can be, and never a wrong number without an error."""
+
+import pytest
+import torch
+from torch import nn
+
+from landscape import Hessian, Objective
+from landscape.operators import FiniteDifferenceHessian, InaccurateProductError
+from tests.cases import CASES, make, oracle, relative_error
+from tests.test_objective import objective_of
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_in_float64_it_is_the_dense_hessian_and_knows_its_error(name):
+    H = FiniteDifferenceHessian(objective_of(make(name), 16))
+    V = torch.randn(H.shape[0], 2, dtype=H.dtype, generator=torch.Generator().manual_seed(0))
+    error = relative_error(H @ V, oracle(name) @ V)
+    assert error < 1e-5
+    assert error < 10 * H.estimated_error
+    assert H.num_matvecs == 2
+
+
+def test_four_gradients_a_product():
+    objective = objective_of(make("mlp_tanh"), 16)
+    H = FiniteDifferenceHessian(objective)
+    before = objective.num_gradients
+    H @ torch.ones(H.shape[0], 3, dtype=H.dtype)
+    assert objective.num_gradients - before == 12
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1e7])
+def test_it_does_not_depend_on_the_scale_of_the_loss_or_of_the_vector(scale):
+    case = make("mlp_tanh")
+    v = torch.ones(sum(p.numel() for p in case.model.parameters()), dtype=torch.float64)
+    scaled = Objective(
+        case.model,
+        lambda model, batch: scale * nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none"),
+        case.batches(),
+    )
+    expected = oracle("mlp_tanh") @ v
+    assert relative_error(FiniteDifferenceHessian(scaled) @ v / scale, expected) < 1e-6
+    assert relative_error(FiniteDifferenceHessian(objective_of(case)) @ (scale * v) / scale, expected) < 1e-6
+
+
+def test_the_kinks_of_relu_in_float32_are_refused_and_not_returned():
+    """Steps that cross kinks agree with half of themselves and are wrong: only a much smaller step shows it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10))
+    objective = Objective(model, nn.CrossEntropyLoss(), [(torch.randn(500, 20), torch.randint(10, (500,)))])
+    H = FiniteDifferenceHessian(objective)
+    v = torch.randn(H.shape[0], generator=torch.Generator().manual_seed(0))
+    with pytest.raises(InaccurateProductError, match="float64"):
+        H @ v
+    double = Objective(model, nn.CrossEntropyLoss(), objective.data, dtype=torch.float64)
+    assert relative_error(FiniteDifferenceHessian(double) @ v, Hessian(double) @ v) < 1e-5
+
+
+def test_zero_vector_and_zero_weights():
+    model = nn.Linear(2, 1).double()
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    H = FiniteDifferenceHessian(Objective(model, nn.MSELoss(), [(torch.eye(2).double(), torch.ones(2, 1).double())]))
+    assert (H @ torch.zeros(3)).norm() == 0
+    assert (H @ torch.tensor([1.0, 0.0, 0.0])).tolist() == pytest.approx([1.0, 0.0, 1.0], abs=1e-6)
+
+
+def test_hessian_by_this_engine_by_name():
+    H = Hessian(objective_of(make("mlp_tanh"), 16), engine="finite-difference")
+    v = torch.ones(H.shape[0], dtype=H.dtype)
+    assert relative_error(H @ v, oracle("mlp_tanh") @ v) < 1e-6
+    assert "finite difference" in H.engine
