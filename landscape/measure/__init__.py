@@ -9,9 +9,11 @@ from landscape.measure.accuracy import accuracy
 from landscape.measure.analysis import analyze
 from landscape.measure.gradient_norm import gradient_norm
 from landscape.measure.lambda_max import lambda_max
+from landscape.measure.lambda_min import lambda_min
 from landscape.measure.loss import loss
 from landscape.measure.metric import DEFAULT, METRICS
 from landscape.measure.normalized_trace import normalized_trace
+from landscape.measure.top_eigenvalues import top_eigenvalues
 from landscape.measure.trace import trace
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "analyze",
     "gradient_norm",
     "lambda_max",
+    "lambda_min",
     "loss",
     "normalized_trace",
+    "top_eigenvalues",
     "trace",
 ]

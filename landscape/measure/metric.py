@@ -10,10 +10,11 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 
+from landscape.linalg import Estimate, Lanczos
 from landscape.objective import MeasurementError, Objective
 from landscape.operators import Hessian
 from landscape.results import Measurement
@@ -56,6 +57,27 @@ def shared_hessian(objective: Objective) -> Hessian:
     if "hessian" not in objective.memo:
         objective.memo["hessian"] = Hessian(objective)
     return objective.memo["hessian"]
+
+
+def shared_krylov(objective: Objective, seed: int) -> Lanczos:
+    """One Lanczos run an objective and seed, made longer by whoever needs it: largest, least, top k, density."""
+    H = shared_hessian(objective)
+    if ("krylov", seed) not in objective.memo:
+        objective.memo["krylov", seed] = Lanczos(H, generator=generator(seed))
+    return objective.memo["krylov", seed]
+
+
+def eigenvalue_measurement(name: str, found: Estimate, **details: Any) -> Measurement:
+    """The measurement that an estimate of an eigenvalue is."""
+    return Measurement(
+        name,
+        found.value,
+        found.error,
+        num_matvecs=found.num_matvecs,
+        converged=found.converged,
+        reason=found.reason,
+        details=details,
+    )
 
 
 def generator(seed: int) -> torch.Generator:

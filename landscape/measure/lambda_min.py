@@ -1,0 +1,26 @@
+"""The least eigenvalue of the Hessian: negative away from minima, and how negative says how unstable the point is."""
+
+from landscape.linalg import lanczos_extreme
+from landscape.measure.metric import eigenvalue_measurement, metric, shared_hessian, shared_krylov
+from landscape.objective import Objective
+from landscape.results import Measurement
+
+
+@metric
+def lambda_min(objective: Objective, *, rel_error: float = 0.05, max_matvecs: int = 1000, seed: int = 0) -> Measurement:
+    """The least algebraic eigenvalue of the Hessian of the mean loss, by the Krylov run that ``lambda_max`` uses.
+
+    ``std_error`` is the bound that it is for ``lambda_max``, at the lower end. A value that is zero to within its error
+    has no relative accuracy and is reported as not converged. Arguments and errors raised are those of ``lambda_max``.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> batch = (torch.diag(torch.tensor([1.0, 3.0])), torch.zeros(2, 1))
+        >>> round(lambda_min(Objective(model, torch.nn.MSELoss(), [batch]), rel_error=1e-4).value, 5)  # 2/n X^T X
+        1.0
+    """
+    run = shared_krylov(objective, seed)
+    found = lanczos_extreme(run, end=-1, rel_error=rel_error, max_matvecs=max_matvecs)
+    engine = shared_hessian(objective).engine
+    return eigenvalue_measurement("lambda_min", found, engine=engine, residual=found.details["residual"])
