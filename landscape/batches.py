@@ -63,8 +63,7 @@ def to(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
 
 def split(batch: Any, num_rows: int | None) -> Iterator[Any]:
     """The batch in consecutive parts of at most ``num_rows`` rows. Raises ValueError where it has no rows to cut."""
-    first = next(iter(_tensors(batch)), None)
-    num_all = len(first) if first is not None and first.ndim else 0
+    num_all = _num_rows(batch)
     if num_rows is None or 0 < num_all <= num_rows:
         yield batch
     elif not num_all:
@@ -72,6 +71,34 @@ def split(batch: Any, num_rows: int | None) -> Iterator[Any]:
     else:
         for start in range(0, num_all, num_rows):
             yield _map(batch, _rows(start, start + num_rows, num_all))
+
+
+def recut(batches: Iterable[Any], num_rows: int) -> Iterator[list[Any]]:
+    """All rows in their order, cut anew: lists of parts that hold ``num_rows`` rows together, the last one the rest.
+
+    Raises:
+        ValueError: where a batch has no rows to cut.
+    """
+    parts: list[Any] = []
+    room = num_rows
+    for batch in batches:
+        start, num_all = 0, _num_rows(batch)
+        if not num_all:
+            raise ValueError("Mini-batches are cut from batches whose first tensor has one row an example.")
+        while start < num_all:
+            stop = min(start + room, num_all)
+            parts.append(_map(batch, _rows(start, stop, num_all)))
+            start, room = stop, room - (stop - start)
+            if not room:
+                yield parts
+                parts, room = [], num_rows
+    if parts:
+        yield parts
+
+
+def _num_rows(batch: Any) -> int:
+    first = next(iter(_tensors(batch)), None)
+    return len(first) if first is not None and first.ndim else 0
 
 
 def _rows(start: int, stop: int, num_all: int) -> Callable[[Tensor], Tensor]:

@@ -7,6 +7,7 @@ The mean is over all examples, however they are batched. The model is called on 
 the next call. It does *not* differentiate twice: that is ``landscape.operators``.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -201,6 +202,22 @@ class Objective:
         self._state = to(self._snapshot, self.device, self._cast)
         self.memo.clear()
         self.version += 1
+
+    def over(self, batches: Iterable[Any], *, dtype: torch.dtype | None = None) -> "Objective":
+        """The same mean loss over other fixed batches, such as some of ours, or in another dtype. One forward pass.
+
+        It shares the weights with this one, and nothing is proved again.
+        """
+        other = copy.copy(self)
+        other.data, other.memo, other.num_gradients = batches, {}, 0
+        if dtype is not None:
+            other.dtype = other._cast = dtype
+            other._snapshot = {}  # so that the weights are cast anew
+        other.refresh()
+        terms = list(other.over_batches(other.leaves(requires_grad=False), lambda terms: terms))
+        other.total_weight, other.num_batches = sum(float(t.weight) for t in terms), len(terms)
+        other.num_examples = round(sum(len(t.losses) if self.per_example else float(t.weight) for t in terms))
+        return other
 
     def leaves(self, at: Tensor | None = None, *, requires_grad: bool = True) -> list[Tensor]:
         """The parameters, or a vector (d,), as tensors of their shapes to differentiate with respect to."""

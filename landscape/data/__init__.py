@@ -4,28 +4,47 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from landscape.data.cifar import cifar10, cifar100
+from landscape.data.cifar_c import cifar10_c, cifar100_c
 from landscape.data.digits import digits
+from landscape.data.folder import folder
+from landscape.data.npz import npz
+from landscape.data.parquet import parquet
+from landscape.data.places import DataError
 from landscape.data.split import Data, Split
 
-__all__ = ["DATA", "Data", "Split", "load_data"]
+__all__ = ["DATA", "Data", "DataError", "Split", "load_data"]
 
-DATA: dict[str, Callable[..., Data]] = {"digits": digits}
+DATA: dict[str, Callable[..., Data]] = {
+    "digits": digits,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "cifar10-c": cifar10_c,
+    "cifar100-c": cifar100_c,
+    "npz": npz,
+    "parquet": parquet,
+    "folder": folder,
+}
 
 
 def load_data(name: str, **args: Any) -> Data:
     """Load the dataset called `name`.
 
     Args:
-        name: a key of `DATA`.
+        name: a key of `DATA`, or NAME:PATH, which is short for ``load_data(NAME, path=PATH)``.
         args: what that reader takes; `digits` takes nothing.
 
     Raises:
         ValueError: the name is unknown, or the reader does not take these arguments.
+        DataError: the dataset is missing or damaged.
 
     Example:
         >>> load_data("digits").train.inputs.shape
         torch.Size([1437, 1, 8, 8])
     """
+    name, colon, path = name.partition(":")
+    if colon:
+        args = {"path": path} | args
     if name not in DATA:
         raise ValueError(f"data '{name}' is unknown. Expected one of: {', '.join(DATA)}.")
     expected = inspect.signature(DATA[name]).parameters
@@ -34,4 +53,7 @@ def load_data(name: str, **args: Any) -> Data:
             raise ValueError(
                 f"data '{name}' does not take '{arg}'. Expected arguments: {', '.join(expected) or 'none'}."
             )
+    missing = [arg for arg, parameter in expected.items() if parameter.default is parameter.empty and arg not in args]
+    if missing:
+        raise ValueError(f"data '{name}' needs {', '.join(missing)}. Expected arguments: {', '.join(expected)}.")
     return DATA[name](**args)

@@ -1,11 +1,14 @@
 """What a dataset reader returns: examples held in memory, in a fixed order.
 
 `Split` is one part of a dataset; `Data` is a train and a test part with the name and arguments that load them again.
+Images lie in memory as uint8 pixels, a quarter of what they take as float32, and become what a network reads when they
+are asked for, batch by batch: float32, scaled to [0, 1] and normalized. `Split.prepare` is the one place that does so.
 Nothing here shuffles or augments: a landscape is measured over fixed examples, and training does its own shuffling.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -21,14 +24,38 @@ class Split:
         [2, 2, 1]
     """
 
-    inputs: Tensor  # (n, channels, height, width) float32
+    inputs: Tensor  # (n, channels, height, width): uint8 pixels, or float32 that networks read as they are
     targets: Tensor  # (n,) int64
+    mean: tuple[float, ...] = ()  # of each channel of uint8 pixels scaled to [0, 1]; empty: not normalized
+    std: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def batches(self, batch_size: int | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Cut the split into batches, in order and without copying; the last may be short, and None makes one of all.
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Turn some of the inputs into what a network reads: (pixels / 255 - mean) / std; floats stay as they are.
+
+        Example:
+            >>> split = Split(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.tensor([0]), (0.5,), (0.25,))
+            >>> split.prepare(split.inputs)
+            tensor([[[[-2.,  2.]]]])
+        """
+        if inputs.is_floating_point():
+            return inputs
+        scaled = inputs.float().div_(255)
+        if not self.mean:
+            return scaled
+        mean, std = (torch.tensor(values, device=inputs.device).view(-1, 1, 1) for values in (self.mean, self.std))
+        return scaled.sub_(mean).div_(std)
+
+    def to(self, device: torch.device | str) -> "Split":
+        """Return the same split with its tensors on a device."""
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
+    def batches(self, batch_size: int | None = None) -> Sequence[tuple[Tensor, Tensor]]:
+        """Cut the split into batches of prepared inputs and targets, in order.
+
+        The last may be short, and None makes one of all. Pixels are prepared each time that a batch is asked for.
 
         Raises:
             ValueError: `batch_size` is less than one.
@@ -38,7 +65,9 @@ class Split:
             raise ValueError(
                 f"batch_size={size} is out of range. Expected at least 1, or None for one batch of all examples."
             )
-        return list(zip(self.inputs.split(size), self.targets.split(size), strict=True))
+        if self.inputs.is_floating_point():
+            return list(zip(self.inputs.split(size), self.targets.split(size), strict=True))
+        return _Batches(self, size)
 
     def sample(self, num_examples: int, *, seed: int) -> "Split":
         """Draw a stratified subset without replacement, in the original order.
@@ -66,7 +95,7 @@ class Split:
         order = order[self.targets[order].argsort(stable=True)]  # class by class, at random within each
         evenly = torch.arange(num_examples) * len(self) // num_examples
         chosen = order[evenly].sort().values
-        return Split(self.inputs[chosen], self.targets[chosen])
+        return replace(self, inputs=self.inputs[chosen], targets=self.targets[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +112,24 @@ class Data:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example: (channels, height, width)."""
         return tuple(self.train.inputs.shape[1:])
+
+
+class _Batches(Sequence[tuple[Tensor, Tensor]]):
+    """The batches of a split of pixels, each prepared when it is asked for."""
+
+    def __init__(self, split: Split, size: int) -> None:
+        self.split = split
+        self.starts = range(0, len(split), size)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[Tensor, Tensor]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[Tensor, Tensor] | list[tuple[Tensor, Tensor]]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
+        rows = slice(self.starts[index], self.starts[index] + self.starts.step)
+        return self.split.prepare(self.split.inputs[rows]), self.split.targets[rows]

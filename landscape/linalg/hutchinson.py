@@ -1,8 +1,9 @@
 """Hutchinson's trace estimator with an honest stop (Hutchinson 1989).
 
-    tr(A) = E[z^T A z] ~ (1/n) sum_j z_j^T A z_j,    z_j with independent entries +-1 (Rademacher)
+    tr(A) = E[z^T A z] ~ (1/n) sum_j z_j^T A z_j,    z_j with independent entries of variance 1
 
-The variance of one sample is 2 (||A||_F^2 - sum_i A_ii^2): diagonal matrices are exact, and error shrinks as 1/sqrt(n).
+With entries +-1 (Rademacher) the variance of one sample is 2 (||A||_F^2 - sum_i A_ii^2): diagonal matrices are exact.
+With Gaussian ones it is 2 ||A||_F^2. The error shrinks as 1/sqrt(n) either way.
 It stops when the 95 % confidence interval is within the accuracy asked for, not when the running mean stops moving.
 """
 
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from landscape.linalg.estimate import Estimate, Operator, require_positive
 
-_FIRST_LOOK = 16  # with fewer samples the estimated variance is too often far too small
-_NEXT_LOOK = 1.25  # looking after every sample would stop at the luckiest moment; this keeps the looks few
+FIRST_LOOK = 16  # with fewer samples the estimated variance is too often far too small
+NEXT_LOOK = 1.25  # looking after every sample would stop at the luckiest moment; this keeps the looks few
+BLOCK = 32  # vectors multiplied at once
 
 
 def hutchinson_trace(
@@ -25,15 +27,17 @@ def hutchinson_trace(
     rel_error: float = 0.05,
     num_probes: int | None = None,
     max_probes: int = 1000,
+    probes: str = "rademacher",
 ) -> Estimate:
-    """The trace of A, with standard error, by Rademacher probes; unbiased. One product a probe.
+    """The trace of A, with standard error, by random probes; unbiased. One product a probe.
 
     Stops when the half-width of the 95 % interval (Student's t) is at most ``rel_error`` times the mean, or after
     ``max_probes``. ``num_probes`` fixes the number instead; ``converged`` then says whether it was enough.
-    The probes depend on the generator alone. ``details["samples"]`` holds z_j^T A z_j.
+    ``probes`` are "rademacher" (less variance) or "gaussian"; they depend on the generator alone.
+    ``details["samples"]`` holds z_j^T A z_j.
 
     Raises:
-        ValueError: for fewer than 2 probes or a negative accuracy.
+        ValueError: for fewer than 2 probes, a negative accuracy or another kind of probes.
 
     Example:
         >>> found = hutchinson_trace(torch.diag(torch.tensor([1.0, 2.0])), generator=torch.Generator().manual_seed(0))
@@ -45,19 +49,16 @@ def hutchinson_trace(
         raise ValueError(f"{budget} probes give no error bar. Expected at least 2.")
     require_positive(rel_error=rel_error)
     samples = torch.empty(0, dtype=torch.float64)
-    look = budget if num_probes is not None else min(_FIRST_LOOK, budget)
+    look = budget if num_probes is not None else min(FIRST_LOOK, budget)
     while True:
-        samples = torch.cat([samples, *_samples(A, look - len(samples), generator)])
+        samples = torch.cat([samples, *_samples(A, look - len(samples), generator, probes)])
         mean, error = samples.mean().item(), samples.std().item() / math.sqrt(len(samples))
         half_width = half_width_95(error, len(samples))
         converged = half_width <= rel_error * abs(mean)
         if len(samples) == budget or (converged and num_probes is None):
             break
-        look = min(budget, math.ceil(len(samples) * _NEXT_LOOK))
-    relative = (
-        f"95 % interval +-{half_width / abs(mean):.2g} of the value" if mean else f"95 % interval +-{half_width:.2g}"
-    )
-    reason = f"{relative} {'within' if converged else 'above'} {rel_error:g} after {len(samples)} probes"
+        look = min(budget, math.ceil(len(samples) * NEXT_LOOK))
+    reason = f"{interval_reason(mean, half_width, rel_error)} after {len(samples)} probes"
     return Estimate(mean, error, len(samples), converged, reason, {"samples": samples.numpy()})
 
 
@@ -66,16 +67,45 @@ def half_width_95(std_error: float, num_samples: int) -> float:
     return float(stdtrit(num_samples - 1, 0.975)) * std_error
 
 
-def _samples(A: Operator, num_probes: int, generator: torch.Generator, block: int = 32) -> list[Tensor]:
-    """z^T A z for new probes, drawn one by one, so as not to depend on the block, and multiplied a block at a time."""
+def interval_reason(value: float, half_width: float, rel_error: float) -> str:
+    """How wide the interval is, and whether that is within the accuracy asked for, in words."""
+    width = f"+-{half_width / abs(value):.2g} of the value" if value else f"+-{half_width:.2g}"
+    return f"95 % interval {width} {'within' if half_width <= rel_error * abs(value) else 'above'} {rel_error:g}"
+
+
+def draw_probes(A: Operator, num_probes: int, generator: torch.Generator, kind: str = "rademacher") -> Tensor:
+    """Columns (d, num_probes), drawn one by one, so as not to depend on how many are asked for at once.
+
+    Raises:
+        ValueError: for an unknown kind.
+    """
+    if kind not in _PROBES:
+        raise ValueError(f"probes={kind!r}. Expected one of {', '.join(map(repr, _PROBES))}.")
+    columns = [_PROBES[kind](A.shape[0], generator).to(A.device, A.dtype) for _ in range(num_probes)]
+    return torch.stack(columns, dim=1) if columns else torch.empty(A.shape[0], 0, device=A.device, dtype=A.dtype)
+
+
+def block_product(A: Operator, V: Tensor) -> Tensor:
+    """A @ V, a block of columns at a time."""
+    return torch.cat([A @ block for block in V.split(BLOCK, dim=1)], dim=1) if V.shape[1] else V
+
+
+def _samples(A: Operator, num_probes: int, generator: torch.Generator, kind: str) -> list[Tensor]:
+    """z^T A z for new probes, a block at a time."""
     found = []
     while num_probes > 0:
-        probes = torch.stack([_rademacher(A, generator) for _ in range(min(block, num_probes))], dim=1)
+        probes = draw_probes(A, min(BLOCK, num_probes), generator, kind)
         found.append((probes * (A @ probes)).sum(0, dtype=torch.float64).cpu())
         num_probes -= probes.shape[1]
     return found
 
 
-def _rademacher(A: Operator, generator: torch.Generator) -> Tensor:
-    signs = torch.randint(0, 2, (A.shape[0],), generator=generator, device=generator.device, dtype=torch.int8)
-    return (2 * signs - 1).to(A.device, A.dtype)
+def _rademacher(size: int, generator: torch.Generator) -> Tensor:
+    return 2 * torch.randint(0, 2, (size,), generator=generator, device=generator.device, dtype=torch.int8) - 1
+
+
+def _gaussian(size: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(size, generator=generator, device=generator.device, dtype=torch.float64)
+
+
+_PROBES = {"rademacher": _rademacher, "gaussian": _gaussian}

@@ -7,11 +7,31 @@ from typing import Any
 from torch import nn
 
 from landscape.models.cnn import cnn
+from landscape.models.gpt import gpt
 from landscape.models.mlp import mlp
+from landscape.models.pyramidnet import pyramidnet
+from landscape.models.resnet import resnet18, resnet50, resnet101
+from landscape.models.vgg import vgg19
+from landscape.models.vit import vit_small
+from landscape.models.wide_resnet import wide_resnet, wrn_16_8, wrn_28_2, wrn_28_10
 
 __all__ = ["MODELS", "build_model"]
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "wrn-28-2": wrn_28_2,
+    "wrn-28-10": wrn_28_10,
+    "wrn-16-8": wrn_16_8,
+    "wide-resnet": wide_resnet,
+    "vgg19": vgg19,
+    "pyramidnet": pyramidnet,
+    "vit-small": vit_small,
+    "gpt": gpt,
+}
 
 
 def build_model(name: str, *, input_shape: Sequence[int], num_classes: int, **args: Any) -> nn.Module:

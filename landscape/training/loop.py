@@ -126,9 +126,7 @@ class _Run:
     def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
         self.recipe, self.out, self.device = recipe, out, device
         self.data = load_data(recipe.data, **recipe.data_args)
-        self.train, self.test = (
-            Split(split.inputs.to(device), split.targets.to(device)) for split in (self.data.train, self.data.test)
-        )
+        self.train, self.test = self.data.train.to(device), self.data.test.to(device)
         self.model_args: dict[str, Any] = {"input_shape": self.data.input_shape, "num_classes": self.data.num_classes}
         self.model_args |= recipe.model_args
         seed_everything(recipe.seed)
@@ -176,7 +174,7 @@ class _Run:
         self.metrics.append(dict(zip(_COLUMNS, [self.epoch, self.step, lr, *measured, seconds], strict=True)))
 
     def _train_step(self, batch: Tensor) -> Tensor:
-        inputs, targets = self.train.inputs[batch], self.train.targets[batch]
+        inputs, targets = self.train.prepare(self.train.inputs[batch]), self.train.targets[batch]
 
         def closure() -> Any:
             self.optimizer.zero_grad()

@@ -21,7 +21,7 @@ def test_parameter_counts(name, args, num_params):
     assert sum(p.numel() for p in build_model(name, **DIGITS, **args).parameters()) == num_params
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
 @pytest.mark.parametrize("input_shape", [(1, 8, 8), (3, 32, 32)])
 def test_examples_become_logits_one_by_one(name, input_shape):
     torch.manual_seed(0)
@@ -51,7 +51,7 @@ def test_cnn_normalizes_by_the_batch_in_training():
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"model 'resnet' is unknown\. Expected one of: mlp, cnn\."):
+    with pytest.raises(ValueError, match=rf"model 'resnet' is unknown\. Expected one of: {', '.join(MODELS)}\."):
         build_model("resnet", **DIGITS)
 
 
