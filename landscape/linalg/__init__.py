@@ -1,17 +1,27 @@
 """Matrix-free linear algebra on anything with ``A @ v``: symmetric operators, and dense symmetric tensors."""
 
+from landscape.linalg.deflated import deflated_trace
+from landscape.linalg.diagonal import hutchinson_diagonal
 from landscape.linalg.estimate import Estimate
 from landscape.linalg.extreme import lanczos_extreme, lanczos_largest, lanczos_top
 from landscape.linalg.hutchinson import hutchinson_trace
+from landscape.linalg.hutchpp import hutchpp_trace
 from landscape.linalg.lanczos import Lanczos
 from landscape.linalg.power import power_iteration
+from landscape.linalg.slq import slq
+from landscape.linalg.xtrace import xtrace
 
 __all__ = [
     "Estimate",
     "Lanczos",
+    "deflated_trace",
+    "hutchinson_diagonal",
     "hutchinson_trace",
+    "hutchpp_trace",
     "lanczos_extreme",
     "lanczos_largest",
     "lanczos_top",
     "power_iteration",
+    "slq",
+    "xtrace",
 ]

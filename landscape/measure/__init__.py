@@ -10,9 +10,11 @@ from landscape.measure.analysis import analyze
 from landscape.measure.gradient_norm import gradient_norm
 from landscape.measure.lambda_max import lambda_max
 from landscape.measure.lambda_min import lambda_min
+from landscape.measure.layer_table import layer_table
 from landscape.measure.loss import loss
 from landscape.measure.metric import DEFAULT, METRICS
 from landscape.measure.normalized_trace import normalized_trace
+from landscape.measure.spectral_density import effective_dimension, negative_share, spectral_density
 from landscape.measure.top_eigenvalues import top_eigenvalues
 from landscape.measure.trace import trace
 
@@ -21,11 +23,15 @@ __all__ = [
     "METRICS",
     "accuracy",
     "analyze",
+    "effective_dimension",
     "gradient_norm",
     "lambda_max",
     "lambda_min",
+    "layer_table",
     "loss",
+    "negative_share",
     "normalized_trace",
+    "spectral_density",
     "top_eigenvalues",
     "trace",
 ]

@@ -21,6 +21,7 @@ from landscape.results import Measurement
 
 P = ParamSpec("P")
 
+PROBES = 1 << 32  # added to the seed of probes: they must not be drawn from the state that drew the Krylov start
 METRICS: dict[str, Callable[..., Measurement]] = {}  # by name
 DEFAULT = ("loss", "accuracy", "gradient_norm", "trace", "lambda_max", "normalized_trace")
 

@@ -1,9 +1,13 @@
 """The trace of the Hessian: the sum of all curvatures, and d times the mean curvature along a random direction."""
 
-from landscape.linalg import hutchinson_trace
-from landscape.measure.metric import generator, metric, shared_hessian
+from landscape.linalg import Estimate, deflated_trace, hutchinson_trace, hutchpp_trace, xtrace
+from landscape.linalg.estimate import require_positive
+from landscape.measure.metric import PROBES, generator, metric, shared_hessian, shared_krylov
 from landscape.objective import Objective
+from landscape.operators import NoExactDiagonalError, gauss_newton_diagonal
 from landscape.results import Measurement
+
+METHODS = ("auto", "exact", "deflated", "hutch++", "xtrace", "hutchinson")
 
 
 @metric
@@ -16,31 +20,52 @@ def trace(
     max_matvecs: int = 1000,
     seed: int = 0,
 ) -> Measurement:
-    """Tr H, H the Hessian of the mean loss, by Hutchinson's estimator (Hutchinson 1989). One product a probe.
+    """Tr H, H the Hessian of the mean loss.
+
+    "exact" has no error bar to speak of: for networks proved piecewise linear in each parameter (ReLU, convolutions,
+    eval-mode BatchNorm, max-pool, residuals) Tr H is the trace of the Gauss-Newton matrix, one backward pass a class.
+    "deflated" takes the trace exactly on the Krylov space that ``lambda_max`` uses and probes the rest, "hutch++" and
+    "xtrace" on random spaces: 20 to 60 products for 1 % on trained networks. "hutchinson" (1989) is what the papers
+    used, one product a probe and thousands for 1 %. "auto" is exact where it can be, and deflated elsewhere.
 
     Args:
         objective: the loss around whose parameters to measure.
-        method: "hutchinson", or "auto", which is that.
+        method: one of ``METHODS``.
         rel_error: stop when the half-width of the 95 % interval is within this fraction of the value.
-        num_probes: take exactly so many probes instead; ``converged`` says whether they reached ``rel_error``.
+        num_probes: with "hutchinson" (or "auto", which it then is), take exactly so many probes; with the other
+            estimators, so many products. ``converged`` says whether they reached ``rel_error``.
         max_matvecs: the budget; a trace that needs more is reported as not converged.
-        seed: of the probes.
+        seed: of the probes and the Krylov start.
 
     Raises:
-        ValueError: for an unknown method, fewer than 2 probes, or a ``rel_error`` that is not positive.
+        ValueError: for an unknown method, too few probes, or a ``rel_error`` or ``max_matvecs`` that is not positive;
+            for "exact" where it cannot be had, the measurement says why, and is not converged.
 
     Example:
         >>> import torch
         >>> model = torch.nn.Linear(2, 1, bias=False)
         >>> batch = (torch.eye(2), torch.zeros(2, 1))
-        >>> trace(Objective(model, torch.nn.MSELoss(), [batch])).value  # 2/n X^T X is the identity
+        >>> round(trace(Objective(model, torch.nn.MSELoss(), [batch])).value, 5)  # 2/n X^T X is the identity
         2.0
     """
-    if method not in ("auto", "hutchinson"):
-        raise ValueError(f"method={method!r}. Expected 'auto' or 'hutchinson'.")
-    H = shared_hessian(objective)
-    found = hutchinson_trace(
-        H, rel_error=rel_error, num_probes=num_probes, max_probes=max_matvecs, generator=generator(seed)
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}. Expected one of: {', '.join(METHODS)}.")
+    require_positive(rel_error=rel_error, max_matvecs=max_matvecs)
+    if method == "exact" or (method == "auto" and num_probes is None):
+        try:
+            return _exact(objective)
+        except NoExactDiagonalError as error:
+            if method == "exact":
+                raise
+            why = str(error)
+    else:
+        why = ""
+    if method == "auto":
+        method = "deflated" if num_probes is None else "hutchinson"
+    found = _estimate(objective, method, rel_error, num_probes, max_matvecs, seed)
+    engine = shared_hessian(objective).engine
+    details = {"method": method, "engine": engine, "samples": found.details["samples"]} | (
+        {"exact": why} if why else {}
     )
     return Measurement(
         "trace",
@@ -49,5 +74,37 @@ def trace(
         num_matvecs=found.num_matvecs,
         converged=found.converged,
         reason=found.reason,
-        details={"method": "hutchinson", "engine": H.engine, "samples": found.details["samples"]},
+        details=details,
     )
+
+
+def _exact(objective: Objective) -> Measurement:
+    diagonal, num_passes = gauss_newton_diagonal(objective, of_hessian=True)
+    return Measurement(
+        "trace",
+        diagonal.sum().item(),
+        num_gradients=num_passes,
+        reason="exact: the network is piecewise linear in each parameter, so that Tr H is the Gauss-Newton trace",
+        details={"method": "exact"},
+    )
+
+
+def _estimate(
+    objective: Objective, method: str, rel_error: float, num_probes: int | None, max_matvecs: int, seed: int
+) -> Estimate:
+    H, probes = shared_hessian(objective), generator(seed + PROBES)
+    if method == "hutchinson":
+        return hutchinson_trace(
+            H, rel_error=rel_error, num_probes=num_probes, max_probes=max_matvecs, generator=generator(seed)
+        )
+    if method == "deflated":
+        return deflated_trace(
+            H,
+            shared_krylov(objective, seed),
+            rel_error=rel_error,
+            num_matvecs=num_probes,
+            max_matvecs=max_matvecs,
+            generator=probes,
+        )
+    estimator = {"hutch++": hutchpp_trace, "xtrace": xtrace}[method]
+    return estimator(H, rel_error=rel_error, num_matvecs=num_probes, max_matvecs=max_matvecs, generator=probes)

@@ -1,0 +1,131 @@
+"""Traces by deflation: exact on a subspace, random probes on the rest, more of both until the interval is narrow.
+
+    tr(A) = tr(H) + E[x^T A x],    H = Q^T A Q,  Q^T Q = I,  x = (I - Q Q^T) z,  z random with E[z z^T] = I
+
+What is made is never made again: for symmetric A the products A z give x^T A x for *every* basis Q,
+
+    x^T A x = z^T A z - 2 u^T r + u^T H u,    u = Q^T z,  r = Q^T A z,
+
+so that a growing basis takes small matrices only. Where the next look would take as many products as there are
+dimensions, d of them give the trace itself. How Q grows, and from what, is what the estimators differ in.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.linalg.diagonal import exact_diagonal
+from landscape.linalg.estimate import ROUNDING, Estimate, Operator, require_positive
+from landscape.linalg.hutchinson import (
+    FIRST_LOOK,
+    NEXT_LOOK,
+    block_product,
+    draw_probes,
+    half_width_95,
+    interval_reason,
+)
+from landscape.linalg.orthonormal import gram
+
+LEAST = 4  # products with which an estimator has two samples
+
+
+class DeflatedSamples(ABC):
+    """A basis Q and probes, from which to sample the trace; subclasses say how to spend products on them.
+
+    Memory: the columns of Q, the probes and their products, a vector each.
+    """
+
+    kind = "rademacher"  # of the probes
+
+    def __init__(self, A: Operator, generator: torch.Generator) -> None:
+        self.A, self.generator, self.num_matvecs = A, generator, 0
+        self.Q = torch.empty(A.shape[0], 0, dtype=A.dtype, device=A.device)
+        self.H = torch.empty(0, 0, dtype=torch.float64)
+        self.probes, self.products = self.Q, self.Q
+        self.quadratic = torch.empty(0, dtype=torch.float64)  # z^T A z
+
+    @abstractmethod
+    def spend(self, num_matvecs: int) -> None:
+        """Make at most so many more products."""
+
+    def samples(self) -> tuple[Tensor, float]:
+        """Samples of the trace (n,), and the standard error of their mean."""
+        samples = self.H.trace() + self.rest(gram(self.Q, self.probes))
+        return samples, samples.std().item() / math.sqrt(len(samples))
+
+    @property
+    def scale(self) -> float:
+        """||A||_F, roughly: the root mean square of ||A z||."""
+        return self.products.norm(dtype=torch.float64).item() / math.sqrt(max(1, self.products.shape[1]))
+
+    def rest(self, U: Tensor) -> Tensor:
+        """z^T A z less what the vectors Q U (k, n) have in it, (n,)."""
+        return self.quadratic - (U * (2 * gram(self.Q, self.products) - self.H @ U)).sum(0)
+
+    def add_probes(self, num_probes: int) -> None:
+        """Draw probes; one product each."""
+        probes = draw_probes(self.A, num_probes, self.generator, self.kind)
+        products = self.multiply(probes)
+        self.probes, self.products = torch.cat([self.probes, probes], 1), torch.cat([self.products, products], 1)
+        self.quadratic = torch.cat([self.quadratic, (probes * products).sum(0, dtype=torch.float64).cpu()])
+
+    def add_columns(self, columns: Tensor) -> None:
+        """Make Q larger by orthonormal columns orthogonal to it; one product each."""
+        old = self.Q.shape[1]
+        self.Q = torch.cat([self.Q, columns], 1)
+        border = gram(self.Q, self.multiply(columns))
+        corner = (border[old:] + border[old:].T) / 2
+        self.H = torch.cat([torch.cat([self.H, border[:old]], 1), torch.cat([border[:old].T, corner], 1)])
+
+    def multiply(self, V: Tensor) -> Tensor:
+        """A @ V, counted."""
+        self.num_matvecs += V.shape[1]
+        return block_product(self.A, V)
+
+
+def estimate_trace(
+    sampling: DeflatedSamples, *, rel_error: float, num_matvecs: int | None, max_matvecs: int, least: int = LEAST
+) -> Estimate:
+    """The trace to ``rel_error`` (half-width of the 95 % interval) within ``max_matvecs``, or with ``num_matvecs``.
+
+    Raises:
+        ValueError: for an accuracy that is not positive, or a budget that is neither ``least`` nor d.
+    """
+    A, budget = sampling.A, max_matvecs if num_matvecs is None else num_matvecs
+    least = min(least, A.shape[0])
+    require_positive(rel_error=rel_error)
+    if budget < least:
+        raise ValueError(f"{budget} products give no error bar. Expected at least {least}.")
+    look = budget if num_matvecs is not None else min(max(FIRST_LOOK, least), budget)
+    while True:
+        if look >= A.shape[0] <= budget - sampling.num_matvecs:
+            return _exact(A, sampling.num_matvecs, rel_error)
+        sampling.spend(look - sampling.num_matvecs)
+        samples, error = sampling.samples()
+        value = samples.mean().item()
+        error = max(error, _rounding(A, sampling.scale))
+        half_width = half_width_95(error, len(samples))
+        converged = half_width <= rel_error * abs(value)
+        if look == budget or (converged and num_matvecs is None):
+            break
+        look = min(budget, math.ceil(look * NEXT_LOOK))
+    reason = f"{interval_reason(value, half_width, rel_error)} after {sampling.num_matvecs} products"
+    return Estimate(value, error, sampling.num_matvecs, converged, reason, {"samples": samples.numpy()})
+
+
+def _exact(A: Operator, num_before: int, rel_error: float) -> Estimate:
+    """The sum of the diagonal; its error is 0 but for rounding."""
+    diagonal, norm = exact_diagonal(A)
+    value = diagonal.sum().item()
+    converged = _rounding(A, norm) <= rel_error * abs(value)
+    reason = f"the whole diagonal, by {len(diagonal)} products"
+    if not converged:
+        reason += ", whose sum is no more than rounding"
+    return Estimate(value, 0.0, num_before + len(diagonal), converged, reason, {"samples": np.array([value])})
+
+
+def _rounding(A: Operator, norm: float) -> float:
+    return ROUNDING * torch.finfo(A.dtype).eps * norm

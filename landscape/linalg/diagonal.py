@@ -1,0 +1,104 @@
+"""The diagonal of A by random signs (Bekas, Kokiopoulou & Saad 2007), or exactly.
+
+    diag(A) ~ (1/n) sum_j z_j * A z_j,    entry by entry, z_j with independent entries +-1
+
+It is unbiased, and one sample of entry i has the variance sum_{k != i} A_ik^2: diagonal matrices are exact, and an
+entry that is small beside the rest of its row takes many products. The values add up to Hutchinson's estimate of the
+trace.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from landscape.linalg.estimate import Operator, require_positive
+from landscape.linalg.hutchinson import BLOCK, FIRST_LOOK, NEXT_LOOK, draw_probes
+
+
+@dataclass(frozen=True)
+class DiagonalEstimate:
+    """Entries found by products with an operator, each with its standard error, (d,) in float64."""
+
+    values: Tensor
+    errors: Tensor
+    num_matvecs: int
+    converged: bool
+    reason: str
+
+
+def hutchinson_diagonal(
+    A: Operator,
+    *,
+    generator: torch.Generator,
+    rel_error: float = 0.05,
+    num_probes: int | None = None,
+    max_matvecs: int = 1000,
+) -> DiagonalEstimate:
+    """The diagonal of A; unbiased. One product a probe.
+
+    Stops when the error to expect of the whole, the norm of the standard errors, is at most ``rel_error`` times the
+    norm of the values, or after ``max_matvecs``; ``num_probes`` fixes the number instead. Exact where the next look
+    would take d products. The 95 % interval of entry i has the half-width ``half_width_95(errors[i], num_matvecs)``.
+    Memory: a block of 32 probes and their products.
+
+    Raises:
+        ValueError: for fewer than 2 probes (where d is larger), or an accuracy that is not positive.
+
+    Example:
+        >>> A = torch.diag(torch.tensor([3.0, 1.0]))
+        >>> found = hutchinson_diagonal(A, generator=torch.Generator().manual_seed(0))
+        >>> found.values.tolist(), found.errors.tolist(), found.num_matvecs
+        ([3.0, 1.0], [0.0, 0.0], 2)
+    """
+    d, budget = A.shape[0], max_matvecs if num_probes is None else num_probes
+    require_positive(rel_error=rel_error)
+    if budget < min(2, d):
+        raise ValueError(f"{budget} probes give no error bar. Expected at least {min(2, d)}.")
+    used, mean = 0, torch.zeros(d, dtype=_wide(A), device=A.device)
+    spread = torch.zeros_like(mean)  # sum of squares about the mean
+    look = budget if num_probes is not None else min(FIRST_LOOK, budget)
+    while True:
+        if look >= d <= budget - used:
+            exact, _ = exact_diagonal(A)
+            reason = f"the whole diagonal, by {d} products"
+            return DiagonalEstimate(exact, torch.zeros_like(exact), used + d, True, reason)
+        while used < look:
+            probes = draw_probes(A, min(BLOCK, look - used), generator)
+            mean, spread, used = _with(mean, spread, used, (probes * (A @ probes)).to(mean.dtype))
+        errors = (spread / (used - 1) / used).sqrt()
+        error, norm = errors.norm().item(), mean.norm().item()
+        converged = error <= rel_error * norm
+        if look == budget or (converged and num_probes is None):
+            break
+        look = min(budget, math.ceil(look * NEXT_LOOK))
+    ratio = f"{error / norm:.2g} of" if norm else "nothing beside"
+    reason = f"expected error {ratio} the norm, {'within' if converged else 'above'} {rel_error:g} after {used} probes"
+    return DiagonalEstimate(mean, errors, used, converged, reason)
+
+
+def exact_diagonal(A: Operator) -> tuple[Tensor, float]:
+    """The diagonal (d,) by d products with the columns of the identity, and ||A||_F, which they give too."""
+    d, diagonal, squares = A.shape[0], [], 0.0
+    for start in range(0, d, BLOCK):
+        columns = torch.zeros(d, min(BLOCK, d - start), dtype=A.dtype, device=A.device)
+        here = slice(start, start + columns.shape[1])
+        columns[here].fill_diagonal_(1)
+        products = (A @ columns).to(_wide(A))
+        diagonal.append(products[here].diagonal())
+        squares += products.norm().item() ** 2
+    return torch.cat(diagonal), math.sqrt(squares)
+
+
+def _with(mean: Tensor, spread: Tensor, used: int, samples: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean, sum of squares about it, and number, with more samples (d, k) (Chan, Golub & LeVeque 1983)."""
+    more = samples.shape[1]
+    step = samples.mean(1) - mean
+    within = (samples - samples.mean(1, keepdim=True)).square().sum(1)
+    total = used + more
+    return mean + step * (more / total), spread + within + step.square() * (used * more / total), total
+
+
+def _wide(A: Operator) -> torch.dtype:
+    return torch.float32 if A.device.type == "mps" else torch.float64

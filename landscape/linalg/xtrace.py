@@ -1,0 +1,79 @@
+"""XTrace (Epperly, Tropp & Webber 2024, arXiv:2301.07825): every probe serves the subspace of all the others too.
+
+    t_i = tr(Q_i^T A Q_i) + c_i w_i^T (I - Q_i Q_i^T) A (I - Q_i Q_i^T) w_i,    Q_i = orth(A W without column i)
+    tr(A) ~ (1/m) sum_i t_i,    c_i = (d - rank Q_i) / ||(I - Q_i Q_i^T) w_i||^2
+
+W holds m Gaussian vectors, of which only the directions matter: c_i is the paper's normalization. Each w_i is
+independent of its Q_i: the estimate is unbiased, for 2 m products, A W and A Q with Q = orth(A W). The Q_i are never
+formed: Q_i Q_i^T = Q (I - s_i s_i^T) Q^T, where s_i is the unit vector orthogonal to Q^T A W without column i.
+
+Differences to the paper: 1. A is symmetric, so Q^T A W needs no product. 2. Where A has a rank below m, Q spans its
+range with or without w_i, and s_i is 0. 3. The t_i are correlated, as every probe is in the basis of all others; their spread
+over sqrt(m), the paper's error estimate, was too small by 1 (flat spectra) to 1.6 (geometric decay; 1.3 on trained
+networks) in 200 seeds each, and is widened by 1.5. At a cliff, where m is just the number of eigenvalues that dominate
+all others, it is too small by 3: prefer ``deflated_trace``, whose samples are independent.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from landscape.linalg.adaptive import DeflatedSamples, estimate_trace
+from landscape.linalg.estimate import Estimate, Operator
+from landscape.linalg.orthonormal import gram, new_directions
+
+_CORRELATED = 1.5
+
+
+def xtrace(
+    A: Operator,
+    *,
+    generator: torch.Generator,
+    rel_error: float = 0.05,
+    num_matvecs: int | None = None,
+    max_matvecs: int = 1000,
+) -> Estimate:
+    """The trace of symmetric A with standard error; unbiased. Products are made in blocks.
+
+    Stops when the half-width of the 95 % interval (Student's t) is at most ``rel_error`` times the value, or after
+    ``max_matvecs``; ``num_matvecs`` fixes the number instead. Exact where the next look would take d products.
+    ``details["samples"]`` holds the t_i. Memory: one and a half vectors a product.
+
+    Raises:
+        ValueError: for an accuracy that is not positive, or fewer than 4 products.
+
+    Example:
+        >>> A = torch.diag(torch.tensor([5.0, 2.0] + 98 * [0.0]))
+        >>> found = xtrace(A, generator=torch.Generator().manual_seed(0), rel_error=0.01)
+        >>> round(found.value, 3), found.converged
+        (7.0, True)
+    """
+    sampling = _XTrace(A, generator)
+    return estimate_trace(sampling, rel_error=rel_error, num_matvecs=num_matvecs, max_matvecs=max_matvecs)
+
+
+class _XTrace(DeflatedSamples):
+    kind = "gaussian"
+
+    def spend(self, num_matvecs: int) -> None:
+        num_probes = num_matvecs // 2
+        self.add_probes(num_probes)
+        new = self.products[:, self.products.shape[1] - num_probes :]
+        self.add_columns(new_directions(self.Q, new, scale=self.scale))
+
+    def samples(self) -> tuple[Tensor, float]:
+        W, S = gram(self.Q, self.probes), self._left_out()
+        U = W - S * (S * W).sum(0)  # Q U = Q_i Q_i^T w_i
+        rank = self.Q.shape[1] - S.square().sum(0)
+        left = self.probes.square().sum(0, dtype=torch.float64).cpu() - U.square().sum(0)  # of ||w_i||^2
+        samples = self.H.trace() - (S * (self.H @ S)).sum(0) + (self.A.shape[0] - rank) / left * self.rest(U)
+        return samples, _CORRELATED * samples.std().item() / math.sqrt(len(samples))
+
+    def _left_out(self) -> Tensor:
+        """The s_i, columns (rank, m); zero where the other columns span the range without column i."""
+        R = gram(self.Q, self.products)
+        if R.shape[0] < R.shape[1]:
+            return torch.zeros_like(R)
+        S = torch.linalg.inv(R).T
+        return S / S.norm(dim=0)

@@ -1,0 +1,148 @@
+"""Curvature layer by layer: which part of the network the trace and the steepest direction belong to."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.linalg import Lanczos, lanczos_extreme
+from landscape.linalg.estimate import require_positive
+from landscape.linalg.hutchinson import NEXT_LOOK, draw_probes, half_width_95, interval_reason
+from landscape.measure.metric import PROBES, generator, metric, shared_hessian, shared_krylov
+from landscape.objective import Objective
+from landscape.operators import NoExactDiagonalError, Restricted, gauss_newton_diagonal
+from landscape.results import Measurement
+
+_KRYLOV_STEPS = 24  # taken out of the probes: with them 5 % takes tens of probes on trained networks, not hundreds
+_FIRST_LOOK = 16
+
+
+@metric
+def layer_table(
+    objective: Objective,
+    *,
+    layers: tuple[str, ...] | None = None,
+    rel_error: float = 0.05,
+    max_matvecs: int = 1000,
+    seed: int = 0,
+) -> Measurement:
+    """Trace, its share, gradient norm and largest eigenvalue of the Hessian's diagonal block of each layer.
+
+    ``value`` is the trace over the layers of the table. ``details`` holds arrays, one entry a layer: "layers" (names),
+    "num_params", "trace", "trace_std_error", "share" (of the value), "gradient_norm", "lambda_max" and
+    "lambda_max_error" (its bound, as in ``lambda_max``). All traces come from one pass: exact where the network is
+    proved piecewise linear; elsewhere the part of H in a Krylov space of 24 steps is taken exactly, and the rest from
+    the same random signs for every layer, z_l^T (R z)_l. Cost: one backward pass a class or the products of Krylov
+    space and probes, and 4 to 15 products a layer for the eigenvalues.
+
+    Args:
+        objective: the loss around whose parameters to measure.
+        layers: globs, one row each; by default every module that has parameters of its own.
+        rel_error: accuracy of ``value`` and of each ``lambda_max``.
+        max_matvecs: the budget of the probes, and of each eigenvalue.
+        seed: of probes and start vectors.
+
+    Raises:
+        ValueError: for a glob that selects no parameter, or an accuracy or budget that is not positive.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> batch = (torch.diag(torch.tensor([1.0, 3.0])), torch.zeros(2, 1))
+        >>> table = layer_table(Objective(model, torch.nn.MSELoss(), [batch]), layers=("weight", "bias"))
+        >>> table.details["trace"].round(4), table.details["lambda_max"].round(4)
+        (array([10.,  2.]), array([9., 2.]))
+    """
+    require_positive(rel_error=rel_error, max_matvecs=max_matvecs)
+    layout = objective.layout
+    names = layers or tuple(dict.fromkeys(name.rpartition(".")[0] or name for name in layout.names))
+    rows = [layout.indices(name).to(objective.device) for name in names]
+    try:
+        found = _exact(objective, rows)
+    except NoExactDiagonalError:
+        found = _estimated(objective, rows, rel_error, max_matvecs, seed)
+    gradient = objective.gradient().double()
+    H = shared_hessian(objective)
+    runs = [Lanczos(Restricted(H, name), generator=generator(seed)) for name in names]
+    largest = [lanczos_extreme(run, rel_error=rel_error, max_matvecs=max_matvecs) for run in runs]
+    unsettled = [name for name, e in zip(names, largest, strict=True) if not e.converged]
+    total = float(found.traces.sum())
+    return Measurement(
+        "layer_table",
+        total,
+        found.std_error,
+        num_matvecs=found.num_matvecs + sum(e.num_matvecs for e in largest),
+        num_gradients=1 + found.num_passes,
+        converged=found.converged and not unsettled,
+        reason=found.reason + (f"; lambda_max not to {rel_error:g} in {', '.join(unsettled[:3])}" if unsettled else ""),
+        details={
+            "method": found.method,
+            "num_probes": found.num_probes,
+            "layers": np.array(names),
+            "num_params": np.array([len(indices) for indices in rows]),
+            "trace": found.traces,
+            "trace_std_error": found.std_errors,
+            "share": found.traces / total if total else np.full(len(rows), np.nan),
+            "gradient_norm": np.array([gradient[indices].norm().item() for indices in rows]),
+            "lambda_max": np.array([e.value for e in largest]),
+            "lambda_max_error": np.array([e.error for e in largest]),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Traces:
+    traces: np.ndarray  # (layers,)
+    std_errors: np.ndarray  # (layers,)
+    std_error: float  # of their sum
+    converged: bool
+    reason: str
+    method: str
+    num_matvecs: int = 0
+    num_passes: int = 0
+    num_probes: int = 0
+
+
+def _exact(objective: Objective, rows: Sequence[Tensor]) -> _Traces:
+    diagonal, num_passes = gauss_newton_diagonal(objective, of_hessian=True)
+    traces = np.array([diagonal[indices].sum().item() for indices in rows])
+    reason = "exact: the network is piecewise linear in each parameter"
+    return _Traces(traces, np.zeros(len(rows)), 0.0, True, reason, "exact", num_passes=num_passes)
+
+
+def _estimated(objective: Objective, rows: Sequence[Tensor], rel_error: float, max_matvecs: int, seed: int) -> _Traces:
+    """tr(P_l H) = tr(P_l Q Q^T H) + E[z^T P_l (I - Q Q^T) H z], Q from the Krylov run that the spectrum uses."""
+    H, draws = shared_hessian(objective), generator(seed + PROBES)
+    run, d = shared_krylov(objective, seed), objective.num_params
+    steps = min(_KRYLOV_STEPS, d - 1, max(1, max_matvecs // 2))
+    T = run.first(steps + 1)
+    Q, next_q = run.basis[:, :steps], run.basis[:, steps]
+    coupling = torch.zeros(steps, steps, dtype=torch.float64)
+    coupling += torch.tensor(T.alphas[:steps]).diag()
+    coupling += torch.tensor(T.betas[: steps - 1]).diag(1) + torch.tensor(T.betas[: steps - 1]).diag(-1)
+    HQ = Q @ coupling.to(Q)
+    HQ[:, -1] += T.betas[steps - 1] * next_q
+    within = (Q.double() * HQ.double()).sum(1)
+    base = torch.stack([within[indices].sum() for indices in rows]).cpu()
+    samples = torch.empty(0, len(rows), dtype=torch.float64)
+    budget, look = max(2, max_matvecs - steps - 1), _FIRST_LOOK
+    while True:
+        look = min(look, budget)
+        probes = draw_probes(H, look - len(samples), draws, "rademacher")
+        products = H @ probes
+        rest = (probes * (products - Q @ (Q.T @ products))).double()
+        new = torch.stack([rest[indices].sum(0) for indices in rows], dim=1)
+        samples = torch.cat([samples, new.cpu()])
+        sums = samples.sum(1)
+        total, error = float(base.sum() + sums.mean()), sums.std().item() / math.sqrt(look)
+        half_width = half_width_95(error, look)
+        converged = half_width <= rel_error * abs(total)
+        if converged or look == budget:
+            break
+        look = math.ceil(look * NEXT_LOOK)
+    errors = samples.std(dim=0) / math.sqrt(look)
+    reason = f"{interval_reason(total, half_width, rel_error)} after {steps + 1 + look} products"
+    traces = (base + samples.mean(0)).numpy()
+    return _Traces(traces, errors.numpy(), error, converged, reason, "deflated", steps + 1 + look, num_probes=look)

@@ -1,0 +1,151 @@
+"""The density of the Hessian's eigenvalues, and two numbers read off it (Ghorbani et al. 2019; Yao et al. 2020)."""
+
+import numpy as np
+
+from landscape.linalg.estimate import require_positive
+from landscape.linalg.slq import SpectralQuadrature, slq
+from landscape.linalg.slq import effective_dimension as effective_dimension_of
+from landscape.linalg.slq import negative_share as negative_share_of
+from landscape.measure.metric import PROBES, generator, metric, shared_hessian, shared_krylov
+from landscape.objective import Objective
+from landscape.results import Measurement
+
+_LINEAR_PART = 1e-3  # of the largest node: below it the logarithmic axis is linear
+
+
+@metric
+def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int = 64, seed: int = 0) -> Measurement:
+    """Stochastic Lanczos quadrature: how the eigenvalues of the Hessian are spread, as a fraction of all a unit.
+
+    ``value`` is the mean eigenvalue, Tr H / d, as the runs saw it, with its standard error over runs. ``details``
+    holds "nodes" and "weights" (runs, steps), which are the result; and, drawn from them, the density on two axes:
+    "linear_eigenvalues", "linear_density", "linear_std_error", and likewise "log_...", symmetric-logarithmic beyond
+    "log_threshold", a density a decade. Cost: runs times steps products, the first run shared with ``lambda_max``.
+    It has a budget, not an accuracy: it is converged with two runs or more, which give the density its error bar.
+
+    Args:
+        objective: the loss around whose parameters to measure.
+        num_runs: Lanczos runs from random starts.
+        num_steps: products a run; more resolve more of the bulk.
+        seed: of the start vectors.
+
+    Raises:
+        ValueError: for fewer than 1 run or step.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> batch = (torch.diag(torch.tensor([1.0, 3.0])), torch.zeros(2, 1))
+        >>> found = spectral_density(Objective(model, torch.nn.MSELoss(), [batch]))
+        >>> found.details["nodes"].round(4), found.details["weights"]  # of 2/n X^T X, all of it
+        (array([[9., 1.]]), array([[0.5, 0.5]]))
+    """
+    found = _quadrature(objective, num_runs, num_steps, seed)
+    mean = found.trace(lambda x: x / found.dimension, rel_error=1.0)
+    threshold = _LINEAR_PART * max(np.abs(rule.nodes).max() for rule in found.rules) or 1.0
+    details: dict[str, object] = {
+        "engine": shared_hessian(objective).engine,
+        "num_runs": len(found.rules),
+        "nodes": np.stack([rule.nodes for rule in found.rules]),
+        "weights": np.stack([rule.weights for rule in found.rules]),
+        "log_threshold": threshold,
+    }
+    for axis, drawn in (("linear", found.density()), ("log", found.density(threshold=threshold))):
+        details[f"{axis}_eigenvalues"] = drawn.eigenvalues
+        details[f"{axis}_density"] = drawn.density
+        details[f"{axis}_std_error"] = drawn.std_error
+    several = found.exact or len(found.rules) > 1
+    reason = "the whole spectrum" if found.exact else f"{len(found.rules)} runs of {num_steps} steps"
+    return Measurement(
+        "spectral_density",
+        mean.value,
+        mean.error,
+        num_matvecs=found.num_matvecs,
+        converged=several,
+        reason=reason if several else f"{reason}: no error bar",
+        details=details,
+    )
+
+
+@metric
+def effective_dimension(
+    objective: Objective,
+    *,
+    gamma: float = 1e-2,
+    rel_error: float = 0.05,
+    num_runs: int = 4,
+    num_steps: int = 64,
+    seed: int = 0,
+) -> Measurement:
+    """The sum of lambda / (lambda + gamma) over the positive eigenvalues: directions that the data determine.
+
+    (MacKay 1992; Maddox, Benton & Wilson 2020.) From the runs of ``spectral_density``, with which it shares all
+    products. ``gamma`` is the curvature below which a direction does not count, such as a weight decay. The error bar
+    covers the spread over runs and what the steps cannot resolve; it is reported as not converged where its 95 %
+    interval exceeds ``rel_error``.
+
+    Raises:
+        ValueError: for a ``gamma``, ``rel_error``, ``num_runs`` or ``num_steps`` that is not positive.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> batch = (torch.diag(torch.tensor([1.0, 3.0])), torch.zeros(2, 1))
+        >>> round(effective_dimension(Objective(model, torch.nn.MSELoss(), [batch]), gamma=1.0).value, 4)  # 9/10 + 1/2
+        1.4
+    """
+    found = effective_dimension_of(_quadrature(objective, num_runs, num_steps, seed), gamma=gamma, rel_error=rel_error)
+    return Measurement(
+        "effective_dimension",
+        found.value,
+        found.error,
+        num_matvecs=found.num_matvecs,
+        converged=found.converged,
+        reason=found.reason,
+        details={"gamma": gamma},
+    )
+
+
+@metric
+def negative_share(
+    objective: Objective, *, rel_error: float = 0.05, num_runs: int = 4, num_steps: int = 64, seed: int = 0
+) -> Measurement:
+    """The negative eigenvalues' part of the sum of all |lambda|: 0 at a minimum, 1/2 at a balanced saddle.
+
+    From the runs of ``spectral_density``, with which it shares all products. Curvature is weighed and not counted: how
+    *many* eigenvalues are negative is decided by rounding, most being about 0. Errors as in ``effective_dimension``.
+
+    Raises:
+        ValueError: for a ``rel_error``, ``num_runs`` or ``num_steps`` that is not positive.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> batch = (torch.diag(torch.tensor([1.0, 3.0])), torch.zeros(2, 1))
+        >>> negative_share(Objective(model, torch.nn.MSELoss(), [batch])).value
+        0.0
+    """
+    found = negative_share_of(_quadrature(objective, num_runs, num_steps, seed), rel_error=rel_error)
+    return Measurement(
+        "negative_share",
+        found.value,
+        found.error,
+        num_matvecs=found.num_matvecs,
+        converged=found.converged,
+        reason=found.reason,
+    )
+
+
+def _quadrature(objective: Objective, num_runs: int, num_steps: int, seed: int) -> SpectralQuadrature:
+    require_positive(num_runs=num_runs, num_steps=num_steps)
+    objective.refresh()
+    key = ("slq", num_runs, num_steps, seed)
+    if key not in objective.memo:
+        objective.memo[key] = slq(
+            shared_hessian(objective),
+            generator=generator(seed + PROBES),
+            num_runs=num_runs,
+            num_steps=num_steps,
+            first=shared_krylov(objective, seed),
+        )
+    return objective.memo[key]

@@ -1,0 +1,65 @@
+"""The layer table against the diagonal blocks of the dense Hessian."""
+
+import numpy as np
+import pytest
+import torch
+
+from landscape.linalg.hutchinson import half_width_95
+from landscape.measure import layer_table
+from tests.cases import CASES, dense_gradient, make, oracle
+from tests.test_objective import objective_of
+
+
+def blocks(objective, names):
+    return [objective.layout.indices(name) for name in names]
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"unused"}))
+def test_every_column_is_that_of_the_dense_block(name):
+    case = make(name)
+    objective = objective_of(case, 16)
+    table = layer_table(objective, rel_error=0.02, max_matvecs=3000)
+    assert table.converged, table.reason
+    details, H, g = table.details, oracle(name), dense_gradient(case.model, case.criterion, case.data)
+    layers = blocks(objective, details["layers"])
+    assert details["num_params"].sum() == objective.num_params
+    for i, rows in enumerate(layers):
+        block = H[rows][:, rows]
+        assert details["gradient_norm"][i] == pytest.approx(g[rows].norm().item(), rel=1e-10)
+        largest = torch.linalg.eigvalsh(block)[-1].item()
+        assert details["lambda_max"][i] == pytest.approx(largest, rel=0.02)
+        assert abs(details["lambda_max"][i] - largest) <= details["lambda_max_error"][i] + 1e-12
+        allowed = 4 * details["trace_std_error"][i] + 1e-12 * abs(block.trace().item())
+        assert abs(details["trace"][i] - block.trace().item()) <= allowed
+    assert table.value == pytest.approx(H.trace().item(), rel=0.04)
+    assert details["share"].sum() == pytest.approx(1)
+    exact = name in ("mlp_relu", "conv_batchnorm")
+    assert (details["method"] == "exact") == exact
+    if exact:
+        assert table.value == pytest.approx(H.trace().item(), rel=1e-12)
+
+
+def test_intervals_of_estimated_layers_cover():
+    name, num_seeds, covered, stated = "mlp_tanh", 100, 0, 0
+    H = oracle(name)
+    objective = objective_of(make(name), 70)
+    for seed in range(num_seeds):
+        table = layer_table(objective, rel_error=0.1, seed=seed)
+        num_probes = table.details["num_probes"]
+        for i, rows in enumerate(blocks(objective, table.details["layers"])):
+            half_width = half_width_95(table.details["trace_std_error"][i], num_probes)
+            covered += abs(table.details["trace"][i] - H[rows][:, rows].trace().item()) <= half_width
+            stated += 1
+    assert 0.88 <= covered / stated <= 0.995
+
+
+def test_globs_and_refusals():
+    objective = objective_of(make("mlp_tanh"), 16)
+    table = layer_table(objective, layers=("0", "*.bias"))
+    assert table.details["layers"].tolist() == ["0", "*.bias"]
+    assert table.details["num_params"].tolist() == [54, 20]
+    assert np.isfinite(table.details["trace"]).all()
+    with pytest.raises(ValueError, match="nothing"):
+        layer_table(objective, layers=("nothing",))
+    with pytest.raises(ValueError, match="rel_error"):
+        layer_table(objective, rel_error=0)
