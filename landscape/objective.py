@@ -260,10 +260,12 @@ class Objective:
 
     def batches(self) -> Iterator[tuple[int, Any]]:
         """(index of the batch in ``data``, microbatch on our device and dtype), in order."""
-        with rng_untouched(*generators(self.data)):
+        fixed = isinstance(self.data, (list, tuple))  # which draws no random numbers
+        undrawn = nullcontext if fixed else partial(rng_untouched, *generators(self.data))
+        with undrawn():
             iterator = enumerate(self.data)
         while True:
-            with rng_untouched(*generators(self.data)):  # while the loader works; the caller's loop keeps its own draws
+            with undrawn():  # while the loader works; the caller's loop keeps its own draws
                 index, batch = next(iterator, (-1, None))
             if index < 0:
                 return

@@ -154,8 +154,8 @@ def _back(outputs: Tensor, into: list[Tensor], factors: Tensor) -> list[Tensor]:
         found = torch.autograd.grad(
             outputs, into, vectors, retain_graph=True, allow_unused=True, is_grads_batched=not one
         )
-    zeros = (t.new_zeros(len(factors), *t.shape) for t in into)
-    return [zero if g is None else g[None] if one else g for g, zero in zip(found, zeros, strict=True)]
+    missing = (t.new_zeros(len(factors), *t.shape) if g is None else g for g, t in zip(found, into, strict=True))
+    return [g[None] if one and g.ndim == t.ndim else g for g, t in zip(missing, into, strict=True)]
 
 
 def _linear(_module: nn.Module, entered: Tensor, back: Tensor) -> dict[str, Tensor]:
