@@ -1,23 +1,24 @@
 """``landscape analyze``: measure checkpoints, ours or anybody's, and say how far each number can be trusted."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from .console import measuring, print_analysis, print_json, print_table
+from .console import measuring, print_analysis, print_json, print_table, print_text
 from .device import find_device
 
 if TYPE_CHECKING:
     from landscape.checkpoint import Checkpoint
-    from landscape.objective import Objective
+    from landscape.results import Analysis
 
 _NOT_CONVERGED = 4
 
 
 def analyze(
-    checkpoints: Annotated[list[Path], Argument(metavar="CKPT...", help="Checkpoints, state dicts or .safetensors.")],
+    checkpoints: Annotated[list[Path], Argument(metavar="CKPT", help="Checkpoints, state dicts or .safetensors.")],
     metrics: Annotated[str, Option(metavar="A,B", help="Names, or default, or all.")] = "default",
     split: Annotated[str, Option(metavar="NAME", help="train, test or both.")] = "both",
     samples: Annotated[int | None, Option(metavar="N", help="Stratified sample of each split.")] = None,
@@ -48,43 +49,62 @@ def analyze(
     import landscape
     from landscape.checkpoint import load_checkpoint
     from landscape.measure.analysis import metric_names
+    from landscape.measure.cost import foresee
     from landscape.problem import Problem
 
-    names, on = metrics.split(","), find_device(device)
+    names, on = [name.strip() for name in metrics.split(",")], find_device(device)
     files = [load_checkpoint(path) for path in checkpoints]  # all of them before the first is measured
     problems = [
         Problem.from_file(problem, file) if problem else Problem.of(file, model=model, data=data) for file in files
     ]
-    analyses = []
-    for file, one in zip(files, problems, strict=True):
+    folders = _folders(out, checkpoints) if out else [None] * len(files)
+    analyses: list[Analysis] = []
+    documents = []
+    for file, one, folder in zip(files, problems, folders, strict=True):
         splits = list(one.splits) if split == "both" else [split]
         objectives = {
             name: one.objective(name, num_samples=samples, seed=seed, params=layers, dtype=_dtype(dtype), device=on)
             for name in splits
         }
         if dry_run:
-            _print_cost(file, objectives, names, json)
+            costs = {name: foresee(objective, names) for name, objective in objectives.items()}
+            documents.append({"checkpoint": file.identity, "dry_run": costs})
+            if not json:
+                _print_costs(file, costs)
             continue
         total = sum(len(metric_names(names, objective)) for objective in objectives.values())
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)  # where that fails, it fails before the measuring
         with measuring(str(file.path), total) as progress:
             analysis = landscape.analyze(
                 objectives, names, rel_error=rel_error, num_probes=num_probes, seed=seed, progress=progress
-            ).with_checkpoint(_identity(file))
-        analyses.append(analysis)
-        if out is not None:
-            analysis.save(out if len(files) == 1 else out / f"{file.path.parent.name}-{file.path.stem}")
+            ).with_checkpoint(file.identity)
+        if folder is not None:
+            analysis.save(folder)
         if not json:
+            if analyses:
+                print()
             print(f"{file.path}: {analysis.objective['num_params']:,} parameters, {analysis.objective['dtype']}")
             print_analysis(analysis)
-    if json and analyses:
-        documents = [analysis.to_dict() for analysis in analyses]
+        analyses.append(analysis)
+        documents.append(analysis.to_dict())
+    if json:
         print_json(documents[0] if len(files) == 1 else documents)
     if not all(analysis.converged for analysis in analyses):
         raise typer.Exit(_NOT_CONVERGED)
 
 
-def _identity(file: "Checkpoint") -> dict[str, Any]:
-    return {"path": str(file.path), "sha256": file.sha256, "epoch": file.epoch, "step": file.step}
+def _folders(out: Path, checkpoints: list[Path]) -> list[Path]:
+    """Where each analysis goes: OUT, or below it as the checkpoints lie to each other."""
+    if len(checkpoints) == 1:
+        return [out]
+    paths = [path.absolute().with_suffix("") for path in checkpoints]
+    top = os.path.commonpath([path.parent for path in paths])
+    folders = [out / path.relative_to(top) for path in paths]
+    for index, folder in enumerate(folders):
+        if (first := folders.index(folder)) < index:
+            raise ValueError(f"{checkpoints[first]} and {checkpoints[index]} would both be written to {folder}.")
+    return folders
 
 
 def _dtype(name: str | None) -> Any:
@@ -96,16 +116,10 @@ def _dtype(name: str | None) -> Any:
     return dtypes[name]
 
 
-def _print_cost(file: "Checkpoint", objectives: "dict[str, Objective]", metrics: list[str], json: bool) -> None:
+def _print_costs(file: "Checkpoint", costs: dict[str, dict[str, Any]]) -> None:
     """Least and most products and time of each metric, from one timed product on each split."""
-    from landscape.measure.cost import foresee
-
-    costs = {split: foresee(objective, metrics) for split, objective in objectives.items()}
-    if json:
-        print_json({"checkpoint": _identity(file), "dry_run": costs})
-        return
     for split, cost in costs.items():
-        print(
+        print_text(
             f"{file.path}, {split}: {cost['num_params']:,} parameters, {cost['num_examples']:,} examples; one product "
             f"{cost['seconds_per_product']:.3g} s, graphs {cost['graph_bytes'] / 2**20:,.0f} MiB"
         )

@@ -29,6 +29,8 @@ def quantity(value: float, error: float = 0.0) -> str:
     """
     if not math.isfinite(value):
         return "not finite"
+    if not math.isfinite(error):
+        return f"{quantity(value)} ± ?"
     exponent = _exponent(value) if abs(value) > error else _exponent(error)
     if not -4 <= exponent < 6:
         scaled = quantity(value / 10.0**exponent, error / 10.0**exponent)
@@ -61,12 +63,17 @@ def cell(m: "Measurement") -> str:
 
 def print_notes(analyses: Mapping[str, "Analysis"]) -> None:
     """Print what the errors are, and why starred values did not converge, for analyses by the name of their run."""
-    print_text("± is one standard error; for lambda_max the residual, which bounds the distance to an eigenvalue.")
+    print_text(
+        "± is one standard error; for eigenvalues (lambda_max, lambda_min, top_eigenvalues) it is a bound on the error."
+    )
     for run, analysis in analyses.items():
         for split, measurements in analysis.splits.items():
+            starred: dict[str, list[str]] = {}
             for m in measurements.values():
                 if not m.converged:
-                    print_text(f"* {f'{run} {split} {m.name}'.strip()}: {m.reason}", indent=2)
+                    starred.setdefault(m.reason, []).append(m.name)
+            for reason, names in starred.items():
+                print_text(f"* {f'{run} {split} '.lstrip()}{', '.join(names)}: {reason}", indent=2)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_left: int = 1) -> None:

@@ -105,6 +105,7 @@ def _make_room(out: Path) -> None:
 
 def _train_and_measure(recipe: "Recipe", folder: Path, tell: Callable[[str], None]) -> "Analysis":
     from landscape import analyze, load_checkpoint
+    from landscape.measure import DEFAULT
     from landscape.problem import Problem
     from landscape.training import train
 
@@ -113,11 +114,11 @@ def _train_and_measure(recipe: "Recipe", folder: Path, tell: Callable[[str], Non
     problem = Problem.of(checkpoint)
     analysis = analyze(
         {split: problem.objective(split) for split in problem.splits},
+        DEFAULT,
         seed=recipe.seed,
         progress=lambda split, metric: tell(f"{recipe.optimizer}: {metric} on {split}"),
     )
-    keys = ("sha256", "epoch", "step", "model", "data")
-    analysis = analysis.with_checkpoint({"path": str(last)} | {key: getattr(checkpoint, key) for key in keys})
+    analysis = analysis.with_checkpoint(checkpoint.identity)
     analysis.save(folder)
     return analysis
 
@@ -127,7 +128,7 @@ def _next_commands(out: Path) -> list[str]:
         shlex.join(["landscape", *words])
         for words in (
             ["inspect", str(out / "sam" / "last.pt")],
-            ["analyze", str(out / "sam" / "last.pt"), "--metrics", "trace", "--rel-error", "0.03"],
+            ["analyze", str(out / "sam" / "last.pt"), "--metrics", "lambda_max", "--rel-error", "0.001"],
             ["train", "--optimizer", "sam", "--rho", "0.2", "--out", str(out / "sam-rho-0.2")],
         )
     ]

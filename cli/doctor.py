@@ -97,6 +97,7 @@ def _checks(name: str) -> list[dict[str, Any]]:
     estimate, largest = trace(objective, rel_error=0.02), lambda_max(objective, rel_error=1e-3)
     expected = {"trace": hessian.trace().item(), "lambda_max": torch.linalg.eigvalsh(hessian)[-1].item()}
     # Chance alone exceeds four standard errors once in ten thousand; an eigenvalue's error never exceeds its residual.
+    # What is exact is so to the rounding of float32.
     allowed = {"trace": 4 * estimate.std_error, "lambda_max": largest.std_error}
     return [
         {
@@ -105,7 +106,7 @@ def _checks(name: str) -> list[dict[str, Any]]:
             "value": m.value,
             "std_error": m.std_error,
             "expected": expected[m.name],
-            "passed": m.converged and abs(m.value - expected[m.name]) <= allowed[m.name],
+            "passed": m.converged and abs(m.value - expected[m.name]) <= max(allowed[m.name], 1e-5 * expected[m.name]),
         }
         for m in (estimate, largest)
     ]

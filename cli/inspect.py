@@ -30,8 +30,11 @@ def inspect(
         return
     tensors = facts.pop("tensors")
     for name, value in facts.items():
-        if value is not None:
-            print_text(f"{name:<11} {_printable(_words(value))}", indent=12)
+        line = f"{name:<11} {_printable(_words(value))}"
+        if isinstance(value, dict):
+            print_text(line, indent=12)
+        elif value is not None:
+            print(line)
     rows = [
         [
             _printable(t["name"]),

@@ -28,11 +28,11 @@ from .inspect import inspect
 from .train import train
 
 WELCOME = """\
-landscape measures what the loss looks like around the weights of a neural network:
-curvature and sharpness, with error bars and what they cost.
+landscape measures what the loss looks like around the weights of a neural
+network: curvature and sharpness, with error bars and what they cost.
 
 Three commands to try:
-  landscape demo                                 train SGD and SAM on real digits, measure both
+  landscape demo                                 SGD and SAM on real digits
   landscape train --epochs 10 --out runs/first   train a network of your own
   landscape analyze runs/first/last.pt           measure it
 
@@ -44,6 +44,7 @@ app = typer.Typer(
     no_args_is_help=False,
 )
 _INTERRUPTED = 130
+_REFUSALS = {"landscape.checkpoint": "CheckpointError", "landscape.data": "DataError"}  # of a file, by module
 
 for command in (demo, train, analyze, inspect, doctor):
     app.command()(command)
@@ -92,8 +93,9 @@ def main() -> None:
 
 
 def _exit_code(error: Exception) -> int:
-    checkpoint = sys.modules.get("landscape.checkpoint")  # where it was not imported, the error is not of its kind
-    if isinstance(error, OSError) or (checkpoint and isinstance(error, checkpoint.CheckpointError)):
+    # Where a module was not imported, the error is not of its kind.
+    refusals = (getattr(sys.modules[module], name) for module, name in _REFUSALS.items() if module in sys.modules)
+    if isinstance(error, (OSError, *refusals)):
         return 3
     return 1 if isinstance(error, ArithmeticError) else 2
 
@@ -103,7 +105,8 @@ def _message(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}."
     if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
-        return error.format_message() + (f" See {context.command_path} --help." if context else "")
+        message = error.format_message()
+        return f"{message.rstrip('.')}. See {context.command_path} --help." if context else message
     return str(error)
 
 

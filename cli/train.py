@@ -56,14 +56,16 @@ def train(
     recipe = Recipe.from_dict(begun | {name: value for name, value in flags.items() if value is not None})
     again = shlex.join(["landscape", "train", "--out", str(out), "--resume"])
     try:
-        with progress("Training", recipe.epochs) as tell:
+        with progress("Epochs", recipe.epochs) as tell:
             run(
                 recipe,
                 out,
                 resume=resume,
                 device=find_device(device),
                 checkpoint_every=checkpoint_every,
-                on_epoch=lambda row: tell(row["epoch"], _words(row)),
+                on_epoch=lambda row: tell(
+                    row["epoch"], f"loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}"
+                ),
             )
     except KeyboardInterrupt:
         if last.exists():

@@ -20,7 +20,7 @@ from landscape.data import Data, Split, load_data
 from landscape.losses import LOSSES
 from landscape.memory import available_bytes
 from landscape.models import build_model
-from landscape.objective import Objective
+from landscape.objective import NonFiniteError, Objective
 from landscape.operators import Hessian
 
 _PILOT = 8  # examples from whose graph the memory of a batch is foreseen
@@ -125,6 +125,9 @@ def _named_model(name: str, data: Data, checkpoint: Checkpoint) -> nn.Module:
 
 def _batch_size(pilot: Objective) -> int:
     """The power of two of examples whose graph takes at most an eighth of the free memory: steady from run to run."""
-    per_example = Hessian(pilot).graph_bytes() / pilot.num_examples
+    try:
+        per_example = Hessian(pilot).graph_bytes() / pilot.num_examples
+    except NonFiniteError:  # which the measurements will say, each for itself
+        return _LARGEST_BATCH
     fits = int(available_bytes(pilot.device) / 8 / max(per_example, 1))
     return min(_LARGEST_BATCH, 1 << max(fits.bit_length() - 1, 0))

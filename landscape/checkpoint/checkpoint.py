@@ -60,6 +60,12 @@ class Checkpoint:
     step: int | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a result says of the file that it was measured on."""
+        keys = ("sha256", "epoch", "step", "model", "data")
+        return {"path": str(self.path)} | {key: getattr(self, key) for key in keys}
+
     def build_model(self) -> nn.Module:
         """Build the model that the checkpoint describes, with its weights; the global generator is left as it was.
 

@@ -17,7 +17,7 @@ _WIDTH, _PANEL_HEIGHT = 6.75, 1.6  # inches; the width is that of two columns of
 _PANELS_A_ROW = 3
 _APART = 0.24  # of the splits of one run, where the runs are 1 apart
 _FILLED_AND_OPEN: tuple[dict[str, Any], ...] = ({"marker": "o"}, {"marker": "s", "markerfacecolor": "white"})
-_RESIDUALS = ("lambda_max",)  # their `std_error` bounds the distance to an eigenvalue
+_EIGENVALUES = ("lambda_max", "lambda_min", "top_eigenvalues")  # their `std_error` is a bound already
 
 
 def comparison(analyses: Mapping[str, Analysis]) -> Figure:
@@ -56,15 +56,17 @@ def comparison(analyses: Mapping[str, Analysis]) -> Figure:
 
 
 def error_bar(m: Measurement) -> float:
-    """Half the width of the 95 % interval (Student's t over the probes), or the residual bound of an eigenvalue.
+    """Half the width of the 95 % interval (Student's t where there are probes), or the bound on an eigenvalue's error.
 
     Example:
         >>> round(error_bar(Measurement("trace", 12.5, 0.25, num_matvecs=64)), 3)
         0.5
     """
-    if m.name in _RESIDUALS or not m.std_error:
+    if m.name in _EIGENVALUES:
         return m.std_error
-    return float(stdtrit(m.num_matvecs - 1, 0.975)) * m.std_error
+    num_samples = m.details.get("num_samples", m.num_matvecs)
+    freedom = num_samples - 1 if num_samples > 1 else math.inf
+    return float(stdtrit(freedom, 0.975)) * m.std_error
 
 
 def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: list[str]) -> None:

@@ -38,6 +38,9 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
     with style():
         for path, (kind, metadata) in zip(paths, _METADATA.items(), strict=True):
             part = path.with_name(path.name + ".part")
-            figure.savefig(part, format=kind, metadata=metadata)
-            os.replace(part, path)
+            try:
+                figure.savefig(part, format=kind, metadata=metadata)
+                os.replace(part, path)
+            finally:
+                part.unlink(missing_ok=True)
     return paths

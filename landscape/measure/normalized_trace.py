@@ -43,5 +43,5 @@ def normalized_trace(
         num_gradients=norm.num_gradients,
         converged=measured,
         reason=reason,
-        details={"trace": tr.value, "gradient_norm": norm.value},
+        details={"trace": tr.value, "gradient_norm": norm.value, "num_samples": tr.details.get("num_samples", 0)},
     )

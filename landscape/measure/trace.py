@@ -51,22 +51,19 @@ def trace(
     if method not in METHODS:
         raise ValueError(f"method={method!r}. Expected one of: {', '.join(METHODS)}.")
     require_positive(rel_error=rel_error, max_matvecs=max_matvecs)
+    not_exact = ""
     if method == "exact" or (method == "auto" and num_probes is None):
         try:
             return _exact(objective)
         except NoExactDiagonalError as error:
             if method == "exact":
                 raise
-            why = str(error)
-    else:
-        why = ""
+            not_exact = str(error)
     if method == "auto":
         method = "deflated" if num_probes is None else "hutchinson"
     found = _estimate(objective, method, rel_error, num_probes, max_matvecs, seed)
-    engine = shared_hessian(objective).engine
-    details = {"method": method, "engine": engine, "samples": found.details["samples"]} | (
-        {"exact": why} if why else {}
-    )
+    samples = found.details["samples"]
+    details = {"method": method, "engine": shared_hessian(objective).engine, "num_samples": len(samples)}
     return Measurement(
         "trace",
         found.value,
@@ -74,7 +71,7 @@ def trace(
         num_matvecs=found.num_matvecs,
         converged=found.converged,
         reason=found.reason,
-        details=details,
+        details=details | {"not_exact": not_exact, "samples": samples},
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from landscape.checkpoint import CheckpointError, load_checkpoint
-from landscape.data import load_data
+from landscape.data import DATA, Split, load_data
 from landscape.models import MODELS, build_model
 from landscape.training import Recipe, TrainingError, train
 
@@ -73,6 +74,28 @@ def test_what_it_writes(tmp_path: Path) -> None:
         assert rows[-1][f"{name}_loss"] == pytest.approx(cross_entropy(logits, split.targets).item(), rel=1e-5)
         correct = (logits.argmax(1) == split.targets).double().mean().item()
         assert rows[-1][f"{name}_accuracy"] == pytest.approx(correct)
+
+
+def test_pixels_are_trained_on_as_the_floats_they_stand_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load_data("digits")
+    arrays = {}
+    for name, split in (("train", digits.train), ("test", digits.test)):
+        arrays[f"x_{name}"] = (255 * split.inputs[:, 0]).round().byte().numpy()
+        arrays[f"y_{name}"] = split.targets.numpy()
+    np.savez(tmp_path / "digits.npz", **arrays)
+    pixels = load_data("npz", path=tmp_path / "digits.npz")
+    floats = replace(pixels, train=prepared(pixels.train), test=prepared(pixels.test))
+    monkeypatch.setitem(DATA, "floats", lambda: floats)
+    recipe = replace(TINY, data=f"npz:{tmp_path / 'digits.npz'}", epochs=2)
+    a = load_checkpoint(train(recipe, tmp_path / "pixels"))
+    b = load_checkpoint(train(replace(recipe, data="floats"), tmp_path / "floats"))
+    assert same_weights(a.state["model"], b.state["model"])
+    assert [without_seconds(row) for row in a.metrics] == [without_seconds(row) for row in b.metrics]
+    assert a.data == {"name": "npz", "args": {"path": str(tmp_path / "digits.npz")}}
+
+
+def prepared(split: Split) -> Split:
+    return Split(split.prepare(split.inputs), split.targets)
 
 
 def test_the_first_weights_are_saved_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
