@@ -6,6 +6,7 @@ from typing import Any
 
 from landscape.data.cifar import cifar10, cifar100
 from landscape.data.cifar_c import cifar10_c, cifar100_c
+from landscape.data.corruptions import corrupt, corrupted
 from landscape.data.digits import digits
 from landscape.data.folder import folder
 from landscape.data.npz import npz
@@ -13,7 +14,7 @@ from landscape.data.parquet import parquet
 from landscape.data.places import DataError
 from landscape.data.split import Data, Split
 
-__all__ = ["DATA", "Data", "DataError", "Split", "load_data"]
+__all__ = ["DATA", "Data", "DataError", "Split", "corrupt", "load_data"]
 
 DATA: dict[str, Callable[..., Data]] = {
     "digits": digits,
@@ -31,7 +32,9 @@ def load_data(name: str, **args: Any) -> Data:
     """Load the dataset called `name`.
 
     Args:
-        name: a key of `DATA`, or NAME:PATH, which is short for ``load_data(NAME, path=PATH)``.
+        name: a key of `DATA`; or NAME-c, that set with its test part corrupted here, which takes `corruption`,
+            `severity` and `seed` beside what NAME takes (only "cifar10-c" and "cifar100-c" are the published files);
+            or NAME:PATH, short for ``load_data(NAME, path=PATH)``.
         args: what that reader takes; `digits` takes nothing.
 
     Raises:
@@ -41,13 +44,18 @@ def load_data(name: str, **args: Any) -> Data:
     Example:
         >>> load_data("digits").train.inputs.shape
         torch.Size([1437, 1, 8, 8])
+        >>> load_data("digits-c", corruption="gaussian_noise", severity=3).name
+        'digits-c'
     """
     name, colon, path = name.partition(":")
     if colon:
         args = {"path": path} | args
-    if name not in DATA:
+    base = name if name in DATA else name.removesuffix("-c")
+    if base not in DATA:
         raise ValueError(f"data '{name}' is unknown. Expected one of: {', '.join(DATA)}.")
-    expected = inspect.signature(DATA[name]).parameters
+    corruption = {} if base == name else dict(inspect.signature(corrupted).parameters)
+    corruption.pop("data", None)
+    expected = corruption | dict(inspect.signature(DATA[base]).parameters)
     for arg in args:
         if arg not in expected:
             raise ValueError(
@@ -56,4 +64,5 @@ def load_data(name: str, **args: Any) -> Data:
     missing = [arg for arg, parameter in expected.items() if parameter.default is parameter.empty and arg not in args]
     if missing:
         raise ValueError(f"data '{name}' needs {', '.join(missing)}. Expected arguments: {', '.join(expected)}.")
-    return DATA[name](**args)
+    data = DATA[base](**{arg: value for arg, value in args.items() if arg not in corruption})
+    return corrupted(data, **{arg: args[arg] for arg in corruption if arg in args}) if corruption else data

@@ -1,0 +1,59 @@
+"""Images in folders, one a class, as torchvision's ImageFolder has them.
+
+    PATH/train/CLASS/*.png,  PATH/test/CLASS/*.png      or val/ or validation/ instead of test/; .jpg, .bmp, ... as well
+
+Classes are numbered in the order of their names. All images have one size; nothing is resized.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from landscape.data.arrays import Labelled, from_arrays
+from landscape.data.pictures import MALFORMED, read_picture
+from landscape.data.places import DataError, found_again, not_found, places, reading
+from landscape.data.split import Data
+
+_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"))
+
+
+def folder(*, path: str | os.PathLike[str] | None = None) -> Data:
+    """Load images from folders.
+
+    Args:
+        path: the folder that holds train/ and test/; a relative one is looked for under LANDSCAPE_DATA too.
+
+    Raises:
+        DataError: it is not there, an image is damaged or of another size, or a class is in test/ only.
+
+    Example:
+        >>> folder(path="/nowhere")
+        Traceback (most recent call last):
+        landscape.data.places.DataError: folder: not found in /nowhere. Expected train/CLASS/*.png and test/CLASS/*.png.
+    """
+    looked_in = places("folder", path)
+    for place in looked_in:
+        tests = [place / name for name in ("test", "val", "validation") if (place / name).is_dir()]
+        if (place / "train").is_dir() and tests:
+            classes = sorted(child.name for child in (place / "train").iterdir() if child.is_dir())
+            parts = (_read(part, classes) for part in (place / "train", tests[0]))
+            return from_arrays("folder", found_again(path, place), *parts, num_classes=len(classes))
+    raise not_found("folder", looked_in, "train/CLASS/*.png and test/CLASS/*.png.")
+
+
+def _read(part: Path, classes: list[str]) -> Labelled:
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    for file in sorted(file for file in part.glob("*/*") if file.suffix.lower() in _SUFFIXES):
+        if file.parent.name not in classes:
+            raise DataError(f"{file.parent}: is a class that train/ does not have. Expected {', '.join(classes)}.")
+        with reading(file, "Copy it again, or remove it.", *MALFORMED):
+            image = read_picture(file)
+        if images and image.shape != images[0].shape:
+            raise DataError(f"{file}: has shape {image.shape}. Expected {images[0].shape}, as the others. Resize it.")
+        images.append(image)
+        labels.append(classes.index(file.parent.name))
+    if not images:
+        raise DataError(f"{part}: has no images. Expected CLASS/*.png, .jpg, ... in it.")
+    return Labelled(np.stack(images), np.array(labels), part)

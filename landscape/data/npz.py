@@ -1,0 +1,75 @@
+"""Images from one .npz file of numpy arrays, with the names that Keras or MedMNIST give them.
+
+    x_train, y_train, x_test, y_test                             or
+    train_images, train_labels, test_images, test_labels
+
+Images are (n, height, width), or have 1 or 3 channels last or second; uint8 are pixels, floats are what networks read.
+Labels are whole numbers from 0, of shape (n,) or (n, 1). Arrays of objects are refused: they are pickles.
+"""
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from landscape.data.arrays import Labelled, channels_first, from_arrays
+from landscape.data.places import DataError, found_again, not_found, places, reading
+from landscape.data.split import Data
+
+_NAMES = (
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+)
+_REMEDY = "Write it with numpy.savez(PATH, x_train=..., y_train=..., x_test=..., y_test=...)."
+
+
+def npz(*, path: str | os.PathLike[str] | None = None) -> Data:
+    """Load an .npz file.
+
+    Args:
+        path: the file; a relative one is looked for under LANDSCAPE_DATA too.
+
+    Raises:
+        DataError: it is not there, damaged, or holds other arrays.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "set.npz")
+        ...     images, labels = np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
+        ...     np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
+        ...     npz(path=file).input_shape
+        (1, 8, 8)
+    """
+    looked_in = places("npz", path)
+    for file in looked_in:
+        if file.is_file():
+            return from_arrays("npz", found_again(path, file), *read_npz(file))
+    raise not_found("npz", looked_in, f"an .npz file. {_REMEDY}")
+
+
+def read_npz(file: Path) -> tuple[Labelled, Labelled]:
+    """Read the train and the test part of an .npz file.
+
+    Raises:
+        DataError: it is missing, damaged, or holds other arrays.
+    """
+    with reading(file, _REMEDY, *_MALFORMED), file.open("rb") as opened:
+        arrays = np.load(opened, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise DataError(f"{file}: is one array. {_REMEDY}")
+        names = next((names for names in _NAMES if set(names) <= set(arrays.files)), None)
+        if names is None:
+            raise DataError(f"{file}: holds {', '.join(arrays.files) or 'nothing'}. {_REMEDY}")
+        x_train, y_train, x_test, y_test = (arrays[name] for name in names)
+    train, test = (
+        Labelled(channels_first(x, file), y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y, file)
+        for x, y in ((x_train, y_train), (x_test, y_test))
+    )
+    return train, test
+
+
+# What the readers of zip archives and arrays raise on bytes that make no sense, beside OSError.
+_MALFORMED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, ValueError)

@@ -1,0 +1,67 @@
+"""Where datasets lie: at a path that was given, or under the folder that the variable LANDSCAPE_DATA names.
+
+Nothing is ever downloaded. What is missing or damaged is a `DataError`: what was looked for, where, and how to get it.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class DataError(ValueError):
+    """A dataset is missing, damaged or not what it should be; the message is one line."""
+
+
+def places(name: str, path: str | os.PathLike[str] | None, folders: Sequence[str] = ()) -> list[Path]:
+    """List the places to look for a dataset; the first that has it is taken.
+
+    A path is taken as it is and, if it is relative, under LANDSCAPE_DATA too. Without one the places are the folders
+    of LANDSCAPE_DATA called `name` or as one of `folders`.
+
+    Raises:
+        DataError: neither a path nor LANDSCAPE_DATA says where to look.
+
+    Example:
+        >>> [place.as_posix() for place in places("cifar10", "/data/cifar")]
+        ['/data/cifar']
+    """
+    root = os.environ.get("LANDSCAPE_DATA")
+    if path is not None:
+        given = Path(path).expanduser()
+        return [given] if given.is_absolute() or not root else [given, Path(root).expanduser() / given]
+    if not root:
+        raise DataError(
+            f"{name}: it is not known where it lies. Give {name}:PATH (path=PATH in Python), or set LANDSCAPE_DATA "
+            f"to the folder that holds {' or '.join([name, *folders])}."
+        )
+    return [Path(root).expanduser() / folder for folder in (name, *folders)]
+
+
+def found_again(path: str | os.PathLike[str] | None, place: Path) -> dict[str, str]:
+    """Return the argument that finds a place again from any working directory: none where LANDSCAPE_DATA led there."""
+    return {} if path is None else {"path": os.path.abspath(place)}
+
+
+def not_found(name: str, looked_in: Sequence[Path], expected: str) -> DataError:
+    """Say that no place has a dataset, what was expected there, and how to get it."""
+    return DataError(f"{name}: not found in {' or '.join(map(str, looked_in))}. Expected {expected}")
+
+
+@contextmanager
+def reading(path: Path, remedy: str, *malformed: type[Exception]) -> Iterator[None]:
+    """Run the body; an OSError or one of `malformed` in it means that the file is missing or damaged.
+
+    Raises:
+        DataError: naming the file and the remedy.
+    """
+    errors: tuple[type[Exception], ...] = (OSError, *malformed)
+    try:
+        yield
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing. {remedy}") from error
+    except errors as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: is damaged, or is not what its name says ({reason}). {remedy}") from error

@@ -1,0 +1,132 @@
+"""Residual networks for small images (He et al. 2016, arXiv:1512.03385), as in the papers' code for CIFAR.
+
+The stem is one 3×3 convolution, with no stride and no max-pool. Four stages of `width` × 1, 2, 4 and 8 channels follow,
+the last three halving the image, then global average pooling and a linear layer. A shortcut that changes shape is a 1×1
+convolution with BatchNorm; a bottleneck has its stride on the 3×3 convolution and four times as many output channels.
+
+Parameters are named as in github.com/kuangliu/pytorch-cifar, whose networks GAM's code uses: such state dicts load.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from landscape.models.images import require_images
+
+
+def resnet18(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
+    """Build ResNet-18: stages of 2, 2, 2, 2 basic blocks.
+
+    Args:
+        input_shape: (channels, height, width) of one image.
+        num_classes: number of logits.
+        width: channels of the first stage.
+
+    Raises:
+        ValueError: the examples are no images, or `width` is less than one.
+
+    Example:
+        >>> sum(p.numel() for p in resnet18(input_shape=(3, 32, 32), num_classes=10, width=16).parameters())
+        701466
+    """
+    return _resnet(_BasicBlock, (2, 2, 2, 2), input_shape, num_classes, width)
+
+
+def resnet50(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
+    """Build ResNet-50: stages of 3, 4, 6, 3 bottleneck blocks; arguments as for `resnet18`.
+
+    Example:
+        >>> sum(p.numel() for p in resnet50(input_shape=(3, 32, 32), num_classes=10, width=4).parameters())
+        96302
+    """
+    return _resnet(_Bottleneck, (3, 4, 6, 3), input_shape, num_classes, width)
+
+
+def resnet101(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
+    """Build ResNet-101: stages of 3, 4, 23, 3 bottleneck blocks; arguments as for `resnet18`.
+
+    Example:
+        >>> sum(p.numel() for p in resnet101(input_shape=(3, 32, 32), num_classes=10, width=4).parameters())
+        173550
+    """
+    return _resnet(_Bottleneck, (3, 4, 23, 3), input_shape, num_classes, width)
+
+
+class _BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, fan_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(fan_in, width, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.shortcut = _shortcut(fan_in, width, stride)
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu1(self.bn1(self.conv1(x)))
+        return self.relu2(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+class _Bottleneck(nn.Module):
+    """A 3×3 convolution between two 1×1 convolutions that reduce and restore the channels, and a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, fan_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        fan_out = self.expansion * width
+        self.conv1 = nn.Conv2d(fan_in, width, kernel_size=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(width, width, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu2 = nn.ReLU()
+        self.conv3 = nn.Conv2d(width, fan_out, kernel_size=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(fan_out)
+        self.shortcut = _shortcut(fan_in, fan_out, stride)
+        self.relu3 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu1(self.bn1(self.conv1(x)))
+        out = self.relu2(self.bn2(self.conv2(out)))
+        return self.relu3(self.bn3(self.conv3(out)) + self.shortcut(x))
+
+
+def _resnet(
+    block: type[_BasicBlock] | type[_Bottleneck],
+    num_blocks: Sequence[int],
+    input_shape: Sequence[int],
+    num_classes: int,
+    width: int,
+) -> nn.Sequential:
+    require_images(input_shape)
+    if width < 1:
+        raise ValueError(f"width={width} is out of range. Expected at least 1.")
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=nn.Conv2d(input_shape[0], width, kernel_size=3, padding=1, bias=False),
+        bn1=nn.BatchNorm2d(width),
+        relu=nn.ReLU(),
+    )
+    fan_in = width
+    for stage, count in enumerate(num_blocks):
+        stride, planes = (1 if stage == 0 else 2), width * 2**stage
+        blocks = []
+        for index in range(count):
+            blocks.append(block(fan_in, planes, stride if index == 0 else 1))
+            fan_in = planes * block.expansion
+        layers[f"layer{stage + 1}"] = nn.Sequential(*blocks)
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "linear": nn.Linear(fan_in, num_classes)}
+    return nn.Sequential(layers)
+
+
+def _shortcut(fan_in: int, fan_out: int, stride: int) -> nn.Sequential:
+    """The identity, or a projection where the shape changes."""
+    if stride == 1 and fan_in == fan_out:
+        return nn.Sequential()
+    return nn.Sequential(nn.Conv2d(fan_in, fan_out, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(fan_out))
