@@ -27,8 +27,12 @@ def analyze(
     seed: Annotated[int, Option(metavar="N", help="Of all random draws.")] = 0,
     dtype: Annotated[str | None, Option(metavar="TYPE", help="float32 or float64.", show_default="the model's")] = None,
     layers: Annotated[str, Option(metavar="GLOB", help="Parameters to measure: 'conv*,head.weight'.")] = "*",
-    model: Annotated[str | None, Option(metavar="NAME", help="Where the file does not say: mlp or cnn.")] = None,
-    data: Annotated[str | None, Option(metavar="NAME", help="Where the file does not say: digits.")] = None,
+    model: Annotated[
+        str | None, Option(metavar="NAME", help="Where the file does not say: mlp, cnn, resnet18, ...")
+    ] = None,
+    data: Annotated[
+        str | None, Option(metavar="NAME", help="Where the file does not say: digits, cifar10:PATH, ...")
+    ] = None,
     problem: Annotated[
         str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
     ] = None,

@@ -85,7 +85,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_lef
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = _UNBROKEN
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index < num_left else "right", overflow="fold")
     for row in rows:

@@ -13,8 +13,10 @@ from .device import find_device
 
 def train(
     out: Annotated[Path, Option(metavar="DIR", help="Folder of the run: last.pt and metrics.csv.")],
-    model: Annotated[str | None, Option(metavar="NAME", help="mlp (the default) or cnn.")] = None,
-    data: Annotated[str | None, Option(metavar="NAME", help="digits.")] = None,
+    model: Annotated[
+        str | None, Option(metavar="NAME", help="mlp (the default), cnn, resnet18, vit-small, ...")
+    ] = None,
+    data: Annotated[str | None, Option(metavar="NAME", help="digits (the default), cifar10:PATH, ...")] = None,
     optimizer: Annotated[str | None, Option(metavar="NAME", help="sgd (the default) or sam.")] = None,
     epochs: Annotated[int | None, Option(metavar="N", help="Passes over the data; 60 by default.")] = None,
     lr: Annotated[float | None, Option(metavar="X", help="Learning rate of the first epoch; 0.1 by default.")] = None,

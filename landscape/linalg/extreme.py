@@ -42,7 +42,8 @@ def lanczos_extreme(run: Lanczos, *, rel_error: float, max_matvecs: int, end: in
         value, residual = float(values[index]), float(residuals[index])
         tolerance = rel_error * abs(value)
         converged = residual <= tolerance and T.rules_out(value + end * tolerance)
-        if converged or m == last:
+        finest = tolerance < T.rounding and residual <= 2 * T.rounding  # more steps would find rounding only
+        if converged or finest or m == last:
             break
     beyond = T.beyond(value, end)
     if converged:
@@ -50,6 +51,7 @@ def lanczos_extreme(run: Lanczos, *, rel_error: float, max_matvecs: int, end: in
     reason = (
         f"{'within' if converged else 'not within'} {rel_error:g} of the value after {m} products: "
         f"residual {residual:.1e}, and with probability 99 % no eigenvalue beyond {value + end * beyond:.6g}"
+        f"{'; the rest is rounding, try dtype=torch.float64' if finest and not converged else ''}"
     )
     return Estimate(value, max(residual, beyond), m, converged, reason, {"residual": residual})
 

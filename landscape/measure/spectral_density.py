@@ -45,7 +45,7 @@ def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int 
     threshold = _LINEAR_PART * max(np.abs(rule.nodes).max() for rule in found.rules) or 1.0
     details: dict[str, object] = {
         "engine": shared_hessian(objective).engine,
-        "num_runs": len(found.rules),
+        "num_samples": len(found.rules),
         "nodes": np.stack([rule.nodes for rule in found.rules]),
         "weights": np.stack([rule.weights for rule in found.rules]),
         "log_threshold": threshold,
@@ -102,7 +102,7 @@ def effective_dimension(
         num_matvecs=found.num_matvecs,
         converged=found.converged,
         reason=found.reason,
-        details={"gamma": gamma},
+        details={"gamma": gamma, "num_samples": len(found.details["samples"])},
     )
 
 
@@ -133,6 +133,7 @@ def negative_share(
         num_matvecs=found.num_matvecs,
         converged=found.converged,
         reason=found.reason,
+        details={"num_samples": len(found.details["samples"])},
     )
 
 

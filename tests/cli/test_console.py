@@ -50,6 +50,16 @@ def test_analysis_table_marks_what_did_not_converge_and_says_why(capsys):
     assert rows[-1] == "* test trace: interval too wide"
 
 
+def test_the_widest_analysis_fits_a_terminal(capsys):
+    long = Measurement("effective_dimension", 590.0, 400.0, num_matvecs=256, converged=False)
+    wide = Measurement("top_eigenvalues", 10.7274, 5e-5, num_matvecs=230, num_gradients=10)
+    both = {m.name: m for m in (long, wide)}
+    print_analysis(
+        Analysis({"train": both, "test": both}, objective={"num_examples": {"train": 50_000, "test": 10_000}})
+    )
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
 def test_notes_say_what_the_errors_are_and_each_reason_once(capsys):
     short = [Measurement(name, 1.0, converged=False, reason="too few probes") for name in ("trace", "normalized_trace")]
     other = Measurement("lambda_max", 1.0, converged=False, reason="too few products")
