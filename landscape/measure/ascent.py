@@ -1,0 +1,147 @@
+"""The maximum of a function over the ball ||u|| <= rho, looked for by gradient ascent from several starts.
+
+    u <- P(b + s f'(b) / ||f'(b)||),    b the best point so far, P the projection on the ball
+
+The step s begins as rho, grows by half when it gained and shrinks to a quarter when it did not: on a convex function it
+becomes the power method, at a maximum inside the ball it closes in. The first ascent starts at u = 0, so that its first
+step is the perturbation of SAM, the others at random points of the sphere. What is found is a *lower bound* of the
+maximum: no ascent knows of a higher peak that none of the starts lead to.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from landscape.linalg.estimate import dot, require_positive
+
+_GROW, _SHRINK = 1.5, 0.25
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where an ascent is: u (d,), f(u) and f'(u) (d,)."""
+
+    u: Tensor
+    value: float
+    slope: Tensor
+
+    def gap(self, rho: float) -> float:
+        """The largest gain over the ball that the slope promises, max <f', u' - u>: zero at a maximum."""
+        return max(rho * _norm(self.slope) - dot(self.slope, self.u), 0.0)
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The highest point of several ascents, and what is known of how high the maximum may be.
+
+    Attributes:
+        value: f at that point.
+        u: the point, (d,).
+        peaks: where each ascent ended, in the order of the starts.
+        gap: the gain that the slope still promises there.
+        progress: what the second half of its steps gained: about what as many more steps would, where they converge.
+    """
+
+    value: float
+    u: Tensor
+    peaks: list[float]
+    gap: float
+    progress: float
+
+    @property
+    def spread(self) -> float:
+        """Twice the distance from the highest peak to the second highest: 0 for a peak that was found twice.
+
+        With confidence 2/3 the end of a distribution is no further above the highest of a sample (Robson & Whitlock
+        1964, Biometrika 51, 33).
+        """
+        first, second = sorted(self.peaks, reverse=True)[:2]
+        return 2 * (first - second)
+
+    @property
+    def error(self) -> float:
+        """The largest of spread, gap and progress: an estimate of how much higher the maximum is, and no bound."""
+        return max(self.spread, self.gap, self.progress)
+
+    def reason(self, rel_error: float) -> str:
+        """What the ascents came to, in words."""
+        if not self.value > 0:
+            return f"none of {len(self.peaks)} ascents found a rise"
+        within = "within" if self.error <= rel_error * self.value else "above"
+        share = self.error / self.value
+        return f"{len(self.peaks)} ascents, estimated error {share:.2g} of the value {within} {rel_error:g}"
+
+
+def maximize(
+    function: Callable[[Tensor], tuple[float, Tensor]],
+    origin: Tensor,
+    *,
+    rho: float,
+    num_steps: int,
+    num_restarts: int,
+    generator: torch.Generator,
+) -> Maximum:
+    """The highest point that ``num_restarts`` ascents of ``num_steps`` steps find; ``num_steps + 1`` calls each.
+
+    Args:
+        function: u (d,) -> (f(u), f'(u)).
+        origin: the centre of the ball as a vector of zeros (d,), for its length, dtype and device.
+        rho: the radius.
+        num_steps: of each ascent; one that comes to a point of zero slope ends there.
+        num_restarts: number of ascents.
+        generator: of the random starts.
+
+    Raises:
+        ValueError: for a radius or number of steps that is not positive, or fewer than 2 ascents.
+
+    Example:
+        >>> slope = torch.tensor([3.0, 4.0])
+        >>> found = maximize(lambda u: ((slope @ u).item(), slope), torch.zeros(2), rho=1.0, num_steps=20,
+        ...                  num_restarts=2, generator=torch.Generator().manual_seed(0))
+        >>> round(found.value, 4), found.u
+        (5.0, tensor([0.6000, 0.8000]))
+    """
+    require_positive(rho=rho, num_steps=num_steps)
+    if num_restarts < 2:
+        raise ValueError(f"num_restarts={num_restarts} gives no error bar. Expected at least 2 ascents.")
+    found = []
+    for restart in range(num_restarts):
+        start = origin
+        if restart:
+            u = torch.randn(len(origin), generator=generator, dtype=torch.float64)
+            start = (u * (rho / u.norm())).to(origin)
+        found.append(_ascend(function, start, rho, num_steps))
+    best, progress = max(found, key=lambda ascent: ascent[0].value)
+    return Maximum(best.value, best.u, [point.value for point, _ in found], best.gap(rho), progress)
+
+
+def project(u: Tensor, rho: float) -> Tensor:
+    """The point of the ball of radius ``rho`` that is nearest to u."""
+    norm = _norm(u)
+    return u if norm <= rho else u * (rho / norm)
+
+
+def _ascend(
+    function: Callable[[Tensor], tuple[float, Tensor]], start: Tensor, rho: float, num_steps: int
+) -> tuple[Point, float]:
+    """The highest point, and what the second half of the steps gained."""
+    best, step = Point(start, *function(start)), rho
+    halfway = best.value
+    for k in range(num_steps):
+        if k <= num_steps // 2:
+            halfway = best.value
+        norm = _norm(best.slope)
+        if not 0 < norm < math.inf:
+            break
+        u = project(best.u + best.slope * (step / norm), rho)
+        found = Point(u, *function(u))
+        gained = found.value > best.value
+        best, step = (found, step * _GROW) if gained else (best, step * _SHRINK)
+    return best, best.value - halfway
+
+
+def _norm(u: Tensor) -> float:
+    return dot(u, u) ** 0.5

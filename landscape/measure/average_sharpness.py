@@ -1,0 +1,92 @@
+"""Average sharpness: how far the loss rises under a random Gaussian perturbation of the weights, in the mean.
+
+    E[L(w + sigma e)] - L(w),    e ~ N(0, I)
+
+For small sigma it is sigma^2 / 2 times the trace of the Hessian. Perturbations come in pairs +e and -e, so that the
+gradient, which dominates the spread of single ones and adds nothing to the mean, cancels. It is the expectation in the
+PAC-Bayes bounds of SAM and CR-SAM (Foret et al. 2021, Wu, Luo & Wunsch 2024).
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from landscape.linalg.estimate import require_positive
+from landscape.linalg.hutchinson import FIRST_LOOK, NEXT_LOOK, half_width_95, interval_reason
+from landscape.measure.metric import generator, metric
+from landscape.measure.rise import Rise
+from landscape.objective import Objective
+from landscape.results import Measurement
+
+_LENGTH = 0.05  # of a typical perturbation where sigma is not given: the default radius of the other sharpnesses
+
+
+@metric
+def average_sharpness(
+    objective: Objective,
+    *,
+    sigma: float | None = None,
+    adaptive: bool = False,
+    rel_error: float = 0.05,
+    num_probes: int | None = None,
+    max_probes: int = 1000,
+    seed: int = 0,
+) -> Measurement:
+    """The mean rise of the loss under Gaussian noise, with standard error. Two forward passes a probe.
+
+    Args:
+        objective: the loss around whose parameters to measure.
+        sigma: standard deviation of each entry's noise; by default 0.05 / sqrt(d), so that its norm is about 0.05.
+        adaptive: noise in units of |w|, entry by entry (as ASAM, Kwon et al. 2021).
+        rel_error: stop when the half-width of the 95 % interval is within this fraction of the value.
+        num_probes: take exactly so many pairs instead; ``converged`` says whether they reached ``rel_error``.
+        max_probes: the budget; a mean that needs more is reported as not converged.
+        seed: of the noise.
+
+    ``std_error`` includes rounding, found on one pair by comparing precisions. ``details``: sigma, the rise of each
+    pair (``samples``), and ``rounding``.
+
+    Raises:
+        ValueError: for a ``sigma`` or accuracy that is not positive, or fewer than 2 probes.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1, bias=False).double()
+        >>> batch = (torch.eye(2).double(), torch.zeros(2, 1).double())
+        >>> found = average_sharpness(Objective(model, torch.nn.MSELoss(), [batch]), sigma=0.1, num_probes=100)
+        >>> abs(found.value - 0.01) < 3 * found.std_error  # sigma^2 / 2 times the trace of X^T X
+        True
+    """
+    budget = max_probes if num_probes is None else num_probes
+    if budget < 2:
+        raise ValueError(f"{budget} probes give no error bar. Expected at least 2.")
+    sigma = _LENGTH / objective.num_params**0.5 if sigma is None else sigma
+    require_positive(sigma=sigma, rel_error=rel_error)
+    rise, draws = Rise(objective, adaptive=adaptive), generator(seed)
+
+    def noise() -> torch.Tensor:
+        return (sigma * torch.randn(len(rise.origin), generator=draws, dtype=torch.float64)).to(rise.origin)
+
+    first = noise()
+    rounding = abs(rise.rounding_error(first) + rise.rounding_error(-first)) / 2
+    samples = [(rise(first) + rise(-first)) / 2]
+    look = budget if num_probes is not None else min(FIRST_LOOK, budget)
+    while True:
+        while len(samples) < look:
+            u = noise()
+            samples.append((rise(u) + rise(-u)) / 2)
+        mean, spread = np.mean(samples).item(), np.std(samples, ddof=1).item() / len(samples) ** 0.5
+        error = math.hypot(spread, rounding)
+        half_width = half_width_95(error, len(samples))
+        converged = half_width <= rel_error * abs(mean)
+        if len(samples) == budget or (converged and num_probes is None):
+            break
+        look = min(budget, math.ceil(len(samples) * NEXT_LOOK))
+    return Measurement(
+        "average_sharpness",
+        mean,
+        error,
+        converged=converged,
+        reason=f"{interval_reason(mean, half_width, rel_error)} after {len(samples)} pairs",
+        details={"sigma": sigma, "samples": np.array(samples), "rounding": rounding},
+    )

@@ -1,0 +1,111 @@
+"""First-order flatness: how large the gradient is at most within a ball (GAM, Zhang et al. 2023, def. 4.1).
+
+    R1 = rho * max over ||u|| <= rho of ||grad L(w + u)||
+
+Ascent on the norm of the gradient: its slope is H(w + u) g / ||g||, one product with the Hessian at that point. Where w
+is a minimum of a quadratic loss, R1 / rho^2 is the largest eigenvalue of the Hessian (lemma 4.1).
+"""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from landscape.linalg.estimate import dot
+from landscape.losses import Terms
+from landscape.measure.ascent import maximize
+from landscape.measure.metric import generator, metric
+from landscape.objective import Objective
+from landscape.operators.graph import derivatives
+from landscape.results import Measurement
+
+
+@metric
+def first_order_flatness(
+    objective: Objective,
+    *,
+    rho: float = 0.05,
+    num_steps: int = 20,
+    num_restarts: int = 4,
+    rel_error: float = 0.05,
+    seed: int = 0,
+) -> Measurement:
+    """Rho times the largest gradient norm that ascents find within the ball: a *lower bound* of R1.
+
+    ``std_error`` estimates how much higher the maximum is: the largest of twice how far the second best ascent ended
+    below the best (a peak found twice is trusted), what the second half of the best one's steps gained, and what the
+    slope still promises there. Converged means that this is within ``rel_error``. It takes
+    ``num_restarts * (num_steps + 1)`` gradients and as many products, four gradients' time together.
+
+    Args:
+        objective: the loss around whose parameters to measure.
+        rho: radius of the ball.
+        num_steps: steps of each ascent.
+        num_restarts: number of ascents: one from w, the others from random points of the sphere.
+        rel_error: what the ascents should agree to.
+        seed: of the random starts.
+
+    ``details``: the value that each ascent reached (``peaks``), and the length of the best step (``distance``).
+
+    Raises:
+        ValueError: for a radius or number of steps that is not positive, or fewer than 2 ascents.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1, bias=False).double()
+        >>> _ = torch.nn.init.zeros_(model.weight)
+        >>> batch = (torch.diag(torch.tensor([1.0, 3.0])).double(), torch.zeros(2, 1).double())
+        >>> found = first_order_flatness(Objective(model, torch.nn.MSELoss(), [batch]), rho=0.1)
+        >>> round(found.value / 0.1**2, 6)  # the largest eigenvalue of X^T X
+        9.0
+    """
+    w, num_matvecs = objective.vector(), 0
+
+    def scaled_norm(u: Tensor) -> tuple[float, Tensor]:
+        nonlocal num_matvecs
+        gradient = objective.gradient(at=w + u)
+        norm = dot(gradient, gradient) ** 0.5
+        if norm == 0:
+            return 0.0, torch.zeros_like(u)
+        num_matvecs += 1
+        return rho * norm, rho * _hessian_product(objective, w + u, gradient / norm)
+
+    before = objective.num_gradients
+    found = maximize(
+        scaled_norm,
+        torch.zeros_like(w),
+        rho=rho,
+        num_steps=num_steps,
+        num_restarts=num_restarts,
+        generator=generator(seed),
+    )
+    return Measurement(
+        "first_order_flatness",
+        found.value,
+        found.error,
+        num_matvecs=num_matvecs,
+        num_gradients=objective.num_gradients - before,
+        converged=found.error <= rel_error * found.value,
+        reason=found.reason(rel_error),
+        details={"peaks": np.array(found.peaks), "distance": found.u.norm().item()},
+    )
+
+
+def _hessian_product(objective: Objective, at: Tensor, v: Tensor) -> Tensor:
+    """H(at) v by double backward. Where torch's second derivative is wrong the ascent climbs less, and stays true."""
+    leaves, pieces = objective.leaves(at), objective.layout.split(v)
+
+    def product(terms: Terms) -> Tensor:
+        summed = objective.summed(terms)
+        grads = torch.autograd.grad(summed, leaves, create_graph=True, materialize_grads=True)
+        curved = [(grad, piece) for grad, piece in zip(grads, pieces, strict=True) if grad.requires_grad]
+        if not curved:
+            return torch.zeros_like(v)
+        outputs, vectors = zip(*curved, strict=True)
+        return objective.layout.flatten(derivatives(outputs, leaves, vectors, batched=False))
+
+    total = torch.zeros_like(v, dtype=objective.accumulation_dtype)
+    for part in objective.over_batches(leaves, product, context=partial(sdpa_kernel, SDPBackend.MATH)):
+        total += part
+    return (total / objective.total_weight).to(v.dtype)

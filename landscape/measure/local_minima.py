@@ -1,0 +1,126 @@
+"""Local minima and maxima of the loss along random directions (GAM, Zhang et al. 2023, section 5.1).
+
+    L(w + t v),    t = 0, h, ..., 10 h = radius,    v uniform on the unit sphere
+
+A strict interior minimum is a point lower than both its neighbours. Counted twice: raw, as in the paper, and with a
+prominence (the rise that parts it from lower ground, or from the end of the line) above the noise of the evaluation.
+Noise alone, independent from point to point, has a raw minimum at a third of the interior points: 3 of 9.
+
+The paper evaluates "the training loss". On a fixed data set that is a deterministic function, and a direction of norm
+0.1 in many dimensions barely moves it; with a fresh mini-batch at every point the counts are those of noise. Either
+can be had.
+"""
+
+import numpy as np
+import torch
+
+from landscape.batches import recut
+from landscape.linalg.estimate import require_positive
+from landscape.measure.metric import generator, metric
+from landscape.measure.rise import Rise
+from landscape.objective import Objective
+from landscape.results import Measurement
+
+_CHECKED = 2  # directions along which the rounding noise is measured: 2 x 10 points, in double the precision
+_MARGIN = 2  # on the spread of the noise, of which so few points show most but not all
+
+
+@metric
+def local_minima(
+    objective: Objective,
+    *,
+    num_directions: int = 100,
+    radius: float = 0.1,
+    num_steps: int = 10,
+    evaluation: str = "dataset",
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Measurement:
+    """The mean number of local minima per direction above the noise floor. Forward passes: a step of a direction each.
+
+    ``std_error`` is over directions.
+
+    Args:
+        objective: the loss around whose parameters to measure.
+        num_directions: random directions.
+        radius: how far along each.
+        num_steps: in how many steps; there are ``num_steps - 1`` interior points.
+        evaluation: "dataset", the mean over all the data; "minibatch", at every point over another mini-batch, as a
+            training loop sees it (the data are then held in memory).
+        batch_size: rows of a mini-batch; they are cut anew from the data, in order, and drawn without repetition.
+        seed: of the directions and the draws.
+
+    ``details``: for minima and maxima, counts per direction and how many directions have how many (``_histogram``), raw
+    and above the floor; the ``floor``; ``noise_expectation``, the raw count that noise alone would have; ``losses``
+    (num_directions, num_steps + 1). The floor is twice the spread of the rounding error along a direction, found by
+    comparing precisions, or twice the spread of the mini-batches' losses at w.
+
+    Raises:
+        ValueError: for an argument out of its range, or fewer mini-batches than points on a line.
+
+    Example:
+        >>> batch = (torch.ones(4, 1), torch.zeros(4, 1))
+        >>> found = local_minima(Objective(torch.nn.Linear(1, 1), torch.nn.MSELoss(), [batch]), num_directions=5)
+        >>> found.value, found.details["minima"]  # convex: a minimum inside a line would be one in the other direction
+        (0.0, array([0, 0, 0, 0, 0]))
+    """
+    if evaluation not in ("dataset", "minibatch"):
+        raise ValueError(f"evaluation={evaluation!r}. Expected 'dataset' or 'minibatch'.")
+    if num_directions < 2 or num_steps < 2:
+        raise ValueError(f"{num_directions} directions of {num_steps} steps. Expected at least 2 of each.")
+    require_positive(radius=radius, batch_size=batch_size)
+    w, rise = objective.vector(), Rise(objective)
+    steps = np.linspace(0, radius, num_steps + 1)
+    parts = _minibatches(objective, batch_size, len(steps)) if evaluation == "minibatch" else []
+    floor = _MARGIN * np.ptp([part.value() for part in parts]).item() if parts else 0.0
+    directions, draws = generator(seed), generator(seed + 1)  # the same directions in both protocols
+    losses = np.empty((num_directions, len(steps)))
+    for j in range(num_directions):
+        v = torch.randn(len(w), generator=directions, dtype=torch.float64)
+        line = [(t / v.norm() * v).to(w) for t in steps]
+        drawn = [parts[i] for i in torch.randperm(len(parts), generator=draws)[: len(steps)]]
+        losses[j] = [one.value(at=w + u) for one, u in zip(drawn or [objective] * len(line), line, strict=True)]
+        if not parts and j < _CHECKED:
+            floor = max(floor, _MARGIN * np.ptp([rise.rounding_error(u) for u in line]).item())
+
+    prominences = {"minima": _prominences(-losses), "maxima": _prominences(losses)}
+    counts = {name: (found > floor).sum(1) for name, found in prominences.items()}
+    counts |= {f"raw_{name}": (found > 0).sum(1) for name, found in prominences.items()}
+    most = num_steps // 2  # of num_steps - 1 points, no two neighbours
+    moves = np.median(np.ptp(losses, axis=1))
+    return Measurement(
+        "local_minima",
+        counts["minima"].mean().item(),
+        counts["minima"].std(ddof=1).item() / num_directions**0.5,
+        reason=f"{num_directions} directions of {len(steps)} points; the loss moves by {moves:.1e} on the median one, "
+        f"the noise floor is {floor:.1e}",
+        details=counts
+        | {f"{name}_histogram": np.bincount(found, minlength=most + 1) for name, found in counts.items()}
+        | {"floor": floor, "noise_expectation": (num_steps - 1) / 3, "losses": losses, "evaluation": evaluation},
+    )
+
+
+def _minibatches(objective: Objective, batch_size: int, num_points: int) -> list[Objective]:
+    batches = [objective.over(batch) for batch in recut((batch for _, batch in objective.batches()), batch_size)]
+    if len(batches) < num_points:
+        raise ValueError(
+            f"The data make {len(batches)} mini-batches of {batch_size} rows, and a fresh one at every point of a line "
+            f"takes {num_points}. Lower batch_size, or use evaluation='dataset'."
+        )
+    return batches
+
+
+def _prominences(values: np.ndarray) -> np.ndarray:  # (k, m) -> (k, m)
+    """How far each strict interior maximum of each row stands above the lands around it; 0 where there is none."""
+    found = np.zeros_like(values)
+    for row, into in zip(values, found, strict=True):
+        for i in range(1, len(row) - 1):
+            if row[i - 1] < row[i] > row[i + 1]:
+                into[i] = row[i] - max(_lowest(row[i::-1]), _lowest(row[i:]))
+    return found
+
+
+def _lowest(values: np.ndarray) -> float:
+    """The lowest value on the way from the first one to higher ground, or to the end."""
+    higher = np.flatnonzero(values > values[0])
+    return values[: higher[0] if len(higher) else None].min()

@@ -1,0 +1,88 @@
+"""How much the loss rises away from the weights: what every sharpness is made of.
+
+    f(u) = L(w + s u) - L(w),    s = 1, or |w| entry by entry where adaptive
+
+The adaptive form is that of ASAM (Kwon et al. 2021, arXiv:2102.11600) without its constant: rescaling layers in ways
+that leave a ReLU network's function as it is leaves f over a ball as it is too, and an entry that is zero stays zero.
+"""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from landscape.objective import Objective
+
+
+class Rise:
+    """f as a function of the step u, a vector (d,), at the weights as they are.
+
+    Attributes:
+        origin: the step of length zero, (d,).
+
+    Example:
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> _ = torch.nn.init.constant_(model.weight, 3.0)
+        >>> rise = Rise(Objective(model, torch.nn.MSELoss(), [(torch.ones(1, 1), torch.zeros(1, 1))]))
+        >>> rise(torch.ones(1)), rise.with_slope(torch.ones(1))  # 4^2 - 3^2, and its derivative 2 * 4
+        (7.0, (7.0, tensor([8.])))
+    """
+
+    def __init__(self, objective: Objective, *, adaptive: bool = False) -> None:
+        self.objective, self.adaptive = objective, adaptive
+        self._w = objective.vector()
+        self._scale = self._w.abs() if adaptive else torch.ones_like(self._w)
+        self._base = objective.value()
+        self.origin = torch.zeros_like(self._w)
+
+    def __call__(self, u: Tensor) -> float:
+        """f(u). One forward pass."""
+        return self.objective.value(at=self._point(u)) - self._base
+
+    def with_slope(self, u: Tensor) -> tuple[float, Tensor]:
+        """f(u) and its gradient with respect to u, together for the price of a gradient."""
+        objective = self.objective
+        leaves = objective.leaves(self._point(u))
+        total, gradient = 0.0, torch.zeros_like(self.origin, dtype=objective.accumulation_dtype)
+        parts = objective.over_batches(leaves, lambda terms: _differentiated(objective.summed(terms), leaves))
+        for value, grads in parts:
+            total += value
+            gradient += objective.layout.flatten(grads)
+        objective.num_gradients += 1
+        slope = self._scale * (gradient / objective.total_weight).to(self.origin.dtype)
+        return total / objective.total_weight - self._base, slope
+
+    def rounding_error(self, u: Tensor) -> float:
+        """By how much rounding moved f(u), with its sign: the difference to f in float64.
+
+        Where the objective is in float64 already, it is estimated from float32, scaled down by the ratio of their eps.
+        Two forward passes, one of them in the other precision.
+
+        Raises:
+            ValueError: where the loss cannot be computed in the other precision.
+        """
+        reference, share = self._reference
+        return share * (self(u) - reference(u))
+
+    def _point(self, u: Tensor) -> Tensor:
+        return self._w + self._scale * u.to(self._w)
+
+    @cached_property
+    def _reference(self) -> tuple["Rise", float]:
+        wide = self.objective.dtype == torch.float64
+        dtype = torch.float32 if wide else torch.float64
+        try:
+            reference = self.objective.over(self.objective.data, dtype=dtype)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The loss cannot be computed in {dtype} to find its rounding error ({str(error).splitlines()[0]}). "
+                "Let the tensors in it take their dtype from the model's output."
+            ) from error
+        share = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps if wide else 1.0
+        return Rise(reference, adaptive=self.adaptive), share
+
+
+def _differentiated(summed: Tensor, leaves: list[Tensor]) -> tuple[float, list[Tensor]]:
+    if not summed.requires_grad:  # a loss that depends on none of the parameters
+        return summed.item(), [torch.zeros_like(leaf) for leaf in leaves]
+    return summed.item(), list(torch.autograd.grad(summed, leaves, materialize_grads=True))

@@ -1,0 +1,77 @@
+"""Zeroth-order flatness: how far the loss rises at most within a ball (Foret et al. 2021; Zhang et al. 2023, def. 3.1).
+
+    R0 = max over ||u|| <= rho of L(w + u) - L(w)
+
+Also called sharpness. Finding this maximum is NP-hard in general; see ``landscape.measure.ascent`` for how it is looked
+for, and what is known of the result.
+"""
+
+import numpy as np
+
+from landscape.measure.ascent import maximize
+from landscape.measure.metric import generator, metric
+from landscape.measure.rise import Rise
+from landscape.objective import Objective
+from landscape.results import Measurement
+
+
+@metric
+def zeroth_order_flatness(
+    objective: Objective,
+    *,
+    rho: float = 0.05,
+    num_steps: int = 20,
+    num_restarts: int = 4,
+    adaptive: bool = False,
+    rel_error: float = 0.05,
+    seed: int = 0,
+) -> Measurement:
+    """The largest rise of the loss that gradient ascents find within the ball: a *lower bound* of R0, never negative.
+
+    ``std_error`` estimates how much higher the maximum is: the largest of twice how far the second best ascent ended
+    below the best (a peak found twice is trusted), what the second half of the best one's steps gained, and what the
+    gradient still promises there. Converged means that this is within ``rel_error``. It takes
+    ``num_restarts * (num_steps + 1)`` gradients.
+
+    Args:
+        objective: the loss around whose parameters to measure.
+        rho: radius of the ball.
+        num_steps: steps of each ascent.
+        num_restarts: number of ascents: one from w along the gradient, the others from random points of the sphere.
+        adaptive: measure steps in units of |w|, entry by entry: ||u / |w||| <= rho (ASAM's ball, Kwon et al. 2021).
+        rel_error: what the ascents should agree to.
+        seed: of the random starts.
+
+    ``details``: the rise that each ascent reached (``peaks``), and the length of the best step (``distance``).
+
+    Raises:
+        ValueError: for a radius or number of steps that is not positive, or fewer than 2 ascents.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False).double()
+        >>> _ = torch.nn.init.zeros_(model.weight)
+        >>> batch = (torch.diag(torch.tensor([1.0, 3.0])).double(), torch.zeros(2, 1).double())
+        >>> found = zeroth_order_flatness(Objective(model, torch.nn.MSELoss(), [batch]), rho=1.0)
+        >>> round(found.value, 6)  # half of the largest eigenvalue of X^T X
+        4.5
+    """
+    before = objective.num_gradients
+    rise = Rise(objective, adaptive=adaptive)
+    found = maximize(
+        rise.with_slope,
+        rise.origin,
+        rho=rho,
+        num_steps=num_steps,
+        num_restarts=num_restarts,
+        generator=generator(seed),
+    )
+    return Measurement(
+        "zeroth_order_flatness",
+        max(found.value, 0.0),
+        found.error,
+        num_gradients=objective.num_gradients - before,
+        converged=found.error <= rel_error * found.value,
+        reason=found.reason(rel_error),
+        details={"peaks": np.array(found.peaks), "distance": found.u.norm().item()},
+    )
