@@ -39,7 +39,7 @@ def hutchinson_diagonal(
     """The diagonal of A; unbiased. One product a probe.
 
     Stops when the error to expect of the whole, the norm of the standard errors, is at most ``rel_error`` times the
-    norm of the values, or after ``max_matvecs``; ``num_probes`` fixes the number instead. Exact where the next look
+    norm of the diagonal, or after ``max_matvecs``; ``num_probes`` fixes the number instead. Exact where the next look
     would take d products. The 95 % interval of entry i has the half-width ``half_width_95(errors[i], num_matvecs)``.
     Memory: a block of 32 probes and their products.
 
@@ -68,9 +68,10 @@ def hutchinson_diagonal(
             probes = draw_probes(A, min(BLOCK, look - used), generator)
             mean, spread, used = _with(mean, spread, used, (probes * (A @ probes)).to(mean.dtype))
         errors = (spread / (used - 1) / used).sqrt()
-        error, norm = errors.norm().item(), mean.norm().item()
+        error = errors.norm().item()
+        norm = math.sqrt(max(0.0, mean.norm().item() ** 2 - error**2))  # the errors lengthen the mean
         converged = error <= rel_error * norm
-        if look == budget or (converged and num_probes is None):
+        if converged or look == budget:
             break
         look = min(budget, math.ceil(look * NEXT_LOOK))
     ratio = f"{error / norm:.2g} of" if norm else "nothing beside"

@@ -8,8 +8,9 @@ up to 1 and are half of the answer: an eigenvalue at the edge gets a node of its
 m = d steps knows the spectrum, and every weight is then 1/d.
 
 Runs differ by their starts, which gives the standard error. What m steps cannot resolve (a kink of f inside the bulk,
-as that of the effective dimension at a small gamma) they all miss alike: what the last quarter of the steps changed is
-added to the error for that.
+as that of the effective dimension at a small gamma) they all miss alike: what the last step, or the last quarter of
+them, changed is added to the error for that. Where a few eigenvalues make up most of tr f(A), as for f = x^2, the
+samples are skewed, and the 95 % intervals of 5 runs cover 83 %, those of 20 cover 89 %.
 """
 
 import math
@@ -62,13 +63,13 @@ class Density:
 class SpectralQuadrature:
     """The rules of one or more runs on a matrix with d rows.
 
-    ``coarse`` are the rules of the first three quarters of each run. ``exact`` says that a run was complete: the only
-    rule is the spectrum itself.
+    ``coarse`` are the same of one step less, and of the first three quarters. ``exact`` says that a run was complete:
+    the only rule is the spectrum itself.
     """
 
     dimension: int
     rules: tuple[Rule, ...]
-    coarse: tuple[Rule, ...]
+    coarse: tuple[tuple[Rule, ...], ...]
     exact: bool
     num_matvecs: int
 
@@ -82,7 +83,7 @@ class SpectralQuadrature:
         value, samples = _ratio(self.rules, f, g)
         error = half_width = 0.0
         if not self.exact:
-            steps = abs(value - _ratio(self.coarse, f, g)[0])
+            steps = max(abs(value - _ratio(rules, f, g)[0]) for rules in self.coarse)
             error = math.hypot(_standard_error(samples[:, None]).item(), steps)
             half_width = half_width_95(error, len(samples)) if len(samples) > 1 else math.inf
         runs = "one run, which gives no error bar" if half_width == math.inf else f"{len(samples)} runs"
@@ -131,17 +132,18 @@ def slq(
         671.46
     """
     require_positive(num_runs=num_runs, num_steps=num_steps)
-    rules, coarse, used = [], [], 0
+    found: list[list[Rule]] = []
+    used = 0
     for index in range(num_runs):
         run = first if first is not None and index == 0 else Lanczos(A, generator=generator)
         T = run.first(num_steps)
         used += len(T.alphas)
         if len(T.alphas) == T.dimension:
             spectrum = Rule(T.ritz()[0], np.full(T.dimension, 1 / T.dimension))
-            return SpectralQuadrature(T.dimension, (spectrum,), (spectrum,), True, used)
-        rules.append(_rule(T))
-        coarse.append(_rule(run.first(math.ceil(0.75 * num_steps))))
-    return SpectralQuadrature(A.shape[0], tuple(rules), tuple(coarse), False, used)
+            return SpectralQuadrature(T.dimension, (spectrum,), (), True, used)
+        found.append([_rule(run.first(m)) for m in (num_steps, max(1, num_steps - 1), math.ceil(0.75 * num_steps))])
+    rules, *coarse = zip(*found, strict=True)
+    return SpectralQuadrature(A.shape[0], rules, tuple(coarse), False, used)
 
 
 def effective_dimension(found: SpectralQuadrature, *, gamma: float, rel_error: float = 0.05) -> Estimate:

@@ -8,10 +8,10 @@ independent of its Q_i: the estimate is unbiased, for 2 m products, A W and A Q 
 formed: Q_i Q_i^T = Q (I - s_i s_i^T) Q^T, where s_i is the unit vector orthogonal to Q^T A W without column i.
 
 Differences to the paper: 1. A is symmetric, so Q^T A W needs no product. 2. Where A has a rank below m, Q spans its
-range with or without w_i, and s_i is 0. 3. The t_i are correlated, as every probe is in the basis of all others; their spread
-over sqrt(m), the paper's error estimate, was too small by 1 (flat spectra) to 1.6 (geometric decay; 1.3 on trained
-networks) in 200 seeds each, and is widened by 1.5. At a cliff, where m is just the number of eigenvalues that dominate
-all others, it is too small by 3: prefer ``deflated_trace``, whose samples are independent.
+range with or without w_i, and s_i is 0. 3. The t_i are correlated, as every probe is in the basis of all others: the
+paper's error estimate, their spread over sqrt(m), was too small by a factor of 1 (flat spectra) to 1.6 (geometric
+decay; 1.3 on trained networks) in 200 seeds each, and is widened by 1.5. At a cliff, where m is just the number of
+eigenvalues that dominate all others, it is too small by 3: prefer ``deflated_trace``, whose samples are independent.
 """
 
 import math

@@ -152,6 +152,28 @@ def test_the_probes_do_not_depend_on_how_they_are_grouped():
     assert len(np.unique(long)) > 190
 
 
+@pytest.mark.parametrize("A", CASES.values(), ids=CASES)
+def test_gaussian_probes_are_unbiased_and_have_the_variance_of_gaussians(A):
+    values = torch.tensor([run(A, seed, num_probes=10, probes="gaussian").value for seed in range(NUM_SEEDS)])
+    variance = 2 * A.square().sum().item() / 10  # of a mean of 10 Gaussian probes, exactly
+    assert values.var().item() == pytest.approx(variance, rel=0.35)
+    assert abs(values.mean() - A.trace()) < 3.3 * math.sqrt(variance / NUM_SEEDS)
+
+
+def test_gaussian_probes_are_not_exact_on_a_diagonal_and_do_not_depend_on_their_grouping():
+    A = torch.diag(torch.linspace(1, 5, 50, dtype=torch.float64))
+    long = run(A, 3, num_probes=100, probes="gaussian")
+    assert long.error == pytest.approx(math.sqrt(2 * A.square().sum().item() / 100), rel=0.3)
+    for num_probes in (2, 33):
+        short = run(A, 3, num_probes=num_probes, probes="gaussian").details["samples"]
+        np.testing.assert_allclose(short, long.details["samples"][:num_probes], rtol=1e-12)
+
+
+def test_another_kind_of_probes_is_refused():
+    with pytest.raises(ValueError, match=r"'uniform'.*'rademacher', 'gaussian'"):
+        run(HEAVY, probes="uniform")
+
+
 def test_every_product_is_counted():
     A = Counting(HEAVY)
     assert run(A, num_probes=13).num_matvecs == A.columns == 13
