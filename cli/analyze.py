@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from landscape.results import Analysis
 
 _NOT_CONVERGED = 4
+_COSTS = ("products", "gradients", "seconds", "mib")
 
 
 def analyze(
@@ -127,12 +128,9 @@ def _print_costs(file: "Checkpoint", costs: dict[str, dict[str, Any]]) -> None:
             f"{file.path}, {split}: {cost['num_params']:,} parameters, {cost['num_examples']:,} examples; one product "
             f"{cost['seconds_per_product']:.3g} s, graphs {cost['graph_bytes'] / 2**20:,.0f} MiB"
         )
-        rows = [
-            [name, _range(one["products"], ",d"), _range(one["seconds"], ",.2g"), _range(one["mib"], ",.0f")]
-            for name, one in cost["metrics"].items()
-        ]
-        print_table(["", "products", "seconds", "MiB"], rows)
+        rows = [[name, *(_range(one[key]) for key in _COSTS)] for name, one in cost["metrics"].items()]
+        print_table(["", "products", "gradients", "seconds", "MiB"], rows)
 
 
-def _range(of: dict[str, Any], spec: str) -> str:
-    return " to ".join(dict.fromkeys(format(of[end], spec) for end in ("least", "most")))
+def _range(of: dict[str, float]) -> str:
+    return " to ".join(dict.fromkeys(f"{n:,.0f}" if n >= 10 or n == int(n) else f"{n:.2g}" for n in of.values()))

@@ -20,7 +20,7 @@ from torch import Tensor
 from landscape.linalg.diagonal import exact_diagonal
 from landscape.linalg.estimate import ROUNDING, Estimate, Operator, require_positive
 from landscape.linalg.hutchinson import NEXT_LOOK, block_product, draw_probes, half_width_95, interval_reason
-from landscape.linalg.orthonormal import gram
+from landscape.linalg.orthonormal import column_dots, gram
 
 LEAST = 4  # products with which an estimator has two samples
 _FIRST_LOOK = 24  # with 16, intervals at a stop covered 2 % less often
@@ -53,7 +53,7 @@ class DeflatedSamples(ABC):
     @property
     def scale(self) -> float:
         """||A||_F, roughly: the root mean square of ||A z||."""
-        return self.products.norm(dtype=torch.float64).item() / math.sqrt(max(1, self.products.shape[1]))
+        return column_dots(self.products, self.products).mean().sqrt().item()
 
     def rest(self, U: Tensor) -> Tensor:
         """z^T A z less what the vectors Q U (k, n) have in it, (n,)."""
@@ -64,7 +64,7 @@ class DeflatedSamples(ABC):
         probes = draw_probes(self.A, num_probes, self.generator, self.kind)
         products = self.multiply(probes)
         self.probes, self.products = torch.cat([self.probes, probes], 1), torch.cat([self.products, products], 1)
-        self.quadratic = torch.cat([self.quadratic, (probes * products).sum(0, dtype=torch.float64).cpu()])
+        self.quadratic = torch.cat([self.quadratic, column_dots(probes, products)])
 
     def add_columns(self, columns: Tensor) -> None:
         """Make Q larger by orthonormal columns orthogonal to it; one product each."""

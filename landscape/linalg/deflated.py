@@ -34,8 +34,8 @@ def deflated_trace(
     Args:
         A: symmetric operator or dense tensor.
         basis: orthonormal columns (d, k), for k products; or a Lanczos run of A; by default a new one. Of a run, as
-            many first steps are used as there are probes, and made if they were not: with as many of each, the error
-            was within a tenth of its least for the products on every spectrum tried.
+            many first steps are used as there are probes, and made if they were not: no more than twice the products
+            of the best split (where no eigenvalue stands out), and a tenth more where the spectrum decays.
         generator: draws the probes, and the start of a new run. A basis must not come from it in the same state.
         rel_error: the accuracy asked for.
         num_matvecs: how many products to make instead; ``converged`` says whether they reached ``rel_error``.

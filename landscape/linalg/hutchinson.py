@@ -14,6 +14,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from landscape.linalg.estimate import Estimate, Operator, require_positive
+from landscape.linalg.orthonormal import column_dots
 
 FIRST_LOOK = 16  # with fewer samples the estimated variance is too often far too small
 NEXT_LOOK = 1.25  # looking after every sample would stop at the luckiest moment; this keeps the looks few
@@ -95,7 +96,7 @@ def _samples(A: Operator, num_probes: int, generator: torch.Generator, kind: str
     found = []
     while num_probes > 0:
         probes = draw_probes(A, min(BLOCK, num_probes), generator, kind)
-        found.append((probes * (A @ probes)).sum(0, dtype=torch.float64).cpu())
+        found.append(column_dots(probes, A @ probes))
         num_probes -= probes.shape[1]
     return found
 

@@ -25,6 +25,16 @@ def gram(X: Tensor, Y: Tensor) -> Tensor:
     return total.cpu().double()
 
 
+def column_dots(X: Tensor, Y: Tensor) -> Tensor:
+    """The inner product of each column of X (d, k) with that of Y, (k,), on the CPU, added up in float64.
+
+    Example:
+        >>> column_dots(torch.eye(2), torch.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+        [1.0, 4.0]
+    """
+    return (X * Y).sum(0, dtype=_wide(X)).cpu().double()
+
+
 def new_directions(Q: Tensor, Y: Tensor, *, scale: float) -> Tensor:
     """Orthonormal columns that, together with the orthonormal columns of Q (d, k), span those of Y (d, n).
 

@@ -101,7 +101,7 @@ class SpectralQuadrature:
         """
         nodes = [_coordinate(rule.nodes, threshold) for rule in self.rules]
         low, high = min(x.min() for x in nodes), max(x.max() for x in nodes)
-        width = width or (high - low or abs(high) or 1.0) / 100
+        width = (high - low or abs(high) or 1.0) / 100 if width is None else width
         require_positive(width=width)
         num_points = math.ceil((high - low + 2 * _MARGIN * width) / width * _POINTS_A_WIDTH) + 1
         grid = np.linspace(low - _MARGIN * width, high + _MARGIN * width, num_points)

@@ -11,7 +11,7 @@ Differences to the paper: 1. A is symmetric, so Q^T A W needs no product. 2. Whe
 range with or without w_i, and s_i is 0. 3. The t_i are correlated, as every probe is in the basis of all others: the
 paper's error estimate, their spread over sqrt(m), was too small by a factor of 1 (flat spectra) to 1.6 (geometric
 decay; 1.3 on trained networks) in 200 seeds each, and is widened by 1.5. At a cliff, where m is just the number of
-eigenvalues that dominate all others, it is too small by 3: prefer ``deflated_trace``, whose samples are independent.
+eigenvalues that dominate, it is too small by 3: prefer ``deflated_trace``, whose samples are independent.
 """
 
 import math
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from landscape.linalg.adaptive import DeflatedSamples, estimate_trace
 from landscape.linalg.estimate import Estimate, Operator
-from landscape.linalg.orthonormal import gram, new_directions
+from landscape.linalg.orthonormal import column_dots, gram, new_directions
 
 _CORRELATED = 1.5
 
@@ -66,7 +66,7 @@ class _XTrace(DeflatedSamples):
         W, S = gram(self.Q, self.probes), self._left_out()
         U = W - S * (S * W).sum(0)  # Q U = Q_i Q_i^T w_i
         rank = self.Q.shape[1] - S.square().sum(0)
-        left = self.probes.square().sum(0, dtype=torch.float64).cpu() - U.square().sum(0)  # of ||w_i||^2
+        left = column_dots(self.probes, self.probes) - U.square().sum(0)  # of ||w_i||^2
         samples = self.H.trace() - (S * (self.H @ S)).sum(0) + (self.A.shape[0] - rank) / left * self.rest(U)
         return samples, _CORRELATED * samples.std().item() / math.sqrt(len(samples))
 

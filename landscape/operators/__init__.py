@@ -1,7 +1,7 @@
 """Curvature as operators: ``A @ v`` and ``A @ V`` over the parameters of an objective, never the matrix."""
 
 from landscape.operators.base import ParameterOperator, Restricted
-from landscape.operators.exact_diagonal import NoExactDiagonalError, gauss_newton_diagonal
+from landscape.operators.exact_diagonal import NoExactDiagonalError, exact_passes, gauss_newton_diagonal
 from landscape.operators.finite_difference import FiniteDifferenceHessian, InaccurateProductError
 from landscape.operators.gauss_newton import EmpiricalFisher, GaussNewton
 from landscape.operators.graph import SecondDerivativeError
@@ -17,5 +17,6 @@ __all__ = [
     "ParameterOperator",
     "Restricted",
     "SecondDerivativeError",
+    "exact_passes",
     "gauss_newton_diagonal",
 ]

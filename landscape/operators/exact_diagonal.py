@@ -65,6 +65,28 @@ def gauss_newton_diagonal(objective: Objective, *, of_hessian: bool = False) -> 
     return total / objective.total_weight, num_passes
 
 
+def exact_passes(objective: Objective) -> int:
+    """Backward passes that the exact diagonal of the Hessian will take, judged by the first microbatch. One forward.
+
+    Raises:
+        NoExactDiagonalError: where ``gauss_newton_diagonal(objective, of_hessian=True)`` raises it on that microbatch.
+
+    Example:
+        >>> batch = (torch.ones(2, 3), torch.tensor([0, 1]))
+        >>> exact_passes(Objective(nn.Linear(3, 2), nn.CrossEntropyLoss(), [batch]))
+        2
+    """
+    layers, leaves = _Layers(objective), objective.leaves()
+
+    def passes(terms: Terms) -> int:
+        outputs = _checked_outputs(terms)
+        if reason := obstacle(outputs, leaves):
+            raise NoExactDiagonalError(f"not exact here: {reason}")
+        return len(_factors(objective, terms))
+
+    return next(objective.over_batches(leaves, passes, context=layers.recording))
+
+
 class _Layers:
     """The modules that hold the selected parameters: what goes into each and comes out, and the squares that follow."""
 

@@ -205,7 +205,7 @@ def test_dry_run_says_what_it_would_cost_and_writes_nothing(analyze, tmp_path):
     words = " ".join(done.stdout.split())
     for split, num_examples in (("train", "1,437"), ("test", "360")):
         assert f"relu.pt, {split}: 1,210 parameters, {num_examples} examples; one product " in words
-    assert words.count("products seconds MiB") == 2
+    assert words.count("products gradients seconds MiB") == 2
     assert "lambda_max 4 to 1,000" in words
     assert max(map(len, done.stdout.splitlines())) <= 80
 
@@ -217,7 +217,7 @@ def test_dry_run_of_two_is_one_json_document_too(analyze):
         cost = one["dry_run"]["test"]
         assert (cost["num_params"], cost["num_examples"]) == (1210, 360)
         assert cost["seconds_per_product"] > 0
-        assert cost["metrics"]["total"].keys() == {"products", "seconds", "mib"}
+        assert cost["metrics"]["total"].keys() == {"products", "gradients", "seconds", "mib"}
 
 
 def test_weights_alone_need_the_names_of_model_and_data(analyze, tmp_path):

@@ -233,7 +233,7 @@ def test_impossible_requests_are_refused(arguments):
     with pytest.raises(ValueError, match="gamma"):
         effective_dimension(found, gamma=0)
     with pytest.raises(ValueError, match="width"):
-        found.density(width=-1.0)
+        found.density(width=0.0)
     with pytest.raises(ValueError, match="threshold"):
         found.density(threshold=0.0)
     with pytest.raises(ValueError, match="rel_error"):
