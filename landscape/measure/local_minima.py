@@ -59,7 +59,7 @@ def local_minima(
         ValueError: for an argument out of its range, or fewer mini-batches than points on a line.
 
     Example:
-        >>> model, batch = torch.nn.Linear(1, 1), (torch.ones(4, 1), torch.zeros(4, 1))
+        >>> model, batch = torch.nn.Linear(1, 1, bias=False), (torch.ones(4, 1), torch.zeros(4, 1))
         >>> _ = torch.nn.init.ones_(model.weight)
         >>> found = local_minima(Objective(model, torch.nn.MSELoss(), [batch]), num_directions=5)
         >>> found.value, found.details["minima"]  # a bowl whose bottom is further away than the lines are long
