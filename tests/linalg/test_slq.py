@@ -122,8 +122,11 @@ def test_unbiased_and_the_intervals_cover(name):
     assert 0.6 < values.std() / math.sqrt(np.mean([f.error**2 for f in found])) < 1.3
 
 
-def test_too_few_steps_are_seen_and_enter_the_error():
-    bulk, gamma = (-1) ** INDEX / INDEX, 0.001  # a kink among 300 eigenvalues, of which 8 steps resolve nothing
+@pytest.mark.parametrize(
+    ("bulk", "gamma"), [((-1) ** INDEX / INDEX, 1e-3), (INDEX**-2, 1e-4)], ids=["to and fro", "from one side"]
+)
+def test_too_few_steps_are_seen_and_enter_the_error(bulk, gamma):
+    """A kink among 300 eigenvalues, of which 8 steps resolve nothing."""
     truth = (bulk.clamp(min=0) / (bulk.clamp(min=0) + gamma)).sum().item()
     quadratures = [run(symmetric(bulk, seed=1), seed, num_runs=8, num_steps=8) for seed in range(20)]
     found = [effective_dimension(q, gamma=gamma) for q in quadratures]
