@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from landscape.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from landscape.measure import analyze
     from landscape.objective import Objective
-    from landscape.operators import Hessian
+    from landscape.operators import GaussNewton, Hessian
     from landscape.results import Analysis, Measurement
 
 _HOME = {
     "Objective": "landscape.objective",
+    "GaussNewton": "landscape.operators",
     "Hessian": "landscape.operators",
     "Measurement": "landscape.results",
     "Analysis": "landscape.results",
@@ -31,6 +32,7 @@ _MODULES = ("measure", "optim")
 __all__ = [
     "Analysis",
     "Checkpoint",
+    "GaussNewton",
     "Hessian",
     "Measurement",
     "Objective",

@@ -101,6 +101,7 @@ def _describe(splits: Mapping[str, Objective]) -> dict[str, Any]:
         "num_examples": {split: one.num_examples for split, one in splits.items()},
         "num_params": first.num_params,
         "params": first.params,
+        "unused": first.memo.get("unused", []),  # known where a gradient was measured
         "mode": first.mode,
         "dtype": str(first.dtype).removeprefix("torch."),
     }

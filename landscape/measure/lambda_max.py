@@ -1,7 +1,7 @@
 """The largest eigenvalue of the Hessian: the steepest curvature there is."""
 
 from landscape.linalg import lanczos_extreme, power_iteration
-from landscape.measure.metric import eigenvalue_measurement, generator, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import generator, measurement_of, metric, shared_hessian, shared_krylov
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -43,4 +43,4 @@ def lambda_max(
     else:
         raise ValueError(f"method={method!r}. Expected 'lanczos' or 'power'.")
     engine = shared_hessian(objective).engine
-    return eigenvalue_measurement("lambda_max", found, method=method, engine=engine, residual=found.details["residual"])
+    return measurement_of("lambda_max", found, method=method, engine=engine, residual=found.details["residual"])

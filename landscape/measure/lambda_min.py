@@ -1,7 +1,7 @@
 """The least eigenvalue of the Hessian: negative away from minima, and how negative says how unstable the point is."""
 
 from landscape.linalg import lanczos_extreme
-from landscape.measure.metric import eigenvalue_measurement, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import measurement_of, metric, shared_hessian, shared_krylov
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -23,4 +23,4 @@ def lambda_min(objective: Objective, *, rel_error: float = 0.05, max_matvecs: in
     run = shared_krylov(objective, seed)
     found = lanczos_extreme(run, end=-1, rel_error=rel_error, max_matvecs=max_matvecs)
     engine = shared_hessian(objective).engine
-    return eigenvalue_measurement("lambda_min", found, engine=engine, residual=found.details["residual"])
+    return measurement_of("lambda_min", found, engine=engine, residual=found.details["residual"])

@@ -68,8 +68,8 @@ def shared_krylov(objective: Objective, seed: int) -> Lanczos:
     return objective.memo["krylov", seed]
 
 
-def eigenvalue_measurement(name: str, found: Estimate, **details: Any) -> Measurement:
-    """The measurement that an estimate of an eigenvalue is."""
+def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
+    """The measurement that an estimate is, with what else there is to say of it."""
     return Measurement(
         name,
         found.value,

@@ -6,7 +6,7 @@ from landscape.linalg.estimate import require_positive
 from landscape.linalg.slq import SpectralQuadrature, slq
 from landscape.linalg.slq import effective_dimension as effective_dimension_of
 from landscape.linalg.slq import negative_share as negative_share_of
-from landscape.measure.metric import PROBES, generator, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import PROBES, generator, measurement_of, metric, shared_hessian, shared_krylov
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -95,15 +95,7 @@ def effective_dimension(
         1.4
     """
     found = effective_dimension_of(_quadrature(objective, num_runs, num_steps, seed), gamma=gamma, rel_error=rel_error)
-    return Measurement(
-        "effective_dimension",
-        found.value,
-        found.error,
-        num_matvecs=found.num_matvecs,
-        converged=found.converged,
-        reason=found.reason,
-        details={"gamma": gamma, "num_samples": len(found.details["samples"])},
-    )
+    return measurement_of("effective_dimension", found, gamma=gamma, num_samples=len(found.details["samples"]))
 
 
 @metric
@@ -126,15 +118,7 @@ def negative_share(
         0.0
     """
     found = negative_share_of(_quadrature(objective, num_runs, num_steps, seed), rel_error=rel_error)
-    return Measurement(
-        "negative_share",
-        found.value,
-        found.error,
-        num_matvecs=found.num_matvecs,
-        converged=found.converged,
-        reason=found.reason,
-        details={"num_samples": len(found.details["samples"])},
-    )
+    return measurement_of("negative_share", found, num_samples=len(found.details["samples"]))
 
 
 def _quadrature(objective: Objective, num_runs: int, num_steps: int, seed: int) -> SpectralQuadrature:

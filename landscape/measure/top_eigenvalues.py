@@ -1,7 +1,7 @@
 """The k largest eigenvalues of the Hessian (GAM, Zhang et al. 2023, fig. 3 draws 50)."""
 
 from landscape.linalg import lanczos_top
-from landscape.measure.metric import eigenvalue_measurement, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import measurement_of, metric, shared_hessian, shared_krylov
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -47,4 +47,4 @@ def top_eigenvalues(
     details = {key: found.details[key] for key in ("eigenvalues", "residuals", "bounds")}
     if vectors:
         details["eigenvectors"] = run.vectors(found.details["vectors"]).cpu().numpy()
-    return eigenvalue_measurement("top_eigenvalues", found, k=k, engine=shared_hessian(objective).engine, **details)
+    return measurement_of("top_eigenvalues", found, k=k, engine=shared_hessian(objective).engine, **details)

@@ -2,7 +2,7 @@
 
 from landscape.linalg import Estimate, deflated_trace, hutchinson_trace, hutchpp_trace, xtrace
 from landscape.linalg.estimate import require_positive
-from landscape.measure.metric import PROBES, generator, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import PROBES, generator, measurement_of, metric, shared_hessian, shared_krylov
 from landscape.objective import Objective
 from landscape.operators import NoExactDiagonalError, gauss_newton_diagonal
 from landscape.results import Measurement
@@ -63,15 +63,14 @@ def trace(
         method = "deflated" if num_probes is None else "hutchinson"
     found = _estimate(objective, method, rel_error, num_probes, max_matvecs, seed)
     samples = found.details["samples"]
-    details = {"method": method, "engine": shared_hessian(objective).engine, "num_samples": len(samples)}
-    return Measurement(
+    return measurement_of(
         "trace",
-        found.value,
-        found.error,
-        num_matvecs=found.num_matvecs,
-        converged=found.converged,
-        reason=found.reason,
-        details=details | {"not_exact": not_exact, "samples": samples},
+        found,
+        method=method,
+        engine=shared_hessian(objective).engine,
+        num_samples=len(samples),
+        not_exact=not_exact,
+        samples=samples,
     )
 
 

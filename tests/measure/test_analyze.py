@@ -25,6 +25,11 @@ def test_the_default_metrics_of_one_objective():
     assert analysis["train"]["lambda_max"].value == lambda_max(fresh, rel_error=0.1, seed=4).value
 
 
+def test_unused_parameters_are_named():
+    analysis = analyze(objective_of(make("unused"), 16), ["gradient_norm"])
+    assert analysis.objective["unused"] == ["spare.weight", "spare.bias"]
+
+
 def test_train_and_test_side_by_side():
     case = make("mlp_tanh")
     whole = case.batches(35)
