@@ -69,6 +69,7 @@ def test_json_is_one_document_of_the_schema(of_another_process, folder):
         "splits": ["train", "test"],
         "num_examples": {"train": 1437, "test": 360},
         "num_params": 64 * 16 + 16 + 16 * 10 + 10,
+        "unused": [],
         "params": "*",
         "mode": "eval",
         "dtype": "float32",
