@@ -40,7 +40,7 @@ def normalized_trace(
         tr.value / norm.value if norm.value else math.inf,
         tr.std_error / norm.value if norm.value else math.inf,
         num_matvecs=tr.num_matvecs,
-        num_gradients=norm.num_gradients,
+        num_gradients=tr.num_gradients + norm.num_gradients,
         converged=measured,
         reason=reason,
         details={"trace": tr.value, "gradient_norm": norm.value, "num_samples": tr.details.get("num_samples", 0)},
