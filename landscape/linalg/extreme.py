@@ -73,7 +73,8 @@ def lanczos_top(run: Lanczos, k: int, *, rel_error: float, max_matvecs: int) -> 
 
     An eigenvalue lies within the residual r of each value; where the next Ritz values are a gap g away, within r^2 / g,
     and the smaller of the two is the bound (Kato; Parlett, ch. 11). That an eigenvalue between two of them is still
-    missing, no bound can say: all must have moved by no more than a tenth of the accuracy since the look before.
+    missing, no residual can say: all must have moved by no more than a tenth of the accuracy since the look before,
+    and the start vector must rule out eigenvalues between them, at 99 % each, but for a tenth of the gap beside each.
 
     ``value`` and ``error`` are those of the largest; ``details`` holds "eigenvalues" (k,) descending, "residuals" (k,),
     "bounds" (k,) and "vectors", the eigenvectors of T (m, k) for ``run.vectors``. Fewer than k where the dimension is
@@ -102,7 +103,7 @@ def lanczos_top(run: Lanczos, k: int, *, rel_error: float, max_matvecs: int) -> 
         if len(values) >= k and m < run.A.shape[0]:
             reached &= np.abs(values[:k] - before) <= _SETTLED * tolerance
             before = values[:k]
-        converged = len(values) >= k and bool(reached.all())
+        converged = len(values) >= k and bool(reached.all()) and bool(T.ruled_out(_between(values[:k])).all())
         if converged or m == last:
             break
         m = min(last, m + _STEPS_A_LOOK)
@@ -114,6 +115,12 @@ def lanczos_top(run: Lanczos, k: int, *, rel_error: float, max_matvecs: int) -> 
         "vectors": vectors[:, :k].copy(),
     }
     return Estimate(float(values[0]), float(bounds[0]), m, converged, reason, details)
+
+
+def _between(values: np.ndarray) -> np.ndarray:
+    """Points in the gaps between adjacent values, from a tenth to nine tenths of each."""
+    fractions = np.linspace(0.1, 0.9, 9)
+    return (values[1:, None] + fractions * (values[:-1] - values[1:])[:, None]).ravel()
 
 
 def _bounds(values: np.ndarray, residuals: np.ndarray, rounding: float) -> np.ndarray:

@@ -45,17 +45,24 @@ class Tridiagonal:
         return values, self.betas[-1] * np.abs(vectors[-1]) + self.rounding, vectors
 
     def rules_out(self, value: float) -> bool:
-        """Whether ``value``, outside the Ritz values, lies outside the whole spectrum, with probability 99 %."""
+        """Whether ``value``, which is no Ritz value, is no eigenvalue, with probability 99 % over the start vector."""
+        return bool(self.ruled_out(np.array([value]))[0])
+
+    def ruled_out(self, values: np.ndarray) -> np.ndarray:
+        """Which of ``values`` (n,) are no eigenvalues, each with probability 99 % over the start vector."""
+        out = np.full(len(values), self.closed)
         if self.closed:
-            return True
+            return out
         least_weight = betaincinv(0.5, (self.dimension - 1) / 2, _MISSED)  # of one entry of a random unit vector
-        before, now, total = 0.0, 1.0, 1.0
+        before, now, total = np.zeros(len(values)), np.ones(len(values)), np.ones(len(values))
         for alpha, beta_before, beta in zip(self.alphas, (0.0, *self.betas), self.betas, strict=False):
-            before, now = now, ((value - alpha) * now - beta_before * before) / beta
+            before, now = now, ((values - alpha) * now - beta_before * before) / beta
             total += now * now
-            if total * least_weight > 1:
-                return True
-        return False
+            out |= total * least_weight > 1
+            before[out] = now[out] = 0.0  # settled: what follows could only overflow
+            if out.all():
+                break
+        return out
 
     def beyond(self, edge: float, end: int) -> float:
         """How far above (end = 1) or below (-1) the outermost Ritz value ``edge`` the spectrum may reach, at 99 %."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.linalg import Lanczos, lanczos_largest
+from landscape.linalg import Lanczos, lanczos_largest, lanczos_top
 from tests.matrices import Counting, seeded, symmetric
 
 NEAR_TIE = [10.0, 9.9, -9.8, *torch.linspace(-5, 5, 197).tolist()]
@@ -210,3 +210,25 @@ def test_the_generator_alone_decides():
 def test_impossible_requests_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         largest(torch.eye(3), **arguments)
+
+
+def test_the_k_largest_are_hardly_ever_claimed_with_one_of_them_missing():
+    """An eigenvalue of which the start holds little comes late, and its coming shifts all that are below it."""
+    spectrum = 1 / torch.arange(1, 3001, dtype=torch.float64)
+    wrong = 0
+    for seed in range(60):
+        found = lanczos_top(Lanczos(Diagonal(spectrum), generator=seeded(seed)), 50, rel_error=0.01, max_matvecs=400)
+        assert found.converged
+        wrong += abs(found.details["eigenvalues"] / spectrum[:50].numpy() - 1).max() > 0.01
+    assert wrong == 0
+
+
+class Diagonal:
+    """diag(entries), without forming it."""
+
+    def __init__(self, entries):
+        self.entries = entries
+        self.shape, self.dtype, self.device = (len(entries),) * 2, entries.dtype, entries.device
+
+    def __matmul__(self, v):
+        return self.entries * v if v.ndim == 1 else self.entries[:, None] * v
