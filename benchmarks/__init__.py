@@ -1,0 +1,1 @@
+"""Measurements of speed and truth beside the other tools: see README.md. Run by ``make bench``."""
