@@ -7,9 +7,10 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 
 BIN := .venv/bin
-INSTALL = $(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt
+PIP_INSTALL = -m pip install $(PIP_FLAGS) -c constraints.txt
+INSTALL = $(BIN)/python $(PIP_INSTALL)
 
-.PHONY: help demo test check format build clean
+.PHONY: help demo test check format build bench clean
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -35,6 +36,9 @@ build: .venv/.installed-dev  ## make the sdist and the wheel in dist/
 	rm -rf build dist
 	$(BIN)/python -m build --no-isolation
 
+bench: .venv-bench/.installed  ## time us beside the tools before us, in an environment with all of them (hours; ARGS="--quick --rows b")
+	.venv-bench/bin/python -m benchmarks $(ARGS)
+
 clean:  ## remove caches and build outputs (to install afresh, delete .venv as well)
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -48,11 +52,16 @@ clean:  ## remove caches and build outputs (to install afresh, delete .venv as w
 	$(INSTALL) -e ".[dev]"
 	@touch .venv/.installed $@
 
+.venv-bench/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt | .venv-bench/bin/pip
+	.venv-bench/bin/python $(PIP_INSTALL) -e ".[parquet]"
+	.venv-bench/bin/python $(PIP_INSTALL) --no-deps -r benchmarks/requirements.txt
+	@touch $@
+
 # pip is the last thing `python -m venv` writes: where it is missing, the environment is missing or was left half-made.
-$(BIN)/pip:
+$(BIN)/pip .venv-bench/bin/pip:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo 'make: Python 3.11 or newer is needed, and PYTHON=$(PYTHON) is' \
 	    "$$("$(PYTHON)" --version 2>/dev/null || echo 'not found'). Name another: make PYTHON=python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'make: $(PYTHON) cannot make virtual environments (no venv or ensurepip). On Debian or Ubuntu: apt install python3-venv' >&2; exit 1; }
-	"$(PYTHON)" -m venv .venv
+	"$(PYTHON)" -m venv $(@:/bin/pip=)

@@ -6,6 +6,7 @@ its Hessian; the attention kernel that has second derivatives is chosen for them
 """
 
 import importlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,10 +70,10 @@ def pyhessian_eigenvalues(subject: Subject, k: int, *, tol: float, max_iter: int
 
 
 def pyhessian_trace(subject: Subject, num_probes: int, *, seed: int) -> Found:
-    """The samples of so many probes: with tol=0 its own stopping rule, which fires far too early, never does."""
+    """The samples of so many probes: with tol=-inf its own stopping rule, which fires far too early, never does."""
     torch.manual_seed(seed)
     tool = CountedPyHessian(subject)
-    return Found(np.array(tool.trace(maxIter=num_probes, tol=0)), tool.num_products)
+    return Found(np.array(tool.trace(maxIter=num_probes, tol=-math.inf)), tool.num_products)
 
 
 class _Counted:

@@ -248,6 +248,7 @@ class Objective:
             with context():
                 result = self.with_parameters(leaves, partial(self._then, work, index, batch))
             yield result
+            del result  # a graph, before the next one is built
 
     def with_parameters(self, leaves: list[Tensor], work: Callable[[], T]) -> T:
         """What ``work`` returns while the model has ``leaves`` for parameters, copies of its buffers, and our mode."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 ROUNDING = 32  # a product is taken to be accurate to this many eps of its dtype, relative to the norm of the operator
+_BLOCK = 1 << 20  # entries widened at a time: two whole vectors in float64 would be memory, and time to obtain it
 
 
 class Operator(Protocol):
@@ -52,7 +53,10 @@ def random_unit_vector(A: Operator, generator: torch.Generator) -> Tensor:
 def dot(x: Tensor, y: Tensor) -> float:
     """The inner product accumulated in float64: in float32, millions of entries lose four digits."""
     wide = torch.float32 if x.device.type == "mps" else torch.float64
-    return torch.dot(x.to(wide), y.to(wide)).item()
+    if len(x) <= _BLOCK:
+        return torch.dot(x.to(wide), y.to(wide)).item()
+    parts = [torch.dot(a.to(wide), b.to(wide)) for a, b in zip(x.split(_BLOCK), y.split(_BLOCK), strict=True)]
+    return torch.stack(parts).sum().item()
 
 
 def require_positive(**arguments: float) -> None:

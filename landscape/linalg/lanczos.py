@@ -78,18 +78,18 @@ class Lanczos:
         q = rows[-1]
         w = self.A @ q
         alpha = dot(q, w)
-        w, along_q = _without(rows, w - alpha * q)
+        w, along_q = _without(rows, torch.sub(w, q, alpha=alpha))
         beta = dot(w, w) ** 0.5
         self.alphas.append(alpha + along_q)
         self.betas.append(beta)
         if self.complete:
             self.betas[-1] = 0.0
         elif beta > self._rounding(len(self)):
-            self._next = w / beta
+            self._next = w.div_(beta)
         else:
             self.betas[-1] = 0.0  # the space is invariant: go on in its complement
             w, _ = _without(rows, random_unit_vector(self.A, self.generator))
-            self._next = w / dot(w, w) ** 0.5
+            self._next = w.div_(dot(w, w) ** 0.5)
 
     def _append(self, row: Tensor) -> None:
         if len(self) == len(self._rows):
@@ -106,10 +106,10 @@ class Lanczos:
 
 
 def _without(rows: Tensor, w: Tensor) -> tuple[Tensor, float]:
-    """``w`` less its components along the rows, in two passes, and how much of that was along the last row."""
+    """``w``, changed in place, less its components along the rows, and how much of that was along the last one."""
     along_last = 0.0
     for _ in range(2):
         components = rows @ w
-        w = w - components @ rows
+        w.addmv_(rows.T, components, alpha=-1)
         along_last += components[-1].item()
     return w, along_last

@@ -103,7 +103,7 @@ class SpectralQuadrature:
         low, high = min(x.min() for x in nodes), max(x.max() for x in nodes)
         width = (high - low or abs(high) or 1.0) / 100 if width is None else width
         require_positive(width=width)
-        num_points = math.ceil((high - low + 2 * _MARGIN * width) / width * _POINTS_A_WIDTH) + 1
+        num_points = round((high - low + 2 * _MARGIN * width) / width * _POINTS_A_WIDTH) + 1
         grid = np.linspace(low - _MARGIN * width, high + _MARGIN * width, num_points)
         curves = np.stack([_smooth(grid, x, rule.weights, width) for x, rule in zip(nodes, self.rules, strict=True)])
         error = np.zeros_like(grid) if self.exact else _standard_error(curves)

@@ -51,7 +51,9 @@ class Graph:
 
     def product(self, rows: Tensor) -> Tensor:  # (k, d) -> (k, d)
         """The microbatch's unnormalized product with each row; more than one row as one batched backward."""
-        if len(rows) > 1 and self.batchable:
+        if len(rows) == 1:
+            return self._one(rows[0])[None]
+        if self.batchable:
             try:
                 return self._differentiate(rows, batched=True)
             except RuntimeError:  # no batching rule for some kernel: GroupNorm in torch 2.13
@@ -106,18 +108,25 @@ class GraphOperator(ParameterOperator):
         raise NotImplementedError
 
     def _product(self, rows: Tensor) -> Tensor:
-        total = torch.zeros(rows.shape, dtype=self.objective.accumulation_dtype, device=self.device)
-        for graph in self._graphs():
-            if self.chunk is None and len(rows) > 1:
-                self.chunk = _faster_chunk(graph, rows)
-            for part, into in zip(rows.split(self.chunk or 1), total.split(self.chunk or 1), strict=True):
-                into += self._product_with(graph, part)
-        product = (total / self.objective.total_weight).to(self.dtype)
-        if not torch.isfinite(product).all():
+        products = self._products(rows)
+        total = next(products)
+        for product in products:
+            total = total.to(self.objective.accumulation_dtype).add_(product)
+        product = total.div_(self.objective.total_weight).to(self.dtype)
+        if not torch.isfinite(product.sum()) and not torch.isfinite(product).all():
             raise NonFiniteError(
                 "A curvature-vector product is not finite, while the loss is. Try dtype=torch.float64."
             )
         return product
+
+    def _products(self, rows: Tensor) -> Iterator[Tensor]:
+        """The unnormalized products of one microbatch after the other."""
+        for graph in self._graphs():
+            if self.chunk is None and len(rows) > 1:
+                self.chunk = _faster_chunk(graph, rows)
+            parts = [self._product_with(graph, part) for part in rows.split(self.chunk or 1)]
+            del graph  # before the next one is built
+            yield torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _product_with(self, graph: Graph, rows: Tensor) -> Tensor:
         if not graph.recomputes:
