@@ -87,7 +87,7 @@ class _Krylov(DeflatedSamples):
         T = self.run.first(before + min(num_matvecs, steps))
         alphas, betas = (torch.tensor(entries, dtype=torch.float64) for entries in (T.alphas, T.betas[:-1]))
         self.H = alphas.diag() + betas.diag(1) + betas.diag(-1)
-        self.Q = self.run.basis[:, : len(self.H)]
+        self.Q = self.run.first_vectors(len(self.H))
         self.num_matvecs += len(self.H) - before
         self.add_probes(num_matvecs - (len(self.H) - before))
 

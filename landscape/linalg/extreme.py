@@ -35,6 +35,7 @@ def lanczos_extreme(run: Lanczos, *, rel_error: float, max_matvecs: int, end: in
     """
     require_positive(rel_error=rel_error, max_matvecs=max_matvecs)
     last = min(max_matvecs, run.A.shape[0])
+    run.announce(min(last, 10))
     for m in count(1):
         T = run.first(m)
         values, residuals, _ = T.ritz()
@@ -93,6 +94,7 @@ def lanczos_top(run: Lanczos, k: int, *, rel_error: float, max_matvecs: int) -> 
     k = min(k, run.A.shape[0])
     last = min(max_matvecs, run.A.shape[0])
     m = min(last, k + _STEPS_A_LOOK)
+    run.announce(min(last, 2 * k + 10))
     before = np.full(k, np.inf)
     while True:
         T = run.first(m)

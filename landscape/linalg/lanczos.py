@@ -3,7 +3,7 @@
     A Q = Q T + beta q e_m^T,    Q^T Q = I,  T tridiagonal (m, m)
 
 Eigenvalues of T (Ritz values) approach those of A from the outside in. Two passes keep Q orthogonal to 1e-6 in float32;
-with one pass or none, copies of converged eigenvalues ("ghosts") appear. The basis takes m d numbers.
+with one pass or none, copies of converged eigenvalues ("ghosts") appear. The basis takes m d numbers (see ``rows``).
 """
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.estimate import ROUNDING, Operator, dot, random_unit_vector
+from landscape.linalg.rows import Rows
 from landscape.linalg.tridiagonal import Tridiagonal
 
 
@@ -35,8 +36,8 @@ class Lanczos:
         self.A, self.generator = A, generator
         self.alphas: list[float] = []
         self.betas: list[float] = []  # betas[i] couples steps i and i + 1; the last one is the residual
-        self._rows = torch.empty(0, A.shape[0], dtype=A.dtype, device=A.device)
         self._next = random_unit_vector(A, generator)
+        self._rows = Rows(A.shape[0], like=self._next)
 
     def __len__(self) -> int:
         """Number m of steps made, which is the number of products."""
@@ -50,12 +51,20 @@ class Lanczos:
     @property
     def basis(self) -> Tensor:
         """Q, (d, m), orthonormal columns."""
-        return self._rows[: len(self)].T
+        return self.first_vectors(len(self))
+
+    def first_vectors(self, num_steps: int) -> Tensor:
+        """The columns (d, m) of Q that belong to the first steps."""
+        return self._rows.first(num_steps)
 
     def extend(self, num_steps: int) -> None:
         """Make up to ``num_steps`` more steps, one product each; fewer when the basis becomes complete."""
         for _ in range(min(num_steps, self.A.shape[0] - len(self))):
             self._step()
+
+    def announce(self, num_steps: int) -> None:
+        """Warn if the basis of so many steps will not fit in memory: see ``Rows``."""
+        self._rows.announce(min(num_steps, self.A.shape[0]))
 
     def first(self, num_steps: int) -> Tridiagonal:
         """T of the first ``num_steps`` steps, made now if they were not; of fewer where the basis is complete."""
@@ -70,15 +79,14 @@ class Lanczos:
     def vectors(self, eigenvectors: np.ndarray) -> Tensor:
         """The Ritz vectors (d, k) that belong to eigenvectors (m, k) of T."""
         coefficients = torch.from_numpy(eigenvectors.copy()).to(self.A.device, self.A.dtype)
-        return self.basis[:, : len(eigenvectors)] @ coefficients
+        return self._rows.combine(coefficients)
 
     def _step(self) -> None:
-        self._append(self._next)
-        rows = self._rows[: len(self) + 1]
-        q = rows[-1]
+        q = self._next
+        self._rows.put(len(self), q)
         w = self.A @ q
         alpha = dot(q, w)
-        w, along_q = _without(rows, torch.sub(w, q, alpha=alpha))
+        w, along_q = self._without_rows(torch.sub(w, q, alpha=alpha))
         beta = dot(w, w) ** 0.5
         self.alphas.append(alpha + along_q)
         self.betas.append(beta)
@@ -88,15 +96,8 @@ class Lanczos:
             self._next = w.div_(beta)
         else:
             self.betas[-1] = 0.0  # the space is invariant: go on in its complement
-            w, _ = _without(rows, random_unit_vector(self.A, self.generator))
+            w, _ = self._without_rows(random_unit_vector(self.A, self.generator))
             self._next = w.div_(dot(w, w) ** 0.5)
-
-    def _append(self, row: Tensor) -> None:
-        if len(self) == len(self._rows):
-            grown = self._rows.new_empty(max(8, 2 * len(self)), self.A.shape[0])
-            grown[: len(self)] = self._rows
-            self._rows = grown
-        self._rows[len(self)] = row
 
     def _rounding(self, m: int) -> float:
         """The error that rounding leaves in an eigenvalue: relative to ||A||, estimated by the largest row sum of T."""
@@ -104,12 +105,7 @@ class Lanczos:
         scale = (np.abs(self.alphas[:m]) + off[:-1] + off[1:]).max(initial=0.0)
         return ROUNDING * torch.finfo(self.A.dtype).eps * float(scale)
 
-
-def _without(rows: Tensor, w: Tensor) -> tuple[Tensor, float]:
-    """``w``, changed in place, less its components along the rows, and how much of that was along the last one."""
-    along_last = 0.0
-    for _ in range(2):
-        components = rows @ w
-        w.addmv_(rows.T, components, alpha=-1)
-        along_last += components[-1].item()
-    return w, along_last
+    def _without_rows(self, w: Tensor) -> tuple[Tensor, float]:
+        """``w``, changed in place, less its components along the rows, and how much of that was along the last one."""
+        along_last = sum(self._rows.remove_from(w)[-1].item() for _ in range(2))
+        return w, along_last

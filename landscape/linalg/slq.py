@@ -136,6 +136,7 @@ def slq(
     used = 0
     for index in range(num_runs):
         run = first if first is not None and index == 0 else Lanczos(A, generator=generator)
+        run.announce(num_steps)
         T = run.first(num_steps)
         used += len(T.alphas)
         if len(T.alphas) == T.dimension:

@@ -118,7 +118,8 @@ def _estimated(objective: Objective, rows: Sequence[Tensor], rel_error: float, m
     run, d = shared_krylov(objective, seed), objective.num_params
     steps = min(_KRYLOV_STEPS, d - 1, max(1, max_matvecs // 2))
     T = run.first(steps + 1)
-    Q, next_q = run.basis[:, :steps], run.basis[:, steps]
+    basis = run.first_vectors(steps + 1)
+    Q, next_q = basis[:, :steps], basis[:, steps]
     coupling = torch.zeros(steps, steps, dtype=torch.float64)
     coupling += torch.tensor(T.alphas[:steps]).diag()
     coupling += torch.tensor(T.betas[: steps - 1]).diag(1) + torch.tensor(T.betas[: steps - 1]).diag(-1)
