@@ -5,20 +5,31 @@
     update:     base.step() at w, with the gathered direction as the gradient
 
 A subclass writes `_gather`: it runs the passes, moves the weights between them, and leaves the direction in `.grad`.
-A pass whose loss or gradient is not finite ends the step: the weights stay, `num_skipped` counts it. A gradient whose
-norm overflows counts as one. Telling costs one host synchronization a pass, so the norms may as well be Python floats.
+A pass whose loss or gradient is not finite ends the step: the weights stay, `num_skipped` counts it.
 
-Not here: loss scaling for float16 (bfloat16 autocast needs none) and gradient exchange between processes.
+Several processes: with ``model=DistributedDataParallel(...)`` each process perturbs by its own gradients, and the
+direction is averaged once, at the end (m-sharpness, as in the papers). After ``optimizer.sync_perturbation = True``
+every pass is averaged instead: the perturbation of the whole batch. Either way all processes skip a step together and
+end it with the same weights. In the first way buffers are each process's own. Without such a `model` the passes are
+averaged by DistributedDataParallel, but losses, Hessian products and the decision to skip are each process's own.
+
+float16: ``optimizer.grad_scaler = torch.amp.GradScaler()``; the closure runs ``grad_scaler.scale(loss).backward()``
+and returns the loss unscaled; after ``optimizer.step(closure)`` comes ``grad_scaler.update()``, and no
+``grad_scaler.step``. Gradients are unscaled after each pass; one infinity skips the whole step and lowers the scale.
+bfloat16 autocast needs none of this.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from functools import reduce
-from typing import Any
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
+
+from landscape.optim.passes import NonFinitePassError, Passes
 
 
 class MultiPassOptimizer(Optimizer):
@@ -26,16 +37,29 @@ class MultiPassOptimizer(Optimizer):
 
     `param_groups` is the base's own list, so a scheduler may be built on either. A deep copy copies the base too.
 
+    What a subclass carries from step to step it keeps in two places, both saved and loaded: `scalars`, numbers by
+    name, all set in ``__init__``; and ``self.state[p]``, tensors by name for a parameter. It changes them in `_update`
+    only, which a skipped step does not reach.
+
     Args:
         base: The optimizer that makes the update. Options that its groups have already win over `defaults`.
         model: Where given, every buffer of it (BatchNorm statistics, ...) follows the first pass of each step only.
         defaults: The options of a parameter group that the subclass adds to the base's.
+        seed: Of the random draws (`sample_like`).
+
+    Attributes:
+        num_skipped: How many steps were skipped because a pass was not finite.
+        hvp_used: Which Hessian products the last step used: "exact" (`loss` was given), "finite-difference", or None.
+        grad_scaler: See the module.
+        sync_perturbation: See the module.
 
     Raises:
-        ValueError: `base` is not an optimizer instance.
+        ValueError: `base` is not an optimizer instance; a radius of a group is negative or not finite.
     """
 
-    def __init__(self, base: Optimizer, *, model: nn.Module | None, defaults: dict[str, Any]) -> None:
+    usual_radii: ClassVar[dict[str, float]] = {}  # the options of a group that must be in [0, inf), with usual values
+
+    def __init__(self, base: Optimizer, *, model: nn.Module | None, defaults: dict[str, Any], seed: int = 0) -> None:
         if not isinstance(base, Optimizer):
             raise ValueError(
                 f"base={base!r} is not an optimizer. Expected one: torch.optim.SGD(model.parameters(), lr=0.1)."
@@ -43,6 +67,13 @@ class MultiPassOptimizer(Optimizer):
         self.base = base
         self.model = model
         self.num_skipped = 0
+        self.scalars: dict[str, float] = {}
+        self.hvp_used: str | None = None
+        self.grad_scaler: GradScaler | None = None
+        self.sync_perturbation = False
+        self._seed = seed
+        self._generators: dict[str, torch.Generator] = {}
+        self._scaler_checks: list[SimpleNamespace] = []
         self._in_passes = False
         groups = base.param_groups
         try:
@@ -61,7 +92,20 @@ class MultiPassOptimizer(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters to the base, with this optimizer's options beside the base's."""
+        for name, usual in self.usual_radii.items():
+            check_range(name, param_group.get(name, self.defaults[name]), usual=usual)
         self.base.add_param_group(self._with_options(param_group))
+
+    def sample_like(self, p: Tensor) -> Tensor:
+        """Draw standard normal numbers of the shape, dtype and device of `p`. Every random draw of a step is made here.
+
+        One generator for each device, seeded by `seed` and saved with the state. All processes draw the same numbers
+        unless they are given other seeds.
+        """
+        device = p.device
+        if str(device) not in self._generators:
+            self._generators[str(device)] = torch.Generator(device).manual_seed(self._seed + (device.index or 0))
+        return torch.randn(p.shape, generator=self._generators[str(device)], dtype=p.dtype, device=device)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Callable[[], Tensor] | None = None) -> Any:
@@ -74,7 +118,7 @@ class MultiPassOptimizer(Optimizer):
 
         Raises:
             ValueError: No closure, a closure that returns nothing, or a sparse gradient. As after any exception in a
-                pass, weights and buffers are restored.
+                pass, weights, buffers and generators are restored.
         """
         if closure is None:
             raise ValueError(
@@ -83,17 +127,33 @@ class MultiPassOptimizer(Optimizer):
             )
         for group in self.param_groups:
             self._with_options(group)  # which the state of a plain base, loaded into it, does not bring
-        passes = Passes(self, closure, loss)
-        finite = True
+        passes = Passes(
+            closure,
+            loss,
+            groups=self.param_groups,
+            model=self.model,
+            sync=self.sync_perturbation,
+            scaler=self.grad_scaler,
+            checks=self._scaler_checks,
+        )
+        drawn = self._generator_states()
+        done = False
         self._in_passes = True
         try:
-            self._gather(passes)
-        except NonFinitePassError:
-            finite = False
+            try:
+                self._gather(passes)
+                finite = True
+            except NonFinitePassError:
+                finite = False
+            finally:
+                passes.restore()
+            done = passes.agree(finite)
         finally:
-            passes.restore()
             self._in_passes = False
-        if finite:
+            if not done:
+                self._set_generator_states(drawn)
+        self.hvp_used = passes.hvp
+        if done:
             self._update()
         else:
             self.num_skipped += 1
@@ -102,11 +162,19 @@ class MultiPassOptimizer(Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return the base's state under "base" and this optimizer's beside it; it loads under ``weights_only=True``.
 
+        Tensors of parameters are under the parameter's position, counted over all groups.
+
         Raises:
             RuntimeError: Called from a closure, where the weights may be perturbed.
         """
         self._refuse_in_passes("state_dict")
-        return {"base": self.base.state_dict(), "num_skipped": self.num_skipped}
+        return {
+            "base": self.base.state_dict(),
+            "num_skipped": self.num_skipped,
+            "scalars": dict(self.scalars),
+            "tensors": {i: dict(self.state[p]) for i, p in enumerate(self._all_params()) if p in self.state},
+            "generators": self._generator_states(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` returned, of this optimizer over the same kind of base.
@@ -122,18 +190,43 @@ class MultiPassOptimizer(Optimizer):
                 f"this is not a state of {type(self).__name__}: expected the keys {sorted(expected)}, "
                 f"found {sorted(state_dict)}. The state of a plain optimizer belongs to .base."
             )
+        if set(state_dict["scalars"]) != set(self.scalars):
+            raise ValueError(
+                f"this is not a state of {type(self).__name__}: expected the scalars {sorted(self.scalars)}, "
+                f"found {sorted(state_dict['scalars'])}."
+            )
         self.base.load_state_dict(state_dict["base"])
         self.num_skipped = state_dict["num_skipped"]
+        self.scalars = dict(state_dict["scalars"])
+        params = self._all_params()
+        self.state.clear()
+        for i, tensors in state_dict["tensors"].items():
+            self.state[params[i]] = {name: t.to(params[i].device, copy=True) for name, t in tensors.items()}
+        self._set_generator_states(state_dict["generators"])
 
     def __getstate__(self) -> dict[str, Any]:
         # torch's own drops every attribute it does not know; `step` is here only where a scheduler wrapped it
         return {name: value for name, value in vars(self).items() if name != "step"}
 
-    def _gather(self, passes: "Passes") -> None:
+    def _gather(self, passes: Passes) -> None:
         raise NotImplementedError
 
     def _update(self) -> None:
         self.base.step()
+
+    def _perturbs(self) -> bool:
+        return any(group["rho"] and group["perturb"] for group in self.param_groups)
+
+    def _all_params(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def _generator_states(self) -> dict[str, Tensor]:
+        return {device: generator.get_state() for device, generator in self._generators.items()}
+
+    def _set_generator_states(self, states: dict[str, Tensor]) -> None:
+        self._generators = {device: torch.Generator(device) for device in states}
+        for device, state in states.items():
+            self._generators[device].set_state(state.cpu())
 
     def _with_options(self, group: dict[str, Any]) -> dict[str, Any]:
         for name, value in self.defaults.items():
@@ -148,104 +241,12 @@ class MultiPassOptimizer(Optimizer):
             )
 
 
-class NonFinitePassError(ArithmeticError):
-    """The loss or the gradient of a pass is not finite."""
+def check_range(name: str, value: float, *, usual: float, below: float = math.inf) -> None:
+    """Refuse a value that is not in ``[0, below)``.
 
-
-class Passes:
-    """The passes of one step: run the closure, move the weights, put everything back.
-
-    Args:
-        optimizer: Whose groups and model they are.
-        closure: As of its `step`.
-        loss: As of its `step`.
+    >>> check_range("rho", -1.0, usual=0.05)
+    Traceback (most recent call last):
+    ValueError: rho=-1.0 is out of range. Expected 0 <= rho < inf; 0.05 is a usual value.
     """
-
-    def __init__(
-        self, optimizer: MultiPassOptimizer, closure: Callable[[], Any], loss: Callable[[], Tensor] | None
-    ) -> None:
-        self.closure = closure
-        self.loss = loss
-        self.clean_loss: Tensor | None = None
-        self._groups = optimizer.param_groups
-        self._model = optimizer.model
-        self._weights: dict[Tensor, Tensor] = {}
-        self._buffers: dict[str, Tensor] = {}
-
-    def run(self) -> None:
-        """Run the closure where the weights are now; the gradients are then in `.grad`.
-
-        Raises:
-            NonFinitePassError: The loss or the gradient is not finite.
-            ValueError: The closure returned nothing, or a gradient is sparse.
-        """
-        torch.clear_autocast_cache()  # within autocast it would hold half-precision copies of the weights before a move
-        with torch.enable_grad():
-            returned = self.closure()
-        if returned is None:
-            raise ValueError("the closure returned None. Expected it to return the loss.")
-        loss = torch.as_tensor(returned).detach()
-        if self.clean_loss is None:
-            self.clean_loss = loss.clone()
-            if self._model is not None:
-                self._buffers = {name: buffer.clone() for name, buffer in self._model.named_buffers()}
-        for group in self._groups:
-            for index, p in enumerate(group["params"]):
-                if p.grad is not None and p.grad.layout != torch.strided:
-                    name = group["param_names"][index] if "param_names" in group else f"{index}, {tuple(p.shape)}"
-                    raise ValueError(f"the gradient of parameter {name} is sparse. Expected dense: set sparse=False.")
-        norm = global_norm(gradients(p for group in self._groups for p in group["params"]))
-        if not torch.isfinite(norm + loss.to(norm.device)):
-            raise NonFinitePassError
-
-    def move(self, params: list[Tensor], directions: list[Tensor], *, alpha: float) -> None:
-        """Add ``alpha * directions`` to `params`, from where they are; those not moved before are saved first."""
-        unsaved = [p for p in params if p not in self._weights]
-        copies = [torch.empty_like(p) for p in unsaved]
-        _copy(copies, unsaved)
-        self._weights.update(zip(unsaved, copies, strict=True))
-        torch._foreach_add_(params, directions, alpha=alpha)
-
-    def restore(self) -> None:
-        """Put back the weights the step began with, and the model's buffers as the first pass left them."""
-        _copy(list(self._weights), list(self._weights.values()))
-        if self._buffers and self._model is not None:
-            current = dict(self._model.named_buffers())
-            _copy([current[name] for name in self._buffers], list(self._buffers.values()))
-        torch.clear_autocast_cache()
-
-
-def gradients(params: Iterable[Tensor]) -> list[Tensor]:
-    """Return the gradients of those `params` that have one.
-
-    >>> w = torch.zeros(2, requires_grad=True)
-    >>> w.sum().backward()
-    >>> gradients([w, torch.zeros(3, requires_grad=True)])
-    [tensor([1., 1.])]
-    """
-    return [p.grad for p in params if p.grad is not None]
-
-
-def global_norm(tensors: list[Tensor]) -> Tensor:
-    """Return the 2-norm of all the tensors as one vector, accumulated in float32 or wider, on the first one's device.
-
-    >>> global_norm([torch.tensor([3.0]), torch.tensor([4.0])]).item()
-    5.0
-    """
-    if not tensors:
-        return torch.zeros(())
-    dtype = reduce(torch.promote_types, {t.dtype for t in tensors}, torch.float32)
-    norms = torch._foreach_norm(tensors, 2, dtype=dtype)
-    return torch.linalg.vector_norm(torch.stack([n.to(tensors[0].device) for n in norms]))
-
-
-def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
-    """Copy list to list, in one kernel for each device and dtype (buffers mix float and integer ones)."""
-    batches: dict[tuple[torch.device, torch.dtype], tuple[list[Tensor], list[Tensor]]]
-    batches = defaultdict(lambda: ([], []))
-    for target, source in zip(targets, sources, strict=True):
-        batch = batches[target.device, target.dtype]
-        batch[0].append(target)
-        batch[1].append(source)
-    for some_targets, some_sources in batches.values():
-        torch._foreach_copy_(some_targets, some_sources)
+    if not 0 <= value < below:
+        raise ValueError(f"{name}={value} is out of range. Expected 0 <= {name} < {below}; {usual} is a usual value.")

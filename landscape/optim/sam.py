@@ -11,17 +11,18 @@ So does `coupled_weight_decay`: g = G(w) + wd w, d = G(w + e) + wd (w + e), and 
 at zero, or it would be there twice. (With SGD or Adam, which would have added wd w to d, wd e is what is new; the
 decoupled decay of AdamW gives way to this coupled one.)
 
-Each pass draws its own dropout masks. Not here: adaptive scaling (ASAM), and a norm taken over several processes.
+Each pass draws its own dropout masks. Not here: adaptive scaling (ASAM).
 """
 
-import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from landscape.optim.base import MultiPassOptimizer, Passes, global_norm, gradients
+from landscape.optim.base import MultiPassOptimizer
+from landscape.optim.passes import Passes
+from landscape.optim.vectors import global_norm, gradients
 
 _EPS = 1e-12
 
@@ -56,6 +57,8 @@ class SAM(MultiPassOptimizer):
         tensor([2.6700, 3.5600])
     """
 
+    usual_radii: ClassVar[dict[str, float]] = {"rho": 0.05}
+
     def __init__(
         self,
         base: Optimizer,
@@ -69,9 +72,6 @@ class SAM(MultiPassOptimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters to the base, with `rho` and `perturb` beside its own options."""
-        rho = param_group.get("rho", self.defaults["rho"])
-        if not 0 <= rho < math.inf:
-            raise ValueError(f"rho={rho} is out of range. Expected 0 <= rho < inf; 0.05 is a usual value.")
         if self.coupled_weight_decay and "weight_decay" not in self.defaults:
             raise ValueError(
                 f"coupled_weight_decay=True, but {type(self.base).__name__} has no weight_decay. "

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW
 
 from landscape.optim import SAM
-from landscape.optim.base import global_norm
+from landscape.optim.vectors import global_norm
 
 
 def test_replays_the_paper_over_sgd_with_momentum_and_weight_decay() -> None:

@@ -1,0 +1,120 @@
+"""Curvature-regularized SAM (Wu et al., AAAI 2024): a penalty on the normalized trace of the Hessian, by differences.
+
+    g = G(w), v = g / (||g|| + 1e-12), g+ = G(w + rho v), g- = G(w - rho v); L, L+, L- the losses there      (eq. 5)
+    plain:  d = g+ + alpha (g+ + g- - 2g)                  + beta (g+ - g-)
+    log:    d = g+ + alpha (g+ + g- - 2g) / (L+ + L- - 2L) + beta (g+ - g-) / (L+ - L-)                      (eq. 6, 7)
+    w <- base(w, d)                                        v is held constant, all on the same mini-batch
+
+||g|| is over the parameters of all perturbed groups that have a gradient, jointly. With alpha = beta = 0 this is SAM.
+
+The paper writes "log", its authors' code computes "plain", which therefore is the default. Settings do not carry over:
+L+ + L- - 2L is of the order of rho^2, so the same effect needs a much smaller alpha in "log". Unlike in that code:
+1. The paper's alpha > beta holds for the defaults, which are those of the training script, not of the class.
+2. Weights are restored by copy, buffers follow the pass at w, and its loss is returned, not that at w - rho v.
+In "log" a term is left out, and counted, where the argument of its logarithm is 1e-12 or less: curvature along the
+gradient is often negative at first. That argument is a cancellation: return the loss in float32 or wider.
+"""
+
+from typing import ClassVar, Literal
+
+from torch import nn
+from torch.optim import Optimizer
+
+from landscape.optim.base import MultiPassOptimizer, check_range
+from landscape.optim.passes import Passes
+from landscape.optim.vectors import add_, scale_
+
+_EPS = 1e-12
+
+
+class CRSAM(MultiPassOptimizer):
+    """Curvature-regularized sharpness-aware minimization over a base optimizer: three passes a step.
+
+    Every group has the options `rho`, which may be scheduled, and `perturb`: False leaves it where it is, and out of
+    the norm. With rho = 0 in every group the step is the base's own, in one pass.
+
+    Args:
+        base: The optimizer that makes the update.
+        rho: Distance of the two outer points, in units of the weights.
+        alpha: Weight of the curvature along the gradient.
+        beta: Weight of the slope, less than alpha in the paper.
+        regularizer: "plain" as in the authors' code, "log" as in the paper.
+        model: Where given, its buffers follow the clean pass only.
+
+    Raises:
+        ValueError: A rho, alpha or beta that is negative or not finite, or an unknown regularizer.
+
+    Example:
+        >>> import torch
+        >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+        >>> optimizer = CRSAM(torch.optim.SGD([w], lr=1.0), rho=0.5, alpha=0.0, beta=1.0)
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = w.square().sum() / 2
+        ...     loss.backward()
+        ...     return loss
+        >>> optimizer.step(closure)  # d = 1.1 w + (1.1 w - 0.9 w)
+        tensor(12.5000)
+        >>> w.detach()
+        tensor([-0.9000, -1.2000])
+    """
+
+    usual_radii: ClassVar[dict[str, float]] = {"rho": 0.1}
+
+    def __init__(
+        self,
+        base: Optimizer,
+        *,
+        rho: float = 0.1,
+        alpha: float = 0.1,
+        beta: float = 0.01,
+        regularizer: Literal["plain", "log"] = "plain",
+        model: nn.Module | None = None,
+    ) -> None:
+        check_range("alpha", alpha, usual=0.1)
+        check_range("beta", beta, usual=0.01)
+        if regularizer not in ("plain", "log"):
+            raise ValueError(f'regularizer={regularizer!r} is unknown. Expected "plain" or "log".')
+        self.alpha = alpha
+        self.beta = beta
+        self.regularizer = regularizer
+        self._num_dropping = 0
+        super().__init__(base, model=model, defaults={"rho": rho, "perturb": True})
+        self.scalars["num_dropped"] = 0
+
+    @property
+    def num_dropped(self) -> int:
+        """How many terms of "log" were left out so far."""
+        return int(self.scalars["num_dropped"])
+
+    def _gather(self, passes: Passes) -> None:
+        self._num_dropping = 0
+        if not self._perturbs():
+            return passes.run()
+        g, here = passes.gradient(), passes.value
+        scale = 1 / (passes.norm(g) + _EPS)
+        passes.climb(g, scale=scale)
+        if not self.alpha and not self.beta:
+            del g
+            return passes.run()
+        d, worst = passes.gradient(), passes.value
+        passes.back()
+        passes.climb(g, scale=-scale)
+        g_best, best = passes.gradient(), passes.value
+        alpha, beta = self.alpha, self.beta
+        if self.regularizer == "log":
+            alpha = self._of_log(alpha, worst.item() + best.item() - 2 * here.item())
+            beta = self._of_log(beta, worst.item() - best.item())
+        scale_(d, 1 + alpha + beta)
+        add_(d, g_best, alpha=alpha - beta)
+        return passes.leave(add_(d, g, alpha=-2 * alpha))
+
+    def _of_log(self, weight: float, argument: float) -> float:
+        if weight and argument <= _EPS:
+            self._num_dropping += 1
+            return 0.0
+        return weight / argument if weight else 0.0
+
+    def _update(self) -> None:
+        self.scalars["num_dropped"] += self._num_dropping
+        super()._update()
