@@ -105,8 +105,8 @@ def print_json(document: Any) -> None:
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Show a bar while the body runs; it calls ``tell(num_done, text)``."""
+def progress(title: str, total: int) -> Iterator[Callable[[float, str], None]]:
+    """Show a bar and the time that is left while the body runs; it calls ``tell(num_done, text)``."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -114,14 +114,14 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
-        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.completed:g}/{task.total}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=total, text="")
 
-        def tell(num_done: int, text: str) -> None:
+        def tell(num_done: float, text: str) -> None:
             bar.update(task, completed=num_done, text=text)
 
         yield tell

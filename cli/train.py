@@ -1,44 +1,85 @@
 """``landscape train``: train a network and leave checkpoints that say what they hold."""
 
+import re
 import shlex
 import sys
+import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
+import typer
 from typer import Option
 
-from .console import print_json, progress
+from .console import print_json, print_table, progress
 from .device import find_device
+
+
+def _print_list(asked: bool) -> None:
+    """Print what can be named, a line each, and stop."""
+    if not asked:
+        return
+    from landscape.data import DATA
+    from landscape.models import MODELS
+    from landscape.training import OPTIMIZERS, optimizer_args, recipe_names
+
+    def first_line(builder: Any) -> str:
+        return (getattr(builder, "func", builder).__doc__ or "").strip().partition("\n")[0]
+
+    tables = {
+        ("models", ""): {name: first_line(builder) for name, builder in MODELS.items()},
+        ("data", ""): {name: first_line(reader) for name, reader in DATA.items()},
+        ("optimizers", "optimizer_args"): {name: ", ".join(optimizer_args(name)) for name in OPTIMIZERS},
+        ("recipes", ""): recipe_names(),
+    }
+    for header, rows in tables.items():
+        print_table(header, rows.items(), num_left=2)
+        print()
+    print("Every set of images NAME is also there as NAME-c, its test part corrupted: see --set.")
+    raise typer.Exit
 
 
 def train(
     out: Annotated[Path, Option(metavar="DIR", help="Folder of the run: last.pt and metrics.csv.")],
+    recipe: Annotated[
+        str | None, Option(metavar="NAME|FILE", help="Where to begin; all that is below goes on top of it.")
+    ] = None,
     model: Annotated[
         str | None, Option(metavar="NAME", help="mlp (the default), cnn, resnet18, vit-small, ...")
     ] = None,
     data: Annotated[str | None, Option(metavar="NAME", help="digits (the default), cifar10:PATH, ...")] = None,
-    optimizer: Annotated[str | None, Option(metavar="NAME", help="sgd (the default) or sam.")] = None,
+    optimizer: Annotated[str | None, Option(metavar="NAME", help="sgd (the default), adamw, sam, ...")] = None,
     epochs: Annotated[int | None, Option(metavar="N", help="Passes over the data; 60 by default.")] = None,
-    lr: Annotated[float | None, Option(metavar="X", help="Learning rate of the first epoch; 0.1 by default.")] = None,
-    momentum: Annotated[float | None, Option(metavar="X", help="Of SGD, alone or under SAM; 0.9 by default.")] = None,
+    lr: Annotated[float | None, Option(metavar="X", help="The largest learning rate; 0.1 by default.")] = None,
+    momentum: Annotated[float | None, Option(metavar="X", help="Of SGD, alone or as a base; 0.9 by default.")] = None,
     weight_decay: Annotated[float | None, Option(metavar="X", help="On all parameters; 0.0005 by default.")] = None,
     rho: Annotated[float | None, Option(metavar="X", help="Radius of SAM's ball; 0.05 by default.")] = None,
     batch_size: Annotated[int | None, Option(metavar="N", help="Examples a step; 64 by default.")] = None,
     seed: Annotated[int | None, Option(metavar="N", help="Of weights and order; 0 by default.")] = None,
     checkpoint_every: Annotated[int | None, Option(metavar="N", help="Keep every N-th epoch's weights.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        Option("--set", metavar="KEY=VALUE", help="Any line of a recipe: augment.crop=4, data_args.severity=3."),
+    ] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from OUT/last.pt, with its recipe.")] = False,
     device: Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    tensorboard: Annotated[bool, Option("--tensorboard", help="Write OUT/tensorboard, too.")] = False,
+    wandb: Annotated[str | None, Option(metavar="PROJECT", help="Log to Weights & Biases, too.")] = None,
     json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
+    _list: Annotated[
+        bool,
+        Option("--list", is_eager=True, callback=_print_list, help="Print models, data, optimizers, recipes; stop."),
+    ] = False,
 ) -> None:
     """Train a network and leave checkpoints that say what they hold.
 
     [bold]landscape train --epochs 20 --out runs/sgd[/]
-    [bold]landscape train --optimizer sam --rho 0.05 --out runs/sam[/]
+    [bold]landscape train --recipe digits-sam --rho 0.1 --out runs/sam[/]
 
     A run that was stopped goes on with --resume, bit for bit.
     """
     from landscape.checkpoint import load_checkpoint
-    from landscape.training import Recipe
+    from landscape.training import Recipe, load_recipe, sinks
     from landscape.training import train as run
 
     last = out / "last.pt"
@@ -54,20 +95,35 @@ def train(
         "weight_decay": weight_decay,
         "batch_size": batch_size,
         "seed": seed,
+        "checkpoint_every": checkpoint_every,
     }
-    recipe = Recipe.from_dict(begun | {name: value for name, value in flags.items() if value is not None})
+    values = load_recipe(recipe).to_dict() if recipe else begun
+    for some in ({name: value for name, value in flags.items() if value is not None}, *map(_line, set_ or ())):
+        values = _on_top(values, some)
+    made = Recipe.from_dict(values)
     again = shlex.join(["landscape", "train", "--out", str(out), "--resume"])
+    text = ""
     try:
-        with progress("Epochs", recipe.epochs) as tell:
+        with ExitStack() as stack:
+            tell = stack.enter_context(progress("Epochs", made.epochs))
+            writers = [stack.enter_context(sinks.tensorboard(out))] if tensorboard else []
+            if wandb:
+                writers.append(stack.enter_context(sinks.wandb(out, project=wandb, recipe=made)))
+
+            def on_epoch(row: dict[str, Any]) -> None:
+                nonlocal text
+                text = f"loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}"
+                tell(row["epoch"], text)
+                for write in writers:
+                    write(row)
+
             run(
-                recipe,
+                made,
                 out,
                 resume=resume,
                 device=find_device(device),
-                checkpoint_every=checkpoint_every,
-                on_epoch=lambda row: tell(
-                    row["epoch"], f"loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}"
-                ),
+                on_epoch=on_epoch,
+                on_step=lambda epochs_done: tell(round(epochs_done, 1), text),
             )
     except KeyboardInterrupt:
         if last.exists():
@@ -79,12 +135,35 @@ def train(
         print_json({"checkpoint": facts, "recipe": done.recipe, "metrics": done.metrics})
     else:
         print(f"{last}: epoch {done.epoch}, {_words(done.metrics[-1])}")
+        if "validation_accuracy" in done.metrics[-1]:
+            best = max(done.metrics, key=lambda row: row["validation_accuracy"])
+            print(f"Best on validation: epoch {best['epoch']}, {_words(best)}")
         print(f"Next: {shlex.join(['landscape', 'analyze', str(last)])}")
 
 
+def _line(assignment: str) -> dict[str, Any]:
+    """One line of TOML, in which a word needs no quotes."""
+    key, _, value = (part.strip() for part in assignment.partition("="))
+    is_word = re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", value) and value not in ("true", "false", "inf", "nan")
+    try:
+        return tomllib.loads(f'{key} = "{value}"' if is_word else f"{key} = {value}")
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"--set {assignment} is no line of a recipe. Expected KEY=VALUE: lr=0.1.") from error
+
+
+def _on_top(values: dict[str, Any], some: dict[str, Any]) -> dict[str, Any]:
+    """The values with some of them replaced, item by item in what is a dict; another model drops the model's args."""
+    merged = dict(values)
+    for name, value in some.items():
+        if name in values and str(values[name]).partition(":")[0] != str(value).partition(":")[0]:
+            merged.pop(f"{name}_args", None)
+        before = merged.get(name)
+        merged[name] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
+
+
 def _words(row: dict[str, Any]) -> str:
-    train, test = (
-        f"{split} loss {row[f'{split}_loss']:.4f}, accuracy {row[f'{split}_accuracy']:.4f}"
-        for split in ("train", "test")
+    splits = [name.removesuffix("_loss") for name in row if name.endswith("_loss")]
+    return "; ".join(
+        f"{split} loss {row[f'{split}_loss']:.4f}, accuracy {row[f'{split}_accuracy']:.4f}" for split in splits
     )
-    return f"{train}; {test}"

@@ -4,17 +4,19 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from landscape.data.augment import augment
 from landscape.data.cifar import cifar10, cifar100
 from landscape.data.cifar_c import cifar10_c, cifar100_c
 from landscape.data.corruptions import corrupt, corrupted
 from landscape.data.digits import digits
 from landscape.data.folder import folder
+from landscape.data.held_out import held_out
 from landscape.data.npz import npz
 from landscape.data.parquet import parquet
 from landscape.data.places import DataError
 from landscape.data.split import Data, Split
 
-__all__ = ["DATA", "Data", "DataError", "Split", "corrupt", "load_data"]
+__all__ = ["DATA", "Data", "DataError", "Split", "augment", "corrupt", "load_data"]
 
 DATA: dict[str, Callable[..., Data]] = {
     "digits": digits,
@@ -35,7 +37,8 @@ def load_data(name: str, **args: Any) -> Data:
         name: a key of `DATA`; or NAME-c, that set with its test part corrupted here, which takes `corruption`,
             `severity` and `seed` beside what NAME takes (only "cifar10-c" and "cifar100-c" are the published files);
             or NAME:PATH, short for ``load_data(NAME, path=PATH)``.
-        args: what that reader takes; `digits` takes nothing.
+        args: what that reader takes, and what all take: `num_train`, to train on a stratified subset of so many
+            examples, `validation`, the share of the train part that is held out first, and `split_seed` of both.
 
     Raises:
         ValueError: the name is unknown, or the reader does not take these arguments.
@@ -53,16 +56,24 @@ def load_data(name: str, **args: Any) -> Data:
     base = name if name in DATA else name.removesuffix("-c")
     if base not in DATA:
         raise ValueError(f"data '{name}' is unknown. Expected one of: {', '.join(DATA)}.")
-    corruption = {} if base == name else dict(inspect.signature(corrupted).parameters)
-    corruption.pop("data", None)
-    expected = corruption | dict(inspect.signature(DATA[base]).parameters)
+    reader = DATA[base]
+    changes: list[Callable[..., Data]] = [held_out] if base == name else [corrupted, held_out]
+    options = {function: _options(function) for function in (reader, *changes)}
+    expected = {arg: parameter for some in options.values() for arg, parameter in some.items()}
     for arg in args:
         if arg not in expected:
-            raise ValueError(
-                f"data '{name}' does not take '{arg}'. Expected arguments: {', '.join(expected) or 'none'}."
-            )
+            raise ValueError(f"data '{name}' does not take '{arg}'. Expected arguments: {', '.join(expected)}.")
     missing = [arg for arg, parameter in expected.items() if parameter.default is parameter.empty and arg not in args]
     if missing:
         raise ValueError(f"data '{name}' needs {', '.join(missing)}. Expected arguments: {', '.join(expected)}.")
-    data = DATA[base](**{arg: value for arg, value in args.items() if arg not in corruption})
-    return corrupted(data, **{arg: args[arg] for arg in corruption if arg in args}) if corruption else data
+    given = {function: {arg: args[arg] for arg in some if arg in args} for function, some in options.items()}
+    data = reader(**given[reader])
+    for change in changes:
+        data = change(data, **given[change])
+    return data
+
+
+def _options(function: Callable[..., Data]) -> dict[str, inspect.Parameter]:
+    parameters = dict(inspect.signature(function).parameters)
+    parameters.pop("data", None)
+    return parameters

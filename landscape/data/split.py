@@ -1,6 +1,6 @@
 """What a dataset reader returns: examples held in memory, in a fixed order.
 
-`Split` is one part of a dataset; `Data` is a train and a test part with the name and arguments that load them again.
+`Split` is one part of a dataset; `Data` is its parts with the name and arguments that load them again.
 Images lie in memory as uint8 pixels, a quarter of what they take as float32, and become what a network reads when they
 are asked for, batch by batch: float32, scaled to [0, 1] and normalized. `Split.prepare` is the one place that does so.
 Nothing here shuffles or augments: a landscape is measured over fixed examples, and training does its own shuffling.
@@ -86,6 +86,16 @@ class Split:
             >>> split.sample(3, seed=0).targets
             tensor([0, 0, 1])
         """
+        return self.divide(num_examples, seed=seed)[0]
+
+    def divide(self, num_examples: int, *, seed: int) -> tuple["Split", "Split"]:
+        """Return the subset that `sample` draws, and what is left; arguments and errors as there.
+
+        Example:
+            >>> split = Split(inputs=torch.zeros(6, 1, 8, 8), targets=torch.tensor([0, 0, 0, 0, 1, 1]))
+            >>> [part.targets.tolist() for part in split.divide(3, seed=0)]
+            [[0, 0, 1], [0, 0, 1]]
+        """
         if not 1 <= num_examples <= len(self):
             raise ValueError(
                 f"num_examples={num_examples} is out of range. "
@@ -94,19 +104,31 @@ class Split:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         order = order[self.targets[order].argsort(stable=True)]  # class by class, at random within each
         evenly = torch.arange(num_examples) * len(self) // num_examples
-        chosen = order[evenly].sort().values
-        return replace(self, inputs=self.inputs[chosen], targets=self.targets[chosen])
+        drawn = torch.zeros(len(self), dtype=torch.bool)
+        drawn[order[evenly]] = True
+        first, second = (replace(self, inputs=self.inputs[at], targets=self.targets[at]) for at in (drawn, ~drawn))
+        return first, second
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A dataset cut into train and test; `name` and `args` are what `load_data` takes to load it again."""
+    """A dataset cut into train and test, and validation where part of train was held out.
+
+    `name` and `args` are what `load_data` takes to load it again.
+    """
 
     name: str
     args: dict[str, Any]
     train: Split
     test: Split
     num_classes: int
+    validation: Split | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The parts that there are, by name."""
+        held_out = {} if self.validation is None else {"validation": self.validation}
+        return {"train": self.train, **held_out, "test": self.test}
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -1,6 +1,21 @@
 """Training: a recipe says what is trained and how, `train` does it and leaves checkpoints that describe themselves."""
 
 from landscape.training.loop import TrainingError, train
-from landscape.training.recipe import OPTIMIZERS, SCHEDULES, Recipe, build_optimizer, learning_rate
+from landscape.training.named import load_recipe, recipe_names
+from landscape.training.optimizers import BASES, OPTIMIZERS, build_optimizer, optimizer_args
+from landscape.training.recipe import Recipe
+from landscape.training.schedule import SCHEDULES, learning_rate
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "Recipe", "TrainingError", "build_optimizer", "learning_rate", "train"]
+__all__ = [
+    "BASES",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Recipe",
+    "TrainingError",
+    "build_optimizer",
+    "learning_rate",
+    "load_recipe",
+    "optimizer_args",
+    "recipe_names",
+    "train",
+]

@@ -1,39 +1,47 @@
-"""Train a recipe in a plain loop, so that it can be killed at any moment and go on bit for bit.
+"""Train a recipe in a plain loop, so that it can be stopped at any moment and go on bit for bit.
 
-An epoch depends on the recipe, its own number, and what `last.pt` holds: weights, optimizer state, and the states of
-the random-number generators. The examples lie in memory, in an order drawn afresh from (seed, epoch); the last batch
-may be short. Files are replaced whole, `last.pt` last: it says how far the run is, whatever the others say.
+A step depends on the recipe, its own number, and what `last.pt` holds: weights, optimizer state, and the states of the
+random-number generators. The examples lie in memory, in an order drawn afresh from (seed, epoch), and what augmentation
+draws follows from (seed, step); the last batch may be short. Files are replaced whole, `last.pt` last: it says how far
+the run is, whatever the others say. Killed, a run goes on from its last whole epoch; Ctrl-C and SIGTERM wait for the
+end of the step and save it.
 
-    OUT/last.pt         after every epoch, and before the first
-    OUT/epoch-0010.pt   every `checkpoint_every` epochs
-    OUT/metrics.csv     one row an epoch: mean loss and accuracy over all train and test examples, in eval mode, at the
-                        end of the epoch; `lr` of the epoch; `seconds` it trained
+    OUT/last.pt         after every epoch, before the first, and when interrupted
+    OUT/epoch-0010.pt   every `checkpoint_every` epochs, and those of `checkpoint_at`
+    OUT/metrics.csv     one row an epoch: mean loss and accuracy over all train, validation and test examples, in eval
+                        mode and float32, at the end of the epoch; `lr` of the epoch; `seconds` it trained
 
-Not here: augmentation, mixed precision, gradient clipping, several processes.
+The loss is the one trained on, with its label smoothing. Not here: loss scaling for float16, several processes.
 """
 
 import csv
+import inspect
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from landscape.data import Split, load_data
+from landscape.data import Split, augment, load_data
 from landscape.isolation import rng_untouched
 from landscape.models import build_model
-from landscape.training.recipe import Recipe, build_optimizer, learning_rate
+from landscape.training.interrupt import Interrupted, interrupts_wait
+from landscape.training.optimizers import BASES, build_optimizer
+from landscape.training.recipe import Recipe
 from landscape.training.rng import rng_states, seed_everything, set_rng_states
+from landscape.training.schedule import learning_rate
 
-_COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
 _EVAL_BATCH = 2048
 
 
@@ -47,8 +55,8 @@ def train(
     *,
     resume: bool = False,
     device: str | torch.device = "cpu",
-    checkpoint_every: int | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_step: Callable[[float], None] | None = None,
 ) -> Path:
     """Train a recipe and return the path of its last checkpoint, OUT/last.pt.
 
@@ -59,13 +67,14 @@ def train(
         out: The folder of the run; it is made if need be.
         resume: Go on from OUT/last.pt; where there is none, begin. A finished run is left as it is.
         device: Where to train. A run goes on bit for bit on one machine and device only.
-        checkpoint_every: Keep the checkpoint of every so many epochs, too.
         on_epoch: Called with the row of metrics after the files of each epoch are written.
+        on_step: Called after each step with the number of epochs done, 2.5 in the middle of the third.
 
     Raises:
         TrainingError: The loss is not finite any more.
         CheckpointError: OUT/last.pt cannot be read.
         ValueError: OUT holds a run and `resume` is not set, or one of another recipe; a recipe that cannot be built.
+        KeyboardInterrupt: SIGINT or SIGTERM came; OUT/last.pt holds the run up to there.
 
     Example:
         >>> import tempfile
@@ -75,8 +84,6 @@ def train(
         46
     """
     out, device = Path(out), torch.device(device)
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise ValueError(f"checkpoint_every={checkpoint_every} is out of range. Expected at least 1, or None.")
     begun = _begun(recipe, out / "last.pt", resume)
     if begun is not None and begun.epoch == recipe.epochs:
         return begun.path
@@ -86,14 +93,23 @@ def train(
             run.save("last.pt")
         else:
             run.go_on_from(begun)
-        while run.epoch < recipe.epochs:
-            run.train_epoch()
-            if checkpoint_every and run.epoch % checkpoint_every == 0:
-                run.save(f"epoch-{run.epoch:04d}.pt")
-            _write_csv(out / "metrics.csv", run.metrics)
-            run.save("last.pt")
-            if on_epoch:
-                on_epoch(run.metrics[-1])
+        with interrupts_wait() as check:
+
+            def after_step(epochs_done: float) -> None:
+                if on_step:
+                    on_step(epochs_done)
+                check()
+
+            try:
+                while run.epoch < recipe.epochs:
+                    run.train_epoch(after_step, check)
+                    run.save_epoch()
+                    if on_epoch:
+                        on_epoch(run.metrics[-1])
+            except Interrupted:
+                if run.is_finite():
+                    run.save("last.pt")
+                raise
     return out / "last.pt"
 
 
@@ -121,17 +137,23 @@ def _begun(recipe: Recipe, last: Path, resume: bool) -> Checkpoint | None:
 
 
 class _Run:
-    """A run between two epochs."""
+    """A run between two steps."""
 
     def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
         self.recipe, self.out, self.device = recipe, out, device
         self.data = load_data(recipe.data, **recipe.data_args)
-        self.train, self.test = self.data.train.to(device), self.data.test.to(device)
+        self.splits = {name: split.to(device) for name, split in self.data.splits.items()}
+        self.train = self.splits["train"]
+        self.augment: Callable[..., Tensor] = partial(augment, **_known(augment, recipe.augment))
         self.model_args: dict[str, Any] = {"input_shape": self.data.input_shape, "num_classes": self.data.num_classes}
         self.model_args |= recipe.model_args
         seed_everything(recipe.seed)
         self.model = build_model(recipe.model, **self.model_args).to(device)
         self.optimizer = build_optimizer(recipe, self.model)
+        if recipe.clip_norm < math.inf:
+            # of an optimizer in several passes, its base is what sees the direction that they led to
+            getattr(self.optimizer, "base", self.optimizer).register_step_pre_hook(self._clip)
+        self.loss: Callable[..., Tensor] = partial(cross_entropy, label_smoothing=recipe.label_smoothing)
         self.epoch = self.step = 0
         self.metrics: list[dict[str, Any]] = []
 
@@ -142,12 +164,13 @@ class _Run:
         self.epoch, self.step, self.metrics = begun.epoch or 0, begun.step or 0, begun.metrics
 
     def save(self, name: str) -> None:
+        smoothing = self.recipe.label_smoothing
         save_checkpoint(
             self.out / name,
             model=self.model,
             model_spec={"name": self.recipe.model, "args": self.model_args},
             data_spec={"name": self.data.name, "args": self.data.args},
-            loss_spec={"name": "cross_entropy", "args": {}},
+            loss_spec={"name": "cross_entropy", "args": {"label_smoothing": smoothing} if smoothing else {}},
             recipe=self.recipe.to_dict(),
             epoch=self.epoch,
             step=self.step,
@@ -156,60 +179,120 @@ class _Run:
             rng=rng_states(self.device),
         )
 
-    def train_epoch(self) -> None:
+    def save_epoch(self) -> None:
+        every = self.recipe.checkpoint_every
+        if (every and self.epoch % every == 0) or self.epoch in self.recipe.checkpoint_at:
+            self.save(f"epoch-{self.epoch:04d}.pt")
+        _write_csv(self.out / "metrics.csv", self.metrics)
+        self.save("last.pt")
+
+    def is_finite(self) -> bool:
+        return all(bool(value.isfinite().all()) for value in self.model.state_dict().values())
+
+    def train_epoch(self, after_step: Callable[[float], None], check: Callable[[], None]) -> None:
+        """Train what is left of the epoch and measure it."""
         start = time.perf_counter()
-        self.epoch += 1
-        lr = learning_rate(self.recipe, self.epoch)
+        number = self.epoch + 1
+        lr = learning_rate(self.recipe, number)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        order = torch.from_numpy(np.random.default_rng((self.recipe.seed, self.epoch)).permutation(len(self.train)))
+        order = torch.from_numpy(np.random.default_rng((self.recipe.seed, number)).permutation(len(self.train)))
+        batches = order.to(self.device).split(self.recipe.batch_size)
         self.model.train()
-        losses = [self._train_step(batch) for batch in order.to(self.device).split(self.recipe.batch_size)]
+        skipped_before = getattr(self.optimizer, "num_skipped", 0)
+        losses = []
+        for batch in batches[self.step - self.epoch * len(batches) :]:
+            losses.append(self._train_step(batch))
+            self.step += 1
+            after_step(self.step / len(batches))
         # looked at once an epoch: after every step the device would wait for the host
-        values = torch.stack(losses).tolist()
+        values = [float(loss) for loss in losses]
         seconds = time.perf_counter() - start
-        measured = [*_evaluate(self.model, self.train), *_evaluate(self.model, self.test)]
-        self._refuse_non_finite([*values, measured[0]])
-        self.step += len(losses)
-        self.metrics.append(dict(zip(_COLUMNS, [self.epoch, self.step, lr, *measured, seconds], strict=True)))
+        if skipped := getattr(self.optimizer, "num_skipped", 0) - skipped_before:
+            warnings.warn(f"{skipped} steps of epoch {number} were skipped: a gradient was not finite.", stacklevel=4)
+        row: dict[str, Any] = {"epoch": number, "step": self.step, "lr": lr}
+        for name, split in self.splits.items():
+            row[f"{name}_loss"], row[f"{name}_accuracy"] = _evaluate(self.model, self.loss, split, check)
+        self._refuse_non_finite([*values, row["train_loss"]])
+        self.epoch = number
+        self.metrics.append(row | {"seconds": seconds})
 
     def _train_step(self, batch: Tensor) -> Tensor:
-        inputs, targets = self.train.prepare(self.train.inputs[batch]), self.train.targets[batch]
+        generator = torch.Generator().manual_seed(_step_seed(self.recipe.seed, self.step))
+        inputs = self.augment(self.train.inputs[batch], self.train.prepare, generator=generator)
+        targets = self.train.targets[batch]
 
-        def closure() -> Any:
+        def loss() -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.amp):
+                logits = self.model(inputs)
+            return self.loss(logits.float(), targets)
+
+        def closure() -> Tensor:
             self.optimizer.zero_grad()
-            loss = cross_entropy(self.model(inputs), targets)
-            loss.backward()
-            return loss.detach()
+            value = loss()
+            value.backward()
+            return value.detach()
 
-        loss: Any = self.optimizer.step(closure)
-        return loss
+        def twice_differentiable() -> Tensor:
+            with sdpa_kernel(SDPBackend.MATH):
+                return loss()
+
+        if self.recipe.optimizer in BASES:
+            value = closure()
+            self.optimizer.step()
+            return value
+        step: Any = self.optimizer.step
+        returned: Tensor = step(closure, loss=twice_differentiable)
+        return returned
+
+    def _clip(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        nn.utils.clip_grad_norm_(
+            [p for group in optimizer.param_groups for p in group["params"]], self.recipe.clip_norm
+        )
 
     def _refuse_non_finite(self, losses: list[float]) -> None:
-        for number, loss in enumerate(losses):
+        for number, loss in enumerate(losses, start=self.step - len(losses) + 1):
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"training diverged: the loss is {loss} after {self.step + number} steps, in epoch {self.epoch}; "
-                    f"{self.out / 'last.pt'} keeps epoch {self.epoch - 1}. Lower the learning rate ({self.recipe.lr})."
+                    f"training diverged: the loss is {loss} after {number} steps, in epoch {self.epoch + 1}; "
+                    f"{self.out / 'last.pt'} keeps epoch {self.epoch}. Lower the learning rate ({self.recipe.lr})."
                 )
 
 
 @torch.no_grad()
-def _evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
+def _evaluate(
+    model: nn.Module, loss: Callable[..., Tensor], split: Split, check: Callable[[], None]
+) -> tuple[float, float]:
     """Mean loss and accuracy over all examples, in eval mode."""
     model.eval()
-    loss, correct = 0.0, 0.0
+    total, correct = 0.0, 0.0
     for inputs, targets in split.batches(_EVAL_BATCH):
         logits = model(inputs)
-        loss += cross_entropy(logits, targets, reduction="sum").item()
+        total += loss(logits, targets, reduction="sum").item()
         correct += (logits.argmax(dim=1) == targets).sum().item()
-    return loss / len(split), correct / len(split)
+        check()
+    return total / len(split), correct / len(split)
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence(seed, spawn_key=(step,)).generate_state(1, np.uint64)[0])
+
+
+def _known(function: Callable[..., Any], args: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, if they are among the function's optional ones and of their types."""
+    parameters = inspect.signature(function).parameters.items()
+    defaults = {name: parameter.default for name, parameter in parameters if parameter.default is not parameter.empty}
+    for arg, value in args.items():
+        if type(value) is not type(defaults.get(arg)):
+            expected = ", ".join(f"{name} ({type(default).__name__})" for name, default in defaults.items())
+            raise ValueError(f"augment {arg}={value!r} is not known. Expected: {expected}.")
+    return args
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     temporary.replace(path)

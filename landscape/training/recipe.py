@@ -1,9 +1,4 @@
-"""A recipe: everything that decides which weights a training run ends with, as plain values.
-
-The learning rate is constant within an epoch. Of T epochs, epoch t = 1 ... T has, with the cosine schedule
-(Loshchilov and Hutter 2017, arXiv:1608.03983),
-
-    lr_t = lr / 2 * (1 + cos(pi * (t - 1) / T)).
+"""A recipe: everything that decides what a training run leaves, as plain values.
 
 Weight decay is the optimizer's, on every parameter. The defaults are for "mlp" on "digits": SGD's usual ones, and the
 batch size and number of epochs with which the training loss has settled (100 epochs end no lower, with "sgd" or "sam").
@@ -11,14 +6,14 @@ batch size and number of epochs with which the training loss has settled (100 ep
 
 import inspect
 import math
+import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_origin
 
-from torch import nn
-from torch.optim import SGD, Optimizer
-
-from landscape.optim import SAM
+from landscape.training.optimizers import OPTIMIZERS
+from landscape.training.schedule import SCHEDULES
+from landscape.training.toml import to_toml
 
 
 @dataclass(frozen=True)
@@ -28,17 +23,25 @@ class Recipe:
     Args:
         model: A key of `landscape.models.MODELS`.
         model_args: What that model takes beside the shape of its input and the number of classes.
-        data: A key of `landscape.data.DATA`.
-        data_args: What that dataset takes.
+        data: What `landscape.data.load_data` takes: "digits", "cifar10:PATH".
+        data_args: What that dataset takes, and "num_train", "validation", "split_seed", as all do.
+        augment: What `landscape.data.augment` takes, such as {"flip": True, "crop": 4}; by default nothing is changed.
         optimizer: A key of `OPTIMIZERS`.
         optimizer_args: What that optimizer takes beside the rate, momentum and decay below, such as {"rho": 0.05}.
         epochs: Passes over the training examples.
         batch_size: Examples a step; the last batch of an epoch may have fewer.
-        lr: Learning rate of the first epoch.
-        momentum: Of SGD, which "sam" is built on too.
-        weight_decay: Coefficient of w in the gradient.
-        schedule: One of `SCHEDULES`.
-        seed: Of the first weights, the order of the examples, and dropout.
+        lr: The largest learning rate.
+        momentum: Of SGD, alone or as a base; the others have none.
+        weight_decay: Coefficient of w in the gradient; of AdamW, which decays beside it, of lr w.
+        schedule: A key of `SCHEDULES`.
+        schedule_args: What that schedule takes: "step" takes "milestones", shares of the epochs, and "factor".
+        warmup: Epochs in which the learning rate climbs.
+        label_smoothing: Share of each target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
+        clip_norm: The gradient that the update is made of, and no other, is shortened to this norm.
+        amp: Forward passes of training in bfloat16 where autocast deems it safe; weights stay float32.
+        checkpoint_every: Keep the checkpoint of every so many epochs; 0: of none.
+        checkpoint_at: Keep those of these epochs, too.
+        seed: Of the first weights, the order of the examples, augmentation, dropout, and the optimizer's own draws.
 
     Raises:
         ValueError: A field of the wrong type or out of its range.
@@ -52,6 +55,7 @@ class Recipe:
     model_args: dict[str, Any] = field(default_factory=dict)
     data: str = "digits"
     data_args: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
     optimizer: str = "sgd"
     optimizer_args: dict[str, Any] = field(default_factory=dict)
     epochs: int = 60
@@ -60,12 +64,30 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: str = "cosine"
+    schedule_args: dict[str, Any] = field(default_factory=dict)
+    warmup: int = 0
+    label_smoothing: float = 0.0
+    clip_norm: float = math.inf
+    amp: bool = False
+    checkpoint_every: int = 0
+    checkpoint_at: tuple[int, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
         for item in fields(self):
             expected = get_origin(item.type) or item.type
             object.__setattr__(self, item.name, _checked(item.name, expected, getattr(self, item.name)))
+        if not 0 <= self.warmup < self.epochs:
+            raise ValueError(f"warmup={self.warmup} is out of range. Expected 0 <= warmup < epochs ({self.epochs}).")
+        known = list(inspect.signature(SCHEDULES[self.schedule]).parameters)[
+            2:
+        ]  # after the epochs done and their number
+        for arg in self.schedule_args:
+            if arg not in known:
+                raise ValueError(
+                    f"schedule '{self.schedule}' does not take '{arg}'. "
+                    f"Expected arguments: {', '.join(known) or 'none'}."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, which `from_dict` takes back."""
@@ -88,55 +110,31 @@ class Recipe:
                 raise ValueError(f"a recipe has no field '{name}'. Expected fields: {', '.join(known)}.")
         return cls(**values)
 
+    def to_toml(self) -> str:
+        """Return all fields as TOML, one a line, which `from_toml` takes back.
 
-def build_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
-    """Build the optimizer of a recipe over the parameters of `model`.
+        Raises:
+            ValueError: An argument that TOML cannot say, such as None.
 
-    Raises:
-        ValueError: The optimizer does not take these arguments, or one is out of its range.
+        Example:
+            >>> Recipe(epochs=5).to_toml().splitlines()[7]
+            'epochs = 5'
+        """
+        return to_toml(self.to_dict())
 
-    Example:
-        >>> build_optimizer(Recipe(lr=0.2), nn.Linear(2, 1)).param_groups[0]["lr"]
-        0.2
-    """
-    build = OPTIMIZERS[recipe.optimizer]
-    _, _, *expected = inspect.signature(build).parameters  # after the recipe and the model
-    for arg in recipe.optimizer_args:
-        if arg not in expected:
-            raise ValueError(
-                f"optimizer '{recipe.optimizer}' does not take '{arg}'. Expected arguments: {', '.join(expected)}."
-            )
-    return build(recipe, model, **recipe.optimizer_args)
+    @classmethod
+    def from_toml(cls, text: str) -> "Recipe":
+        r"""Make a recipe of some of its fields, written as TOML.
 
+        Raises:
+            ValueError: As `from_dict`; the text is no TOML.
 
-def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Return the learning rate of an epoch, counted from 1.
+        Example:
+            >>> Recipe.from_toml('epochs = 5\n[optimizer_args]\nnesterov = true').optimizer_args
+            {'nesterov': True}
+        """
+        return cls.from_dict(tomllib.loads(text))
 
-    Example:
-        >>> [round(learning_rate(Recipe(lr=1.0, epochs=4), epoch), 3) for epoch in (1, 2, 3, 4)]
-        [1.0, 0.854, 0.5, 0.146]
-    """
-    if recipe.schedule == "constant":
-        return recipe.lr
-    return recipe.lr / 2 * (1 + math.cos(math.pi * (epoch - 1) / recipe.epochs))
-
-
-def _sgd(recipe: Recipe, model: nn.Module, *, nesterov: bool = False) -> Optimizer:
-    return SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=nesterov,
-    )
-
-
-def _sam(recipe: Recipe, model: nn.Module, *, rho: float = 0.05, coupled_weight_decay: bool = False) -> Optimizer:
-    return SAM(_sgd(recipe, model), rho=rho, coupled_weight_decay=coupled_weight_decay, model=model)
-
-
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": _sgd, "sam": _sam}
-SCHEDULES = ("cosine", "constant")
 
 # what holds for the fields that are not free, and how to say it
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -147,18 +145,27 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "momentum": (lambda value: 0 <= value < 1, "0 <= momentum < 1"),
     "weight_decay": (lambda value: 0 <= value < math.inf, "0 <= weight_decay < inf"),
     "schedule": (lambda value: value in SCHEDULES, f"one of: {', '.join(SCHEDULES)}"),
+    "label_smoothing": (lambda value: 0 <= value < 1, "0 <= label_smoothing < 1"),
+    "clip_norm": (lambda value: value > 0, "0 < clip_norm; inf, the default, for no clipping"),
+    "checkpoint_every": (lambda value: value >= 0, "at least 0, which is none"),
+    "checkpoint_at": (lambda value: all(type(epoch) is int and epoch >= 1 for epoch in value), "numbers of epochs"),
     "seed": (lambda value: 0 <= value < 2**63, "0 <= seed < 2**63"),
 }
 
 
 def _checked(name: str, expected: Any, value: Any) -> Any:
-    """Return the value in its canonical form: a whole number for a float made one, lists in arguments made tuples."""
-    if isinstance(value, bool) or not isinstance(value, (int, float) if expected is float else expected):
+    """Return the value in its canonical form: a whole number for a float made one, lists made tuples."""
+    accepted = {float: (int, float), tuple: (list, tuple)}.get(expected, expected)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and expected is not bool):
         raise ValueError(f"{name}={value!r} is of type {type(value).__name__}. Expected {expected.__name__}.")
     if name in _RANGES:
         holds, words = _RANGES[name]
         if not holds(value):
             raise ValueError(f"{name}={value!r} is out of range. Expected {words}.")
+    return expected(_without_lists(value))
+
+
+def _without_lists(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
-    return expected(value)
+        return {key: _without_lists(item) for key, item in value.items()}
+    return tuple(map(_without_lists, value)) if isinstance(value, (list, tuple)) else value

@@ -6,10 +6,13 @@ import sys
 import time
 from inspect import signature
 
+import numpy as np
 import pytest
 
 from landscape import load_checkpoint
-from landscape.training import Recipe
+from landscape.data import DATA, load_data
+from landscape.models import MODELS
+from landscape.training import OPTIMIZERS, Recipe, recipe_names
 from landscape_cli.train import train
 
 from .command import here, landscape
@@ -77,21 +80,111 @@ def test_resume_takes_the_recipe_from_the_run(run, capsys):
         train(run[0], resume=True, lr=0.2)
 
 
+def recipe_of(monkeypatch, capsys, tmp_path, *flags):
+    """The recipe that a run with the flags began with."""
+    done = here(monkeypatch, capsys, "train", "--out", tmp_path / "run", *flags, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    return Recipe.from_dict(load_checkpoint(tmp_path / "run" / "last.pt").recipe)
+
+
+def test_flags_go_on_top_of_a_named_recipe(monkeypatch, capsys, tmp_path):
+    flags = [
+        "--recipe",
+        "digits-sam",
+        "--epochs",
+        "1",
+        "--set",
+        "augment.crop=1",
+        "--set",
+        "optimizer_args.nesterov=true",
+    ]
+    assert recipe_of(monkeypatch, capsys, tmp_path, *flags) == Recipe(
+        optimizer="sam", optimizer_args={"rho": 0.05, "nesterov": True}, epochs=1, augment={"crop": 1}
+    )
+
+
+def test_flags_go_on_top_of_a_file_and_other_names_drop_its_arguments(monkeypatch, capsys, tmp_path):
+    mine = Recipe(
+        model="cnn",
+        model_args={"width": 4},
+        data_args={"num_train": 100},
+        optimizer="sam",
+        optimizer_args={"rho": 0.3},
+        schedule="step",
+        schedule_args={"factor": 0.5},
+        epochs=1,
+    )
+    (tmp_path / "mine.toml").write_text(mine.to_toml())
+    flags = ["--recipe", tmp_path / "mine.toml", "--model", "mlp", "--data", "digits", "--optimizer", "sgd"]
+    expected = Recipe(model="mlp", data_args={"num_train": 100}, epochs=1)
+    assert recipe_of(monkeypatch, capsys, tmp_path, *flags, "--set", "schedule=cosine") == expected
+    corrupted = ["--data", "digits-c", "--set", "data_args.corruption=fog", "--set", "data_args.severity=3"]
+    made = recipe_of(monkeypatch, capsys, tmp_path / "b", *flags[:2], *corrupted, "--set", 'schedule="step"')
+    assert made.data_args == {"corruption": "fog", "severity": 3}
+    assert (made.model, made.optimizer_args, made.schedule_args) == ("cnn", {"rho": 0.3}, {"factor": 0.5})
+
+
+def test_a_path_keeps_the_arguments_of_the_data(monkeypatch, capsys, tmp_path):
+    digits = load_data("digits")
+    arrays = {"x_train": digits.train.inputs[:, 0], "x_test": digits.test.inputs[:, 0]}
+    arrays |= {"y_train": digits.train.targets, "y_test": digits.test.targets}
+    np.savez(tmp_path / "digits.npz", **{name: array.numpy() for name, array in arrays.items()})
+    (tmp_path / "mine.toml").write_text('data = "npz"\ndata_args = {num_train = 100}\nepochs = 1\n')
+    made = recipe_of(
+        monkeypatch, capsys, tmp_path, "--recipe", tmp_path / "mine.toml", "--data", f"npz:{tmp_path / 'digits.npz'}"
+    )
+    assert made.data_args == {"num_train": 100}
+    assert load_checkpoint(tmp_path / "run" / "last.pt").data["args"] == {
+        "path": str(tmp_path / "digits.npz"),
+        "num_train": 100,
+        "split_seed": 0,
+    }
+
+
+def test_the_last_epoch_is_told_beside_the_best_on_validation(tmp_path, capsys):
+    train(tmp_path, epochs=4, lr=0.5, set_=["data_args.validation=0.05", "data_args.num_train=40"])
+    last, best, _ = capsys.readouterr().out.splitlines()
+    rows = load_checkpoint(tmp_path / "last.pt").metrics
+    accuracies = [row["validation_accuracy"] for row in rows]
+    epoch = 1 + accuracies.index(max(accuracies))
+    assert f": epoch 4, train loss {rows[-1]['train_loss']:.4f}, " in last
+    assert best.startswith(f"Best on validation: epoch {epoch}, train loss {rows[epoch - 1]['train_loss']:.4f}, ")
+    assert f"; validation loss {rows[epoch - 1]['validation_loss']:.4f}, accuracy {max(accuracies):.4f}; test " in best
+
+
+def test_list_shows_what_can_be_named_and_needs_no_folder(monkeypatch, capsys):
+    done = here(monkeypatch, capsys, "train", "--list")
+    assert (done.returncode, done.stderr) == (0, "")
+    first_words = [line.split()[0] for line in done.stdout.splitlines() if line]
+    for names in (MODELS, DATA, OPTIMIZERS, recipe_names()):
+        assert set(names) <= set(first_words)
+    for line in recipe_names().values():
+        assert line in done.stdout
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (("--model", "mpl"), "model 'mpl' is unknown. Expected one of: mlp, cnn"),
         (("--data", "digit"), "data 'digit' is unknown. Expected one of: digits"),
-        (("--optimizer", "smga"), "optimizer='smga' is out of range. Expected one of: sgd, sam"),
+        (("--optimizer", "smga"), "optimizer='smga' is out of range. Expected one of: sgd, adam, adamw, sam"),
         (("--rho", "0.1"), "optimizer 'sgd' does not take 'rho'."),
         (("--epochs", "0"), "epochs=0 is out of range. Expected at least 1."),
         (("--lr", "-1"), "lr=-1.0 is out of range. Expected 0 < lr < inf."),
-        (("--checkpoint-every", "0"), "checkpoint_every=0 is out of range. Expected at least 1"),
+        (("--checkpoint-every", "-1"), "checkpoint_every=-1 is out of range. Expected at least 0"),
+        (("--recipe", "digits-sma"), "recipe 'digits-sma' is unknown. Expected a TOML file, or one of: "),
+        (("--recipe", "none.toml"), "none.toml: No such file or directory."),
+        (("--set", "lr"), "--set lr is no line of a recipe. Expected KEY=VALUE: lr=0.1."),
+        (("--set", "lr=1x"), "--set lr=1x is no line of a recipe."),
+        (("--set", "rate=1"), "a recipe has no field 'rate'."),
+        (("--set", "augment=4"), "augment=4 is of type int. Expected dict."),
+        (("--set", "augment.mirror=true"), "augment mirror=True is not known. Expected: flip (bool), crop (int), "),
+        (("--set", "data_args.num_train=5000"), "num_train=5000 is out of range. Expected 1 <= num_train <= 1437."),
     ],
 )
 def test_wrong_flags_are_refused_in_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, flags, message):
     done = here(monkeypatch, capsys, "train", "--out", tmp_path / "run", *flags)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (3 if "none.toml" in flags else 2, "")
     assert done.stderr.startswith(f"landscape: error: {message}")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -283,7 +283,7 @@ def test_any_set_of_images_can_be_corrupted(tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({}, r"data 'digits-c' needs corruption, severity\. Expected arguments: corruption, severity, seed\."),
+        ({}, r"data 'digits-c' needs corruption, severity\. Expected arguments: corruption, severity, seed, "),
         ({"corruption": "rain", "severity": 1}, "corruption 'rain' is unknown. Expected one of: gaussian_noise, "),
         ({"corruption": "fog", "severity": 0}, "severity=0 is out of range"),
         ({"corruption": "fog", "severity": 6}, "severity=6 is out of range"),

@@ -12,7 +12,7 @@ from landscape.checkpoint import load_checkpoint
 from landscape.training import Recipe, train
 
 NUM_KILLS = 20
-RECIPE = Recipe(model_args={"hidden": [16]}, optimizer="sam", epochs=100, batch_size=256)
+RECIPE = Recipe(model_args={"hidden": [16]}, optimizer="sam", epochs=100, batch_size=256, checkpoint_every=10)
 
 
 def test_twenty_sigkills_change_nothing(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_twenty_sigkills_change_nothing(tmp_path: Path) -> None:
     epochs_at_kills = []
     while kills < NUM_KILLS:
         out = tmp_path / f"killed-{finished}"
-        process = processes.Process(target=train, args=(RECIPE, out), kwargs={"resume": True, "checkpoint_every": 10})
+        process = processes.Process(target=train, args=(RECIPE, out), kwargs={"resume": True})
         process.start()
         process.join(delays.uniform(0.0, 0.4))
         process.kill()
@@ -41,7 +41,7 @@ def test_twenty_sigkills_change_nothing(tmp_path: Path) -> None:
 
     for number in range(finished + 1):
         out = tmp_path / f"killed-{number}"
-        done = load_checkpoint(train(RECIPE, out, resume=True, checkpoint_every=10))
+        done = load_checkpoint(train(RECIPE, out, resume=True))
         assert [row["epoch"] for row in done.metrics] == list(range(1, 101))
         assert check_files(out) == 100
         assert len(list(out.glob("epoch-*.pt"))) == 10

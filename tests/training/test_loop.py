@@ -51,12 +51,16 @@ def test_the_default_recipe_learns_digits(tmp_path: Path, optimizer: str) -> Non
 
 
 def test_what_it_writes(tmp_path: Path) -> None:
-    recipe = Recipe(model="cnn", model_args={"width": 4}, epochs=4, batch_size=512)
+    recipe = Recipe(
+        model="cnn", model_args={"width": 4}, epochs=4, batch_size=512, checkpoint_every=3, checkpoint_at=(2, 3)
+    )
     rows: list[dict[str, Any]] = []
     out = tmp_path / "a" / "run"
-    last = train(recipe, out, checkpoint_every=2, on_epoch=rows.append)
+    epochs_done: list[float] = []
+    last = train(recipe, out, on_epoch=rows.append, on_step=epochs_done.append)
+    assert epochs_done == [step / 3 for step in range(1, 13)]
     assert last == out / "last.pt"
-    assert sorted(p.name for p in out.iterdir()) == ["epoch-0002.pt", "epoch-0004.pt", "last.pt", "metrics.csv"]
+    assert sorted(p.name for p in out.iterdir()) == ["epoch-0002.pt", "epoch-0003.pt", "last.pt", "metrics.csv"]
     checkpoint = load_checkpoint(last)
     assert (checkpoint.epoch, checkpoint.step, checkpoint.metrics) == (4, 12, rows)
     assert checkpoint.data == {"name": "digits", "args": {}}
@@ -170,13 +174,16 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
         (Recipe(model="resnet"), "model 'resnet' is unknown"),
         (Recipe(data="imagenet"), "data 'imagenet' is unknown"),
         (Recipe(optimizer_args={"rho": 1.0}), "'sgd' does not take 'rho'"),
+        (
+            Recipe(augment={"mirror": True}),
+            r"augment mirror=True is not known\. Expected: flip \(bool\), crop",
+        ),
+        (Recipe(augment={"flip": 1}), "augment flip=1 is not known"),
     ],
 )
 def test_a_recipe_that_cannot_be_built_writes_nothing(tmp_path: Path, recipe: Recipe, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train(recipe, tmp_path / "out")
-    with pytest.raises(ValueError, match="checkpoint_every=0 is out of range"):
-        train(TINY, tmp_path / "out", checkpoint_every=0)
     assert not (tmp_path / "out").exists()
 
 

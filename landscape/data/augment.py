@@ -1,0 +1,84 @@
+"""Augmentation of a whole batch at once, on the device that it lies on.
+
+In this order, which is that of the papers' code: crop, flip, a policy, then what `Split.prepare` does, then Cutout. So
+padding is black, and the squares of Cutout have the mean color. What is drawn is drawn on the CPU: it depends on the
+generator and the shape of the batch, not on the device. Policies are in the neighbouring file.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from landscape.data.policy import apply_policy
+
+
+def augment(
+    inputs: Tensor,
+    prepare: Callable[[Tensor], Tensor],
+    *,
+    generator: torch.Generator,
+    flip: bool = False,
+    crop: int = 0,
+    cutout: int = 0,
+    policy: str = "none",
+) -> Tensor:
+    """Change the images of a batch at random and prepare them for a network.
+
+    Args:
+        inputs: images (n, channels, height, width), as pixels or floats.
+        prepare: `Split.prepare` of their split.
+        generator: of all that is drawn; on the CPU.
+        flip: mirror every other image, left to right.
+        crop: pad by so many pixels on all sides and crop to the size before.
+        cutout: side of the square that is cut from every image.
+        policy: "none", or "randaugment" or "autoaugment", which need kornia.
+
+    Raises:
+        ValueError: a length that is negative, or a policy that cannot be applied.
+
+    Example:
+        >>> images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 1, 4)
+        >>> augment(images, torch.Tensor.float, generator=torch.Generator().manual_seed(0), flip=True)
+        tensor([[[[3., 2., 1., 0.]]]])
+    """
+    for name, length in (("crop", crop), ("cutout", cutout)):
+        if length < 0:
+            raise ValueError(f"{name}={length} is out of range. Expected a number of pixels, or 0 for none.")
+    if crop:
+        inputs = random_crop(inputs, crop, generator=generator)
+    if flip:
+        inputs = random_flip(inputs, generator=generator)
+    if policy != "none":
+        inputs = apply_policy(policy, inputs, generator=generator)
+    prepared = prepare(inputs)
+    return random_cutout(prepared, cutout, generator=generator) if cutout else prepared
+
+
+def random_flip(images: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Mirror each image left to right with probability 1/2."""
+    flipped = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(flipped.to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def random_crop(images: Tensor, padding: int, *, generator: torch.Generator) -> Tensor:
+    """Pad with zeros on all sides, and crop each image to the size before, anywhere."""
+    n, channels, height, width = images.shape
+    corners = torch.randint(2 * padding + 1, (2, n, 1), generator=generator).to(images.device)
+    rows = corners[0] + torch.arange(height, device=images.device)  # (n, height)
+    columns = corners[1] + torch.arange(width, device=images.device)
+    padded = torch.nn.functional.pad(images, (padding,) * 4)
+    example = torch.arange(n, device=images.device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=images.device).view(-1, 1, 1)
+    return padded[example, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def random_cutout(images: Tensor, size: int, *, generator: torch.Generator) -> Tensor:
+    """Set to zero a square of each image whose center is anywhere in it (DeVries and Taylor 2017, arXiv:1708.04552)."""
+    n, _, height, width = images.shape
+    inside = []
+    for length in (height, width):
+        first = torch.randint(length, (n, 1), generator=generator).to(images.device) - size // 2
+        at = torch.arange(length, device=images.device)
+        inside.append((at >= first) & (at < first + size))  # (n, length)
+    return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0)

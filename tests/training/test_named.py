@@ -1,0 +1,56 @@
+"""The named recipes can be built, and files are read as they are."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from landscape.data import DATA, held_out
+from landscape.data.digits import digits
+from landscape.models import MODELS, build_model
+from landscape.training import Recipe, build_optimizer, load_recipe, recipe_names, train
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_named_recipe_can_be_built_and_says_what_it_is(name: str) -> None:
+    recipe, line = load_recipe(name), recipe_names()[name]
+    assert recipe.data in DATA
+    assert recipe.model in MODELS
+    held_out(digits(), **recipe.data_args | {"num_train": 100})
+    build_optimizer(recipe, build_model("mlp", input_shape=(1, 8, 8), num_classes=10))
+    assert 20 < len(line) < 100
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+    if recipe.data != "digits" and "subset" not in name:
+        assert f"{recipe.epochs} epochs" in line
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("digits")])
+def test_the_digits_recipes_train(tmp_path: Path, name: str) -> None:
+    recipe = load_recipe(name)
+    train(replace(recipe, epochs=1), tmp_path)
+
+
+def test_the_defaults_are_a_recipe_too() -> None:
+    assert load_recipe("digits-sgd") == Recipe()
+
+
+def test_a_file_is_a_recipe_and_a_bad_one_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('epochs = 5\nmodel = "cnn"\n')
+    assert load_recipe(file) == Recipe(epochs=5, model="cnn")
+    for content, message in (
+        ("epochs: 5", r"mine\.toml: is no TOML file: "),
+        ("epochs = 0", r"mine\.toml: epochs=0 is out of range"),
+        ("epoch = 5", r"mine\.toml: a recipe has no field 'epoch'"),
+    ):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=message) as error:
+            load_recipe(file)
+        assert "\n" not in str(error.value)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="is no TOML file"):
+        load_recipe(file)
+    with pytest.raises(FileNotFoundError):
+        load_recipe(tmp_path / "none.toml")
+    with pytest.raises(ValueError, match=r"recipe 'digit-sam' is unknown\. Expected a TOML file, or .*digits-sam"):
+        load_recipe("digit-sam")
