@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import digits, growth, largest, residual
+from benchmarks import digits, growth, largest, residual, stopping
 from benchmarks.picture import draw
 from benchmarks.race import machine
 from benchmarks.report import Row, markdown, save, write_into
 
 HERE = Path(__file__).parent
-ROWS: dict[str, Callable[[bool], Row]] = digits.ROWS | largest.ROWS | growth.ROWS | residual.ROWS  # heavy ones last
+ROWS: dict[str, Callable[[bool], Row]] = digits.ROWS | stopping.ROWS | largest.ROWS | growth.ROWS | residual.ROWS  # heavy last
 PACKAGES = (
     "landscape-geometry",
     "torch",

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import betaincinv
 
-_MISSED = 0.01  # probability, over the start vector, that an eigenvalue lies beyond the bounds
+_MISSED = 0.05  # probability, over the start vector, that an eigenvalue lies beyond the bounds
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Tridiagonal:
         return values, self.betas[-1] * np.abs(vectors[-1]) + self.rounding, vectors
 
     def rules_out(self, value: float) -> bool:
-        """Whether ``value``, which is no Ritz value, is no eigenvalue, with probability 99 % over the start vector."""
+        """Whether ``value``, which is no Ritz value, is no eigenvalue, with probability 95 % over the start vector."""
         return bool(self.ruled_out(np.array([value]))[0])
 
-    def ruled_out(self, values: np.ndarray) -> np.ndarray:
-        """Which of ``values`` (n,) are no eigenvalues, each with probability 99 % over the start vector."""
+    def ruled_out(self, values: np.ndarray, *, missed: float = _MISSED) -> np.ndarray:
+        """Which of ``values`` (n,) are no eigenvalues, but for a probability ``missed`` each over the start vector."""
         out = np.full(len(values), self.closed)
         if self.closed:
             return out
-        least_weight = betaincinv(0.5, (self.dimension - 1) / 2, _MISSED)  # of one entry of a random unit vector
+        least_weight = betaincinv(0.5, (self.dimension - 1) / 2, missed)  # of one entry of a random unit vector
         before, now, total = np.zeros(len(values)), np.ones(len(values)), np.ones(len(values))
         for alpha, beta_before, beta in zip(self.alphas, (0.0, *self.betas), self.betas, strict=False):
             before, now = now, ((values - alpha) * now - beta_before * before) / beta
@@ -65,7 +65,7 @@ class Tridiagonal:
         return out
 
     def beyond(self, edge: float, end: int) -> float:
-        """How far above (end = 1) or below (-1) the outermost Ritz value ``edge`` the spectrum may reach, at 99 %."""
+        """How far above (end = 1) or below (-1) the outermost Ritz value ``edge`` the spectrum may reach, at 95 %."""
         high = self.rounding
         if high == 0 or self.rules_out(edge + end * high):
             return high

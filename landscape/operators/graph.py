@@ -24,6 +24,7 @@ from landscape.operators.base import ParameterOperator
 from landscape.params import ParameterLayout
 
 _BLOCK = 16  # vectors tried in one batched backward: more gained nothing on the networks measured, and cost memory
+_TRIED = 8  # of them, to see whether it pays
 _CLEARLY_FASTER = 0.8  # of the sequential time, so that noise does not pick other roundings each run
 _LONG = 0.05  # seconds for one product: beyond, overhead no longer matters, and trying a block costs too much
 
@@ -195,23 +196,22 @@ def refuse_wrong_derivatives(tensors: Sequence[Tensor]) -> None:
 
 def _faster_chunk(graph: Graph, rows: Tensor) -> int:
     """1, or the number of vectors for which one batched backward clearly beats as many single ones."""
-    block = rows[:_BLOCK]
+    block = rows[:_TRIED]
     single = _seconds(lambda: graph.product(block[:1]))
     if single > _LONG:
         return 1
     batched = _seconds(lambda: graph.product(block)) / len(block)
-    return len(block) if graph.batchable and batched < _CLEARLY_FASTER * single else 1
+    return _BLOCK if graph.batchable and batched < _CLEARLY_FASTER * single else 1
 
 
 def _seconds(work: Callable[[], Tensor]) -> float:
-    """The better of two timed runs after one to warm up, the device synchronized."""
+    """The better of two timed runs, the device synchronized."""
 
     def once() -> float:
         start = time.perf_counter()
         work().sum().item()
         return time.perf_counter() - start
 
-    once()
     return min(once(), once())
 
 
