@@ -36,7 +36,7 @@ build: .venv/.installed-dev  ## make the sdist and the wheel in dist/
 	rm -rf build dist
 	$(BIN)/python -m build --no-isolation
 
-bench: .venv-bench/.installed  ## time us beside the tools before us, in an environment with all of them (hours; ARGS="--quick --rows b")
+bench: .venv-bench/.installed  ## time us beside the tools before us, in an environment with all of them (an hour; ARGS="--quick --rows b")
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 clean:  ## remove caches and build outputs (to install afresh, delete .venv as well)

@@ -16,8 +16,8 @@ from landscape.operators import Hessian
 def growth(quick: bool) -> Row:
     """Row i."""
     model = build_model("mlp", input_shape=(1, 8, 8), num_classes=10)
-    batches = list(Stream(8192 if quick else 32768))
-    examples = [512 * 2**power for power in range(1, 5 if quick else 7)]
+    batches = list(Stream(16384 if quick else 65536))
+    examples = [4096 * 2**power for power in range(3 if quick else 5)]
     counts = [8, 16, 32, 64] if quick else [16, 32, 64, 128, 256]
 
     def trace(num_examples: int, seed: int) -> Found:

@@ -50,14 +50,22 @@ def ratio_bar(
     return Bar(wanted, f"{ratio:.3g}x ({fastest.tool}, {fastest.setting})", ratio >= at_least)
 
 
-def save(rows: Sequence[Row], path: Path, **about: Any) -> None:
-    """Write everything measured as JSON."""
-    document = {"about": about, "rows": [asdict(row) for row in rows]}
-    for row in document["rows"]:
-        for timing in row["timings"]:
-            del timing["values"]  # what they add to the errors is arrays
+def save(row: Row, path: Path, about: dict[str, Any]) -> None:
+    """Write a row, and what it was measured on, as JSON."""
+    document = {"about": about, "row": asdict(row)}
+    for timing in document["row"]["timings"]:
+        del timing["values"]  # what they add to the errors is arrays
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_plain(document), indent=1) + "\n")
+
+
+def load(path: Path) -> tuple[Row, dict[str, Any]]:
+    """Read what ``save`` wrote."""
+    document = json.loads(path.read_text())
+    row = document["row"]
+    row["timings"] = [Timing(**timing) for timing in row["timings"]]
+    row["bars"] = [Bar(**bar) for bar in row["bars"]]
+    return Row(**row), document["about"]
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -34,7 +34,7 @@ def stopping(quick: bool) -> Row:
     """Row k."""
     num_starts = 50 if quick else 300
     rules: dict[str, Callable[[Tridiagonal, float, float], bool]] = {
-        "residual": lambda T, value, residual: residual <= REL_ERROR * value,
+        "residual": lambda _, value, residual: residual <= REL_ERROR * value,
         US: lambda T, value, residual: residual <= REL_ERROR * value and T.rules_out(value * (1 + REL_ERROR)),
     }
     facts, worst = {}, dict.fromkeys(rules, 0.0)
@@ -56,7 +56,9 @@ def stopping(quick: bool) -> Row:
         f"largest eigenvalue to {REL_ERROR:.0%}, {num_starts} random starts: how often it is further off than claimed",
         [],
         [
-            Bar("at most 5 % of the claims are wrong, in every network", f"{worst[US]:.1%} at worst", worst[US] <= 0.05),
+            Bar(
+                "at most 5 % of the claims are wrong, in every network", f"{worst[US]:.1%} at worst", worst[US] <= 0.05
+            ),
             Bar("beside the residual alone", f"{worst['residual']:.1%} at worst", None),
         ],
         facts,

@@ -107,7 +107,8 @@ def lanczos_top(run: Lanczos, k: int, *, rel_error: float, max_matvecs: int) -> 
         if len(values) >= k and m < run.A.shape[0]:
             reached &= np.abs(values[:k] - before) <= _SETTLED * tolerance
             before = values[:k]
-        converged = len(values) >= k and bool(reached.all()) and bool(T.ruled_out(_between(values[:k]), missed=_MISSED).all())
+        converged = len(values) >= k and bool(reached.all())
+        converged = converged and bool(T.ruled_out(_between(values[:k]), missed=_MISSED).all())
         if converged or m == last:
             break
         m = min(last, m + _STEPS_A_LOOK)
