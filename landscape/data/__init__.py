@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from landscape.arguments import refuse_unfit
 from landscape.data.augment import augment
 from landscape.data.cifar import cifar10, cifar100
 from landscape.data.cifar_c import cifar10_c, cifar100_c
@@ -60,9 +61,7 @@ def load_data(name: str, **args: Any) -> Data:
     changes: list[Callable[..., Data]] = [held_out] if base == name else [corrupted, held_out]
     options = {function: _options(function) for function in (reader, *changes)}
     expected = {arg: parameter for some in options.values() for arg, parameter in some.items()}
-    for arg in args:
-        if arg not in expected:
-            raise ValueError(f"data '{name}' does not take '{arg}'. Expected arguments: {', '.join(expected)}.")
+    refuse_unfit(f"data '{name}'", args, expected)
     missing = [arg for arg, parameter in expected.items() if parameter.default is parameter.empty and arg not in args]
     if missing:
         raise ValueError(f"data '{name}' needs {', '.join(missing)}. Expected arguments: {', '.join(expected)}.")

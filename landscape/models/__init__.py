@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from landscape.arguments import refuse_unfit
 from landscape.models.cnn import cnn
 from landscape.models.gpt import gpt
 from landscape.models.mlp import mlp
@@ -54,8 +55,7 @@ def build_model(name: str, *, input_shape: Sequence[int], num_classes: int, **ar
     """
     if name not in MODELS:
         raise ValueError(f"model '{name}' is unknown. Expected one of: {', '.join(MODELS)}.")
-    _, _, *expected = inspect.signature(MODELS[name]).parameters  # after input_shape and num_classes
-    for arg in args:
-        if arg not in expected:
-            raise ValueError(f"model '{name}' does not take '{arg}'. Expected arguments: {', '.join(expected)}.")
+    expected = dict(inspect.signature(MODELS[name]).parameters)
+    del expected["input_shape"], expected["num_classes"]
+    refuse_unfit(f"model '{name}'", args, expected)
     return MODELS[name](input_shape=input_shape, num_classes=num_classes, **args)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from landscape.arguments import refuse_unfit
 from landscape.optim import ASAM, CRSAM, GAM, RSAM, SAM, SASAM, SASGD, CurvSAM
 
 if TYPE_CHECKING:
@@ -49,11 +50,7 @@ def build_optimizer(recipe: "Recipe", model: nn.Module) -> Optimizer:
     """
     args = dict(recipe.optimizer_args)
     expected = optimizer_args(recipe.optimizer, args.get("base", "sgd"))
-    for arg in args:
-        if arg not in expected:
-            raise ValueError(
-                f"optimizer '{recipe.optimizer}' does not take '{arg}'. Expected arguments: {', '.join(expected)}."
-            )
+    refuse_unfit(f"optimizer '{recipe.optimizer}'", args, expected)
     args |= {"params": model.named_parameters(), "model": model, "seed": recipe.seed}
     args |= {"lr": recipe.lr, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
     build = OPTIMIZERS[recipe.optimizer]
@@ -62,22 +59,22 @@ def build_optimizer(recipe: "Recipe", model: nn.Module) -> Optimizer:
     return _call(build, args)
 
 
-def optimizer_args(name: str, base: str = "sgd") -> list[str]:
+def optimizer_args(name: str, base: str = "sgd") -> dict[str, inspect.Parameter]:
     """Return what the optimizer takes from `Recipe.optimizer_args`, over that base if it has one.
 
     Raises:
         ValueError: The base is unknown.
 
     Example:
-        >>> optimizer_args("sam")
+        >>> list(optimizer_args("sam"))
         ['base', 'rho', 'coupled_weight_decay', 'dampening', 'nesterov']
     """
     if base not in BASES:
         raise ValueError(f"base={base!r} is unknown. Expected one of: {', '.join(BASES)}.")
-    own = list(inspect.signature(OPTIMIZERS[name]).parameters)
+    own = dict(inspect.signature(OPTIMIZERS[name]).parameters)
     if "base" in own:
-        own += inspect.signature(BASES[base]).parameters
-    return [arg for arg in own if arg not in (*_BY_RECIPE, *_INTERNAL)]
+        own |= inspect.signature(BASES[base]).parameters
+    return {arg: own[arg] for arg in own if arg not in (*_BY_RECIPE, *_INTERNAL)}
 
 
 def _call(build: Callable[..., Optimizer], args: dict[str, Any]) -> Optimizer:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_origin
 
+from landscape.arguments import refuse_unfit
 from landscape.training.optimizers import OPTIMIZERS
 from landscape.training.schedule import SCHEDULES
 from landscape.training.toml import to_toml
@@ -79,15 +80,8 @@ class Recipe:
             object.__setattr__(self, item.name, _checked(item.name, expected, getattr(self, item.name)))
         if not 0 <= self.warmup < self.epochs:
             raise ValueError(f"warmup={self.warmup} is out of range. Expected 0 <= warmup < epochs ({self.epochs}).")
-        known = list(inspect.signature(SCHEDULES[self.schedule]).parameters)[
-            2:
-        ]  # after the epochs done and their number
-        for arg in self.schedule_args:
-            if arg not in known:
-                raise ValueError(
-                    f"schedule '{self.schedule}' does not take '{arg}'. "
-                    f"Expected arguments: {', '.join(known) or 'none'}."
-                )
+        own = list(inspect.signature(SCHEDULES[self.schedule]).parameters.items())[2:]  # after epochs done and in all
+        refuse_unfit(f"schedule '{self.schedule}'", self.schedule_args, dict(own))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, which `from_dict` takes back."""
