@@ -1,7 +1,8 @@
 """Row j: what a step of each optimizer costs, in steps of SGD with momentum, and how much memory it needs.
 
 Time: ResNet-18 in train mode, each optimizer with a copy of its own, which it trains on: nothing is restored. A turn is
-a whole number of periods, so that the dear steps of CurvSAM and of GAM with a period count with their share.
+a whole number of periods, so that the dear steps of CurvSAM and of GAM with a period count with their share. Judged are
+the processor's own seconds, medians: beside other work, wall-clock seconds of one thread are off by tens of percent.
 
 Memory: every byte that torch's allocator handed out from the making of the network on, as its profiler saw it, at the
 highest point; above that of SGD without momentum, and in units of the weights. What the system reports would be the
@@ -11,8 +12,11 @@ optimizer that held a buffer while a deep network holds its activations would lo
 
 import copy
 import itertools
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import pytorch_optimizer
 import torch
@@ -28,7 +32,9 @@ from landscape.optim import ASAM, CRSAM, GAM, RSAM, SAM, SASAM, SASGD, CurvSAM
 from landscape.optim.base import MultiPassOptimizer
 
 PEER = "pytorch-optimizer"
-TURN = 4  # passes in a turn, at least: SGD's would be the shortest, and the luckiest
+Mode = Literal["hvp", "fd", "accelerated"]
+MODES: tuple[Mode, ...] = ("hvp", "fd", "accelerated")
+TURN = 4  # passes in a turn, at least, so that SGD's is not a much shorter sample than the others'
 
 
 @dataclass(frozen=True)
@@ -59,30 +65,32 @@ def _named(model: nn.Module) -> SGD:
 
 
 def _peer(model: nn.Module, *, adaptive: bool) -> Optimizer:
-    return pytorch_optimizer.SAM(
-        model.parameters(), SGD, adaptive=adaptive, lr=1e-3, momentum=0.9, weight_decay=5e-4
-    )
+    return pytorch_optimizer.SAM(model.parameters(), SGD, adaptive=adaptive, lr=1e-3, momentum=0.9, weight_decay=5e-4)
+
+
+def _gam(model: nn.Module, *, mode: Mode, period: int = 1) -> GAM:
+    return GAM(_sgd(model), mode=mode, period=period, model=model)
 
 
 PLAIN, HVP, CURVSAM = "SGD, momentum 0.9", 'GAM, mode "hvp"', "CurvSAM, update_every 5"
 METHODS = [
     Method(PLAIN, _sgd, 1, 1, tool="torch"),
     Method("SAM", lambda m: SAM(_sgd(m), model=m), 2, 2),
-    Method("SAM", lambda m: _peer(m, adaptive=False), 2, 2, tool=PEER),
+    Method("SAM", partial(_peer, adaptive=False), 2, 2, tool=PEER),
     Method("ASAM", lambda m: ASAM(_named(m), model=m), 2, 2),
-    Method("SAM, adaptive", lambda m: _peer(m, adaptive=True), 2, 2, tool=PEER),
+    Method("SAM, adaptive", partial(_peer, adaptive=True), 2, 2, tool=PEER),
     Method("RSAM", lambda m: RSAM(_sgd(m), model=m), 2, 3),
     Method("CRSAM", lambda m: CRSAM(_sgd(m), model=m), 3, 4),
     Method("SASGD", lambda m: SASGD(m.parameters(), lr=1e-3, weight_decay=5e-4, model=m), 2, 2),
     Method("SASAM", lambda m: SASAM(m.parameters(), lr=1e-3, weight_decay=5e-4, model=m), 3, 3),
     Method(CURVSAM, lambda m: CurvSAM(_sgd(m), update_every=5, model=m), 2, 3, period=5),
-    Method(HVP, lambda m: GAM(_sgd(m), mode="hvp", model=m), 2, 3),
-    Method('GAM, mode "fd"', lambda m: GAM(_sgd(m), mode="fd", model=m), 4, 5),
-    Method('GAM, mode "accelerated"', lambda m: GAM(_sgd(m), mode="accelerated", model=m), 4, 5),
+    Method(HVP, partial(_gam, mode="hvp"), 2, 3),
+    Method('GAM, mode "fd"', partial(_gam, mode="fd"), 4, 5),
+    Method('GAM, mode "accelerated"', partial(_gam, mode="accelerated"), 4, 5),
 ]
 RARE = {
-    mode: Method(f'GAM, mode "{mode}", period 10', lambda m, x=mode: GAM(_sgd(m), mode=x, period=10, model=m), 1, 5, 10)
-    for mode in ("hvp", "fd", "accelerated")
+    mode: Method(f'GAM, mode "{mode}", period 10', partial(_gam, mode=mode, period=10), 1, 5, period=10)
+    for mode in MODES
 }
 
 
@@ -93,13 +101,14 @@ def step_cost(quick: bool) -> Row:
         network = build_model("resnet18", input_shape=(3, 32, 32), num_classes=10)
     inputs, targets, what = images(8 if quick else 32)
     methods = [*METHODS, *RARE.values()]
-    optimizers, contenders = [], []
+    optimizers: list[Optimizer] = []
+    contenders: list[Contender] = []
     for method in methods:
         model = copy.deepcopy(network)
         optimizer = method.build(model)
         step = stepper(optimizer, model, (inputs, targets))
         inner = -(-TURN // (method.passes * method.period)) * method.period
-        contenders.append(Contender(method.tool, method.name, lambda _, step=step: Found(step() and None), inner=inner))
+        contenders.append(Contender(method.tool, method.name, partial(_turn, step), inner=inner))
         optimizers.append(optimizer)
     contenders.append(
         Contender("torch", "a gradient and a product, bare", _product(network, (inputs, targets)), inner=2)
@@ -131,7 +140,7 @@ def stepper(optimizer: Optimizer, model: nn.Module, batch: Batch) -> Callable[[]
     def loss() -> Tensor:
         return CRITERION(model(inputs), targets)
 
-    def closure() -> Tensor:
+    def closure() -> Any:
         optimizer.zero_grad()
         value = loss()
         value.backward()
@@ -160,6 +169,11 @@ def peak_bytes(method: Method) -> int:
     return max(itertools.accumulate(e.nbytes() for e in events))
 
 
+def _turn(step: Callable[[], object], _seed: int) -> Found:
+    step()
+    return Found(None)
+
+
 def _product(network: nn.Module, batch: Batch) -> Callable[[int], Found]:
     """A forward pass, a gradient with its graph, and one backward through that."""
     model = copy.deepcopy(network)
@@ -174,7 +188,7 @@ def _product(network: nn.Module, batch: Batch) -> Callable[[int], Found]:
 
 
 def _ratio(timing: Timing, unit: Timing) -> float:
-    return timing.best / unit.best
+    return statistics.median(timing.cpu_seconds) / statistics.median(unit.cpu_seconds)
 
 
 def _cost_bars(found: dict[tuple[str, str], Timing]) -> list[Bar]:

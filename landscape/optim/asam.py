@@ -80,7 +80,9 @@ class ASAM(MultiPassOptimizer):
             return passes.run()
         g = passes.perturbed(passes.gradient())
         scaled = [p for group in self.param_groups for p in _adaptive(group) if p in g]
-        T = {p: t + self.eta for p, t in zip(scaled, torch._foreach_abs(scaled), strict=True)} if scaled else {}
+        T = dict(zip(scaled, torch._foreach_abs(scaled), strict=True)) if scaled else {}
+        if T:
+            torch._foreach_add_(list(T.values()), self.eta)
         multiply_(g, T)
         norm = passes.norm(g)
         multiply_(g, T)

@@ -147,16 +147,20 @@ class CurvSAM(MultiPassOptimizer):
         return self.state[p]["curvature"] if p in self.state else torch.ones_like(p)
 
     def _climb(self, passes: Passes, g: Vectors) -> bool:
-        """Move to w + e; tell if anything moved."""
+        """Move to w + e, and use `g` up for that; tell if anything moved."""
         params = list(passes.perturbed(g))
-        if not params:
+        if not any(
+            group["rho"] and group["perturb"] and p in g for group in self.param_groups for p in group["params"]
+        ):
             return False
         roots = torch._foreach_sqrt([self._h(p) for p in params])
         torch._foreach_clamp_min_(roots, self.delta)
         torch._foreach_sqrt_(roots)
-        directions = torch._foreach_div([g[p] for p in params], roots)  # D^-1/2 g
+        directions = [g[p] for p in params]
+        torch._foreach_div_(directions, roots)  # D^-1/2 g
         norm = global_norm(directions).item()
         torch._foreach_div_(directions, roots)
+        del roots
         return passes.climb(dict(zip(params, directions, strict=True)), scale=1 / (norm + _EPS))
 
     def _update(self) -> None:

@@ -4,6 +4,7 @@ A pass whose loss or gradient is not finite ends the step, and so does a gradien
 one host synchronization a pass, so the norms may as well be Python floats.
 """
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -104,8 +105,8 @@ class Passes:
         """Run `loss` where the weights are now; return its gradient and the product with its Hessian there.
 
         The product may be taken once: it is one more backward through the kept graph, by the parameters of all groups.
-        Its vector is the same in all processes. The gradient is the graph's own: not to be changed in place. Attention
-        is computed by its plain kernel, which alone can be differentiated twice.
+        Its vector is the same in all processes. Until then the gradient is the graph's own, not to be changed in place.
+        Attention is computed by its plain kernel, which alone can be differentiated twice.
 
         Raises:
             NonFinitePassError: The loss or the gradient is not finite; from the product, that it is not.
@@ -137,8 +138,9 @@ class Passes:
         def product(vectors: Vectors) -> Vectors:
             along = [p for p in kept if p in vectors and kept[p].requires_grad]
             params = list(kept)
-            found = tuple(torch.zeros_like(p) for p in params)
-            if along:
+            if not along:
+                found = tuple(torch.zeros_like(p) for p in params)
+            else:
                 found = torch.autograd.grad(
                     [kept[p] for p in along],
                     params,
@@ -148,7 +150,9 @@ class Passes:
                 )
             kept.clear()
             scale = 1.0 if self._scaler is None else self._scaler.get_scale()
-            products = dict(zip(params, torch._foreach_div(found, scale), strict=True))  # new: those found may be views
+            remaining = deque(found)
+            del found
+            products = {p: remaining.popleft() / scale for p in params}  # new: those found may be views
             if self._sync and self._workers is not None:
                 products = self._workers.mean(products, self._params) or {}
             if not torch.isfinite(global_norm(products.values())):
