@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.report import US, Row
 
@@ -25,7 +26,7 @@ def draw(rows: Sequence[Row], stem: Path) -> None:
             style = _STYLES[seen.get(tool, 0) % len(_STYLES)]
             seen[tool] = seen.get(tool, 0) + 1
             axes.loglog(
-                *zip(*sorted(points), strict=True),
+                *zip(*points, strict=True),
                 style,
                 color=_COLORS.get(tool, "gray"),
                 label=name,
@@ -34,6 +35,9 @@ def draw(rows: Sequence[Row], stem: Path) -> None:
             )
         axes.axhline(0.01, color="gray", linewidth=0.6)
         axes.set(title=title, xlabel="seconds, from model and data to number", ylabel="relative error")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(True, which="major", alpha=0.2)
         axes.legend(fontsize=6.5)
     with mpl.rc_context({"pdf.fonttype": 42}):
