@@ -6,7 +6,6 @@ by test accuracy, and the last epoch is what counts. Runs lie in --out and go on
 
 import argparse
 import dataclasses
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def table(frame: pd.DataFrame, recipe: Recipe, num_seeds: int) -> str:
     sgd = frame[frame.optimizer == "sgd"].ms_per_step.median()
     lines = [
         f"{recipe.model} {recipe.model_args or ''} on {recipe.data} {recipe.data_args or ''}, {recipe.epochs} epochs, "
-        f"batch {recipe.batch_size}, {num_seeds} seeds; the last epoch.",
+        f"batch {recipe.batch_size}, {num_seeds} seed(s); the last epoch.",
         "",
         "| optimizer | differs by | test accuracy, % | final train loss | final test loss | step / SGD's | diverged |",
         "|---|---|---|---|---|---|---|",
@@ -107,8 +106,8 @@ def _spread(values: pd.Series, digits: int) -> str:
     values = values.dropna()
     if values.empty:
         return ""
-    deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{values.mean():.{digits}f} ± {deviation:.{digits}f}"
+    mean = f"{values.mean():.{digits}f}"
+    return f"{mean} ± {values.std():.{digits}f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def analyze(
     problem: Annotated[
         str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
     ] = None,
-    out: Annotated[Path | None, Option(metavar="DIR", help="Where to write analysis.json and arrays.npz.")] = None,
+    out: Annotated[
+        Path | None, Option(metavar="DIR", help="Where to write report.html, analysis.json and arrays.npz.")
+    ] = None,
     json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Say what it would cost, from one timed product, and stop.")
@@ -62,13 +64,13 @@ def analyze(
     problems = [
         Problem.from_file(problem, file) if problem else Problem.of(file, model=model, data=data) for file in files
     ]
-    folders = _folders(out, checkpoints) if out else [None] * len(files)
+    into = folders(out, checkpoints) if out else [None] * len(files)
     analyses: list[Analysis] = []
     documents = []
-    for file, one, folder in zip(files, problems, folders, strict=True):
+    for file, one, folder in zip(files, problems, into, strict=True):
         splits = list(one.splits) if split == "both" else [split]
         objectives = {
-            name: one.objective(name, num_samples=samples, seed=seed, params=layers, dtype=_dtype(dtype), device=on)
+            name: one.objective(name, num_samples=samples, seed=seed, params=layers, dtype=read_dtype(dtype), device=on)
             for name in splits
         }
         if dry_run:
@@ -85,12 +87,17 @@ def analyze(
                 objectives, names, rel_error=rel_error, num_probes=num_probes, seed=seed, progress=progress
             ).with_checkpoint(file.identity)
         if folder is not None:
+            from landscape.figures.report import write_report
+
             analysis.save(folder)
+            write_report(folder)
         if not json:
             if analyses:
                 print()
             print(f"{file.path}: {analysis.objective['num_params']:,} parameters, {analysis.objective['dtype']}")
             print_analysis(analysis)
+            if folder is not None:
+                print(f"Report: {folder / 'report.html'}")
         analyses.append(analysis)
         documents.append(analysis.to_dict())
     if json:
@@ -99,20 +106,21 @@ def analyze(
         raise typer.Exit(_NOT_CONVERGED)
 
 
-def _folders(out: Path, checkpoints: list[Path]) -> list[Path]:
+def folders(out: Path, checkpoints: list[Path]) -> list[Path]:
     """Where each analysis goes: OUT, or below it as the checkpoints lie to each other."""
     if len(checkpoints) == 1:
         return [out]
     paths = [path.absolute().with_suffix("") for path in checkpoints]
     top = os.path.commonpath([path.parent for path in paths])
-    folders = [out / path.relative_to(top) for path in paths]
-    for index, folder in enumerate(folders):
-        if (first := folders.index(folder)) < index:
+    found = [out / path.relative_to(top) for path in paths]
+    for index, folder in enumerate(found):
+        if (first := found.index(folder)) < index:
             raise ValueError(f"{checkpoints[first]} and {checkpoints[index]} would both be written to {folder}.")
-    return folders
+    return found
 
 
-def _dtype(name: str | None) -> Any:
+def read_dtype(name: str | None) -> Any:
+    """The torch dtype called ``name``, None for None. Raises ValueError for another."""
     import torch
 
     dtypes = {None: None, "float32": torch.float32, "float64": torch.float64}

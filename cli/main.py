@@ -1,7 +1,7 @@
 """The command ``landscape``: its subcommands, and the one place where errors become exit codes.
 
     0  done                                    3  a file that cannot be read or is refused
-    1  failed, or a bug of ours                4  measured, but the accuracy asked for was not reached
+    1  failed, or a bug of ours                4  measured; an accuracy was not reached, or a limit was passed
     2  wrong usage                           130  interrupted
 
 An error is one line on stderr; ``--traceback``, anywhere among the arguments, shows where it came from. Nothing slow is
@@ -22,9 +22,13 @@ from typer.exceptions import TyperException
 from landscape import __version__
 
 from .analyze import analyze
+from .compare import compare
 from .demo import demo
 from .doctor import doctor
+from .figures import figures
 from .inspect import inspect
+from .surface import surface
+from .track import track
 from .train import train
 
 WELCOME = """\
@@ -46,7 +50,7 @@ app = typer.Typer(
 _INTERRUPTED = 130
 _REFUSALS = {"landscape.checkpoint": "CheckpointError", "landscape.data": "DataError"}  # of a file, by module
 
-for command in (demo, train, analyze, inspect, doctor):
+for command in (demo, train, analyze, track, surface, figures, compare, inspect, doctor):
     app.command()(command)
 
 

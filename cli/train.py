@@ -4,15 +4,23 @@ import re
 import shlex
 import sys
 import tomllib
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
 
 from .console import print_json, print_table, progress
 from .device import find_device
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from landscape.data import Split
+    from landscape.tracking import Tracker
+    from landscape.training import Recipe
 
 
 def _print_list(asked: bool) -> None:
@@ -62,6 +70,9 @@ def train(
         Option("--set", metavar="KEY=VALUE", help="Any line of a recipe: augment.crop=4, data_args.severity=3."),
     ] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from OUT/last.pt, with its recipe.")] = False,
+    track: Annotated[
+        str | None, Option(metavar="A,B", help="Measure these after every epoch, or those of --checkpoint-every.")
+    ] = None,
     device: Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")] = "cpu",
     tensorboard: Annotated[bool, Option("--tensorboard", help="Write OUT/tensorboard, too.")] = False,
     wandb: Annotated[str | None, Option(metavar="PROJECT", help="Log to Weights & Biases, too.")] = None,
@@ -103,6 +114,7 @@ def train(
     made = Recipe.from_dict(values)
     again = shlex.join(["landscape", "train", "--out", str(out), "--resume"])
     text = ""
+    tracking = _Tracking(track, made, out, fresh=not begun) if track else None
     try:
         with ExitStack() as stack:
             tell = stack.enter_context(progress("Epochs", made.epochs))
@@ -116,12 +128,19 @@ def train(
                 tell(row["epoch"], text)
                 for write in writers:
                     write(row)
+                if tracking:
+                    tracking.measure(row)
+
+            def on_start(model: "nn.Module", splits: "Mapping[str, Split]") -> None:
+                if tracking:
+                    stack.enter_context(tracking.begin(model, splits))
 
             run(
                 made,
                 out,
                 resume=resume,
                 device=find_device(device),
+                on_start=on_start,
                 on_epoch=on_epoch,
                 on_step=lambda epochs_done: tell(round(epochs_done, 1), text),
             )
@@ -132,13 +151,56 @@ def train(
     done = load_checkpoint(last)
     if json:
         facts = {"path": str(last), "sha256": done.sha256, "epoch": done.epoch, "step": done.step}
-        print_json({"checkpoint": facts, "recipe": done.recipe, "metrics": done.metrics})
+        document = {"checkpoint": facts, "recipe": done.recipe, "metrics": done.metrics}
+        print_json(document | ({"tracking": tracking.cost} if tracking else {}))
     else:
         print(f"{last}: epoch {done.epoch}, {_words(done.metrics[-1])}")
         if "validation_accuracy" in done.metrics[-1]:
             best = max(done.metrics, key=lambda row: row["validation_accuracy"])
             print(f"Best on validation: epoch {best['epoch']}, {_words(best)}")
+        if tracking:
+            print("Tracking took {seconds:.1f} s, {percent:.0f} % of the training time.".format(**tracking.cost))
         print(f"Next: {shlex.join(['landscape', 'analyze', str(last)])}")
+
+
+class _Tracking:
+    """``--track``: the tracker of the run, made when its model is there."""
+
+    def __init__(self, metrics: str, recipe: "Recipe", out: Path, *, fresh: bool) -> None:
+        from landscape.tracking import Settings
+
+        self.settings = Settings(tuple(name.strip() for name in metrics.split(",")))  # refused before training
+        self.recipe, self.out, self.fresh = recipe, out, fresh
+        self.tracker: Tracker | None = None
+        self.trained = 0.0  # seconds
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Seconds of measuring, and in percent of those of training."""
+        seconds = self.tracker.seconds if self.tracker else 0.0
+        return {"seconds": seconds, "percent": 100 * seconds / self.trained if self.trained else 0.0}
+
+    def begin(self, model: "nn.Module", splits: "Mapping[str, Split]") -> "Tracker":
+        """Make the tracker, and measure a run that begins at its first weights."""
+        from landscape.losses import LOSSES
+        from landscape.problem import Problem
+        from landscape.tracking import Tracker
+        from landscape.training import learning_rate
+
+        problem = Problem(model, LOSSES["cross_entropy"](label_smoothing=self.recipe.label_smoothing), splits)
+        objectives = {split: problem.objective(split) for split in ("train", "test")}
+        self.tracker = Tracker(objectives, self.settings.metrics, out=self.out)
+        if self.fresh:
+            self.tracker.measure(0, epoch=0, lr=learning_rate(self.recipe, 1))
+        return self.tracker
+
+    def measure(self, row: dict[str, Any]) -> None:
+        """Measure after an epoch, if it is one of those that are asked for."""
+        self.trained += row["seconds"]
+        every, kept = self.recipe.checkpoint_every, self.recipe.checkpoint_at
+        asked = (bool(every) and row["epoch"] % every == 0) or row["epoch"] in kept or not (every or kept)
+        if self.tracker and asked:
+            self.tracker.measure(row["step"], epoch=row["epoch"], lr=row["lr"])
 
 
 def _line(assignment: str) -> dict[str, Any]:

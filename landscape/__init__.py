@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from landscape import measure, optim
+    from landscape import measure, optim, surface
     from landscape.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from landscape.measure import analyze
     from landscape.objective import Objective
@@ -27,7 +27,7 @@ _HOME = {
     "load_checkpoint": "landscape.checkpoint",
     "save_checkpoint": "landscape.checkpoint",
 }
-_MODULES = ("measure", "optim")
+_MODULES = ("measure", "optim", "surface")
 
 __all__ = [
     "Analysis",
@@ -41,6 +41,7 @@ __all__ = [
     "measure",
     "optim",
     "save_checkpoint",
+    "surface",
 ]
 
 

@@ -259,6 +259,10 @@ class Objective:
         with undisturbed(self.model, training=training), torch.set_grad_enabled(grad):
             return functional_call(self._terms, self._state | buffers | params, (work,))
 
+    def terms(self, batch: Any) -> Terms:
+        """The loss terms of a microbatch, NaN and infinity kept: inside ``with_parameters``."""
+        return self._terms.of(batch)
+
     def batches(self) -> Iterator[tuple[int, Any]]:
         """(index of the batch in ``data``, microbatch on our device and dtype), in order."""
         fixed = isinstance(self.data, (list, tuple))  # which draws no random numbers

@@ -63,8 +63,11 @@ class Checkpoint:
     @property
     def identity(self) -> dict[str, Any]:
         """What a result says of the file that it was measured on."""
-        keys = ("sha256", "epoch", "step", "model", "data")
-        return {"path": str(self.path)} | {key: getattr(self, key) for key in keys}
+        keys = ("sha256", "epoch", "step", "model", "data", "recipe")
+        known = {"path": str(self.path)} | {key: getattr(self, key) for key in keys}
+        if self.metrics and all("seconds" in row for row in self.metrics):
+            known["seconds"] = sum(row["seconds"] for row in self.metrics)  # that it was trained
+        return known
 
     def build_model(self) -> nn.Module:
         """Build the model that the checkpoint describes, with its weights; the global generator is left as it was.

@@ -1,6 +1,34 @@
-"""Figures, made from results alone: an ``Analysis`` read back from disk gives the same picture as a fresh one."""
+"""Figures and tables, made from results alone: those read back from disk give the same picture as fresh ones."""
 
-from landscape.figures.comparison import comparison
-from landscape.figures.figure import save_figure
+from landscape.figures import kinds
+from landscape.figures.compared import compared, comparison_table, run_names
+from landscape.figures.comparison import comparison, error_bar
+from landscape.figures.difference import Difference, difference
+from landscape.figures.figure import STYLES, save_figure
+from landscape.figures.kind import KINDS, draw, save, thumbnail
+from landscape.figures.pooled import MissingMeasurementError
+from landscape.figures.runs import Run, load_runs, named
+from landscape.figures.table import Table, save_table
 
-__all__ = ["comparison", "save_figure"]
+__all__ = [
+    "KINDS",
+    "STYLES",
+    "Difference",
+    "MissingMeasurementError",
+    "Run",
+    "Table",
+    "compared",
+    "comparison",
+    "comparison_table",
+    "difference",
+    "draw",
+    "error_bar",
+    "kinds",
+    "load_runs",
+    "named",
+    "run_names",
+    "save",
+    "save_figure",
+    "save_table",
+    "thumbnail",
+]

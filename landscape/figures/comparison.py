@@ -4,29 +4,30 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from scipy.special import stdtrit
 
-from landscape.figures.figure import style
+from landscape.figures.figure import TWO_COLUMNS, sized_figure, style
 from landscape.results import Analysis, Measurement
 
-_WIDTH, _PANEL_HEIGHT = 6.75, 1.6  # inches; the width is that of two columns of a paper
+_PANEL_HEIGHT = 1.6  # inches
 _PANELS_A_ROW = 3
 _APART = 0.24  # of the splits of one run, where the runs are 1 apart
-_FILLED_AND_OPEN: tuple[dict[str, Any], ...] = ({"marker": "o"}, {"marker": "s", "markerfacecolor": "white"})
-_EIGENVALUES = ("lambda_max", "lambda_min", "top_eigenvalues")  # their `std_error` is a bound already
+EIGENVALUES = ("lambda_max", "lambda_min", "top_eigenvalues")  # their `std_error` is a bound already
 
 
-def comparison(analyses: Mapping[str, Analysis]) -> Figure:
+def comparison(analyses: Mapping[str, Analysis], *, look: str = "paper") -> Figure:
     """Draw every metric of every run, with 95 % error bars of the measurement where they are larger than the marker.
 
     A star marks a value that did not reach its accuracy; one that could not be measured is left out and says so.
 
     Args:
         analyses: the runs, in order, by the names that they go by in the figure.
+        look: the style: "paper", "slides" or "dark".
 
     Raises:
         ValueError: where there is nothing to draw.
@@ -36,22 +37,27 @@ def comparison(analyses: Mapping[str, Analysis]) -> Figure:
         >>> [axes.get_ylabel() for axes in comparison({"SGD": run, "SAM": run}).axes]
         ['loss']
     """
+    with style(look):
+        return draw_comparison(analyses)
+
+
+def draw_comparison(analyses: Mapping[str, Analysis]) -> Figure:
+    """The same in the style that is on."""
     metrics = list(dict.fromkeys(name for a in analyses.values() for split in a.splits.values() for name in split))
     splits = list(dict.fromkeys(split for a in analyses.values() for split in a.splits))
     if not metrics:
         raise ValueError("No measurement to draw. Expected at least one analysis with at least one metric.")
     columns = min(len(metrics), _PANELS_A_ROW)
     rows = math.ceil(len(metrics) / columns)
-    with style():
-        figure = Figure(figsize=(_WIDTH * columns / _PANELS_A_ROW, _PANEL_HEIGHT * rows + 0.5))
-        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for axes, metric in zip(panels, metrics, strict=False):
-            _draw(axes, metric, analyses, splits)
-        for axes in panels[len(metrics) :]:
-            axes.remove()
-        figure.align_ylabels(panels[: len(metrics)])
-        figure.suptitle(_title(analyses))
-        figure.legend(handles=_legend(analyses, splits), loc="outside lower center", ncols=4)
+    figure = sized_figure(TWO_COLUMNS * columns / _PANELS_A_ROW, _PANEL_HEIGHT * rows + 0.5)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, metric in zip(panels, metrics, strict=False):
+        _draw(axes, metric, analyses, splits)
+    for axes in panels[len(metrics) :]:
+        axes.remove()
+    figure.align_ylabels(panels[: len(metrics)])
+    figure.suptitle(_title(analyses))
+    figure.legend(handles=_legend(analyses, splits), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -62,7 +68,7 @@ def error_bar(m: Measurement) -> float:
         >>> round(error_bar(Measurement("trace", 12.5, 0.25, num_matvecs=64)), 3)
         0.5
     """
-    if m.name in _EIGENVALUES:
+    if m.name in EIGENVALUES:
         return m.std_error
     num_samples = m.details.get("num_samples", m.num_matvecs)
     freedom = num_samples - 1 if num_samples > 1 else math.inf
@@ -82,9 +88,9 @@ def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: lis
                     x, 0.5, "not finite", rotation=90, ha="center", va="center", transform=axes.get_xaxis_transform()
                 )
                 continue
-            marker = _FILLED_AND_OPEN[index % 2]
+            marker = _marker(index)
             axes.errorbar(x, m.value, error_bar(m), color=f"C{column}", capsize=2, clip_on=False, **marker)
-            lowest = min(lowest, m.value)
+            lowest = min(lowest, m.value - (error_bar(m) if math.isfinite(m.std_error) else 0))
             if not m.converged:
                 axes.annotate("*", (x, m.value), (4, 2), textcoords="offset points")
     axes.set_xticks(range(len(analyses)), list(analyses))
@@ -98,16 +104,21 @@ def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: lis
 
 
 def _legend(analyses: Mapping[str, Analysis], splits: list[str]) -> list[Line2D]:
+    grey = rcParams["text.color"]
     handles = [
-        Line2D([], [], color="0.3", linestyle="", label=split, **_FILLED_AND_OPEN[index % 2])
-        for index, split in enumerate(splits)
+        Line2D([], [], color=grey, linestyle="", label=split, **_marker(index)) for index, split in enumerate(splits)
     ]
     measurements = [m for a in analyses.values() for split in a.splits.values() for m in split.values()]
     if any(m.std_error for m in measurements):
-        handles.append(Line2D([], [], color="0.3", linestyle="", marker="|", markersize=9, label="95 % interval"))
+        handles.append(Line2D([], [], color=grey, linestyle="", marker="|", markersize=9, label="95 % interval"))
     if not all(m.converged for m in measurements):
-        handles.append(Line2D([], [], color="0.3", linestyle="", marker="$*$", label="accuracy asked for not reached"))
+        handles.append(Line2D([], [], color=grey, linestyle="", marker="$*$", label="accuracy asked for not reached"))
     return handles
+
+
+def _marker(index: int) -> dict[str, Any]:
+    """Filled for the first split, open for the second."""
+    return {"marker": "s", "markerfacecolor": rcParams["axes.facecolor"]} if index % 2 else {"marker": "o"}
 
 
 def _title(analyses: Mapping[str, Analysis]) -> str:

@@ -1,7 +1,7 @@
-"""The one style of our figures, and how they reach the disk.
+"""The styles of our figures, their sizes, and how they reach the disk.
 
 Figures are plain ``matplotlib.figure.Figure`` objects: no pyplot, no window, and the user's backend and settings are
-left as they are.
+left as they are. Sizes are those of a paper, in inches; "slides" draws the same larger, with larger type.
 """
 
 import os
@@ -11,22 +11,44 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import matplotlib
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
+COLUMN, TWO_COLUMNS = 3.25, 6.75  # inches wide
+STYLES = ("paper", "slides", "dark")
 _METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Run the body with our style on top of matplotlib's defaults, whatever the user's settings."""
-    with as_file(files("landscape.figures") / "style.mplstyle") as path, matplotlib.rc_context():
+def style(name: str = "paper") -> Iterator[None]:
+    """Run the body with a style of ours on top of matplotlib's defaults, whatever the user's settings.
+
+    Raises:
+        ValueError: for a name that is not one of ``STYLES``.
+    """
+    if name not in STYLES:
+        raise ValueError(f"style {name!r} is unknown. Expected one of: {', '.join(STYLES)}.")
+    with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rc_file(path, use_default_template=False)
+        for each in dict.fromkeys(("paper", name)):
+            with as_file(files("landscape.figures") / f"{each}.mplstyle") as path:
+                matplotlib.rc_file(path, use_default_template=False)
         yield
 
 
-def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
+def sized_figure(width: float, height: float) -> Figure:
+    """A figure of this size in a paper, and in proportion in the other styles."""
+    scale = rcParams["figure.figsize"][0] / COLUMN
+    return Figure(figsize=(scale * width, scale * height))
+
+
+def save_figure(figure: Figure, stem: str | Path, *, look: str = "paper") -> list[Path]:
     """Write STEM.png (300 dpi) and STEM.pdf, each whole or not at all; the same figure gives the same bytes.
+
+    Args:
+        figure: what to write.
+        stem: path without an ending.
+        look: the style in which it was drawn; ticks are made only now.
 
     Example:
         >>> import tempfile
@@ -35,7 +57,7 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
         ['empty.png', 'empty.pdf']
     """
     paths = [Path(f"{stem}.{kind}") for kind in _METADATA]
-    with style():
+    with style(look):
         for path, (kind, metadata) in zip(paths, _METADATA.items(), strict=True):
             part = path.with_name(path.name + ".part")
             try:

@@ -20,7 +20,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,7 @@ def train(
     *,
     resume: bool = False,
     device: str | torch.device = "cpu",
+    on_start: Callable[[nn.Module, Mapping[str, Split]], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     on_step: Callable[[float], None] | None = None,
 ) -> Path:
@@ -67,6 +68,7 @@ def train(
         out: The folder of the run; it is made if need be.
         resume: Go on from OUT/last.pt; where there is none, begin. A finished run is left as it is.
         device: Where to train. A run goes on bit for bit on one machine and device only.
+        on_start: Called before the first step with the model, to measure and not to change, and the data by split.
         on_epoch: Called with the row of metrics after the files of each epoch are written.
         on_step: Called after each step with the number of epochs done, 2.5 in the middle of the third.
 
@@ -93,6 +95,8 @@ def train(
             run.save("last.pt")
         else:
             run.go_on_from(begun)
+        if on_start:
+            on_start(run.model, run.splits)
         with interrupts_wait() as check:
 
             def after_step(epochs_done: float) -> None:

@@ -89,8 +89,12 @@ def test_json_is_one_document_of_the_schema(of_another_process, folder):
             assert found["splits"][split][name]["value"] == pytest.approx(row[f"{split}_{name}"], rel=1e-6)
 
 
-def test_out_holds_the_same_document_and_the_arrays(of_another_process, folder):
-    assert sorted(path.name for path in (folder / "results").iterdir()) == ["analysis.json", "arrays.npz"]
+def test_out_holds_the_same_document_the_arrays_and_the_report(of_another_process, folder):
+    names = ["analysis.json", "arrays.npz", "report.html"]
+    assert sorted(path.name for path in (folder / "results").iterdir()) == names
+    report = (folder / "results" / "report.html").read_text(encoding="utf-8")
+    assert "tanh.pt" in report
+    assert "2 / lr = 20" in report  # of the recipe in the checkpoint
     assert json.loads((folder / "results" / "analysis.json").read_text()) == document(of_another_process)
     with np.load(folder / "results" / "arrays.npz", allow_pickle=False) as arrays:
         assert arrays["test/trace/samples"].ndim == 1

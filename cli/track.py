@@ -1,0 +1,161 @@
+"""``landscape track``: measure every checkpoint of a run in order, while it trains or afterwards."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from .console import cell, print_json, print_notes, print_table, print_text, progress
+from .device import find_device
+
+if TYPE_CHECKING:
+    from landscape.results import Analysis
+    from landscape.tracking import Track
+
+_NOT_REACHED = 4
+
+
+def track(
+    sources: Annotated[list[str], Argument(metavar="RUN_DIR|GLOB", help="A folder of checkpoints, or a pattern.")],
+    metrics: Annotated[str, Option(metavar="A,B", help="Names, or default, or all.")] = "default",
+    every: Annotated[int, Option(metavar="N", help="Measure every N-th checkpoint.")] = 1,
+    follow: Annotated[bool, Option("--follow", help="Wait for new ones until the run has ended.")] = False,
+    fail_above: Annotated[
+        list[str] | None, Option(metavar="METRIC=X", help="Exit with 4 above X, or above 2/lr.")
+    ] = None,
+    out: Annotated[
+        Path | None, Option(metavar="DIR", help="Where to write track.jsonl, .csv, .png, .pdf.", show_default="RUN_DIR")
+    ] = None,
+    split: Annotated[str, Option(metavar="NAME", help="train, test or both.")] = "both",
+    samples: Annotated[int | None, Option(metavar="N", help="Stratified sample of each split.")] = None,
+    rel_error: Annotated[float, Option(metavar="X", help="Accuracy at which estimates stop: 0.05 is 5 %.")] = 0.05,
+    num_probes: Annotated[int | None, Option(metavar="N", help="Fixed number of probes for traces.")] = None,
+    seed: Annotated[int, Option(metavar="N", help="Of all random draws.")] = 0,
+    dtype: Annotated[str | None, Option(metavar="TYPE", help="float32 or float64.", show_default="the model's")] = None,
+    layers: Annotated[str, Option(metavar="GLOB", help="Parameters to measure: 'conv*,head.weight'.")] = "*",
+    model: Annotated[str | None, Option(metavar="NAME", help="Where the files do not say: mlp, cnn, ...")] = None,
+    data: Annotated[
+        str | None, Option(metavar="NAME", help="Where the files do not say: digits, cifar10:PATH, ...")
+    ] = None,
+    problem: Annotated[
+        str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
+    ] = None,
+    json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Say what it would cost, from one timed product, and stop.")
+    ] = False,
+    device: Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Measure every checkpoint of a run, in order; what is done is not measured again.
+
+    [bold]landscape track runs/sgd --metrics lambda_max,trace[/]
+    [bold]landscape track 'runs/*/epoch-*.pt' --out tracks --fail-above lambda_max=2/lr[/]
+
+    It can be stopped at any moment, and goes on where it was. Exit code 4 means that a limit was passed or a number did
+    not reach the accuracy asked for.
+    """
+    from landscape import tracking
+
+    settings = tracking.Settings(
+        metrics=tuple(name.strip() for name in metrics.split(",")),
+        split=split,
+        num_samples=samples,
+        rel_error=rel_error,
+        num_probes=num_probes,
+        seed=seed,
+        dtype=dtype,
+        params=layers,
+        model=model,
+        data=data,
+        problem=problem,
+    )
+    limits = [tracking.Limit.of(text) for text in fail_above or ()]
+    for limit in limits:
+        if limit.metric not in settings.names:
+            raise ValueError(
+                f"--fail-above {limit.metric} is not measured. Expected one of: {', '.join(settings.names)}."
+            )
+    on = find_device(device)
+    if dry_run:
+        plan = tracking.foresee_track(sources, settings, out=out, every=every, device=on)
+        print_json({"dry_run": plan}) if json else _print_plan(plan)
+        return
+
+    def warn(point: "Analysis") -> None:
+        for words in (words for limit in limits for words in limit.passed_by(point)):
+            warnings.warn(f"{(point.checkpoint or {})['path']}: {words}.", stacklevel=1)
+
+    with progress("Tracking", 100) as tell:
+        tracked = tracking.track(
+            sources,
+            settings,
+            out=out,
+            every=every,
+            follow=follow,
+            device=on,
+            progress=lambda share, text: tell(round(100 * share), text),
+            on_point=warn,
+        )
+    passed = [
+        {"path": (point.checkpoint or {})["path"], "words": words}
+        for point in tracked.analyses
+        for limit in limits
+        for words in limit.passed_by(point)
+    ]
+    if json:
+        print_json(_document(tracked, passed))
+    else:
+        _print(tracked, passed)
+    if passed or not all(point.converged for point in tracked.analyses):
+        raise typer.Exit(_NOT_REACHED)
+
+
+def _document(tracked: "Track", passed: list[dict[str, str]]) -> dict[str, Any]:
+    return {
+        "schema": "landscape.track/1",
+        "out": str(tracked.out),
+        "ended": tracked.ended,
+        "num_measured": tracked.num_measured,
+        "seconds": tracked.seconds,
+        "above": passed,
+        "rows": [point.to_dict() for point in tracked.analyses],
+    }
+
+
+def _print(tracked: "Track", passed: list[dict[str, str]]) -> None:
+    """A table a split, a row a checkpoint; then what did not converge and what passed a limit."""
+    points = [
+        (point, Path((point.checkpoint or {})["path"]), (point.checkpoint or {})["step"]) for point in tracked.analyses
+    ]
+    one_run = len({path.parent for _, path, _ in points}) == 1
+    metrics = list(dict.fromkeys(name for point, *_ in points for found in point.splits.values() for name in found))
+    for split in dict.fromkeys(split for point, *_ in points for split in point.splits):
+        rows = [
+            ([] if one_run else [str(path)])
+            + [f"{step:,}"]
+            + [cell(point[split][name]) if name in point.splits.get(split, {}) else "" for name in metrics]
+            for point, path, step in points
+        ]
+        print_table([*([] if one_run else [""]), f"{split}: step", *metrics], rows, num_left=not one_run)
+        print()
+    print_notes({str(path): point for point, path, _ in points})
+    for one in passed:
+        print_text(f"{one['path']}: {one['words']}", indent=2)
+    before = f" ({len(points) - tracked.num_measured} were done before)" if len(points) > tracked.num_measured else ""
+    print(f"Measured {tracked.num_measured} checkpoints in {tracked.seconds:.1f} s{before}.")
+    print(f"The figure is {tracked.out / 'track.png'}, the rows are in track.csv and track.jsonl beside it.")
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    print_text(f"{plan['num_checkpoints']} checkpoints, {plan['num_done']} of them done.")
+    for split, cost in plan.get("splits", {}).items():
+        total = cost["metrics"]["total"]
+        print_text(
+            f"{split}: {cost['num_params']:,} parameters, {cost['num_examples']:,} examples; one product "
+            f"{cost['seconds_per_product']:.3g} s; each checkpoint {total['products']['least']:,} to "
+            f"{total['products']['most']:,} products"
+        )
+    if "seconds" in plan:
+        print_text(f"In all {plan['seconds']['least']:,.1f} to {plan['seconds']['most']:,.1f} s.")

@@ -1,0 +1,148 @@
+"""What a landscape is held against before it is believed: its centre, its curvature, and the noise it stands on.
+
+- the loss in the middle of the grid is the measured loss, to rounding;
+- the slope of the slice along each direction u, (L(w + hu) - L(w - hu)) / 2h, agrees with u^T g, and its second
+  difference, (L(w + hu) - 2 L(w) + L(w - hu)) / h^2, with u^T H u from an exact product: in float64, over a few of the
+  examples. h is the smallest of a ladder at which rounding does not yet count. A network with kinks (ReLU, max-pool)
+  has second differences that no Hessian sees: where the two differ and examples show kinks within h, the check says
+  that it cannot tell;
+- the noise floor is twice the spread of the rounding error at five points around the centre, found by comparing
+  precisions: extrema that are shallower mean nothing.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.batches import recut
+from landscape.measure.rise import Rise
+from landscape.objective import MeasurementError, Objective
+from landscape.operators import Hessian
+from landscape.surface.walk import Walk
+
+_EXAMPLES = 64  # on which slices are compared: the fewer, the fewer kinks
+_LADDER = [0.01 / 4**k for k in range(11)]  # steps h, in parts of the grid's reach
+_REL_ERROR = 0.02  # within which the two must agree, beside the error of the difference
+_CLEAN = 1e-3  # of the second difference: the rounding error at which the ladder ends
+_SMOOTH = 0.05  # by how much an example's second difference may change from a step to the next, without a kink
+_ROUNDING = 64  # times the eps of the dtype, relative to the loss
+_MARGIN = 2  # on the spread of the rounding error
+
+
+def centre_check(found: float, objective: Objective, mode: str) -> dict[str, Any]:
+    """Whether the loss in the grid's middle is the measured one, to rounding.
+
+    Statistics that are estimated anew there give another loss than those of the model: then ``agrees`` is None.
+    """
+    try:
+        measured = objective.value()
+    except MeasurementError as error:
+        return {"found": found, "measured": math.nan, "agrees": not math.isfinite(found), "reason": str(error)}
+    agrees: bool | None = abs(found - measured) <= _ROUNDING * torch.finfo(objective.dtype).eps * abs(measured)
+    reason = f"{found:.9g} on the grid, {measured:.9g} measured"
+    if mode != "eval":
+        agrees, reason = None, f"{reason}, with other batch-normalization statistics"
+    return {"found": found, "measured": measured, "agrees": agrees, "reason": reason}
+
+
+def curvature_check(objective: Objective, vectors: Sequence[Tensor], reach: Sequence[float]) -> list[dict[str, Any]]:
+    """Along each direction, u^T H u ("product") beside the "second_difference" and its "error"; likewise "slope".
+
+    ``agrees`` is whether both do; None, with the reason, where that cannot be told or not be computed.
+
+    Args:
+        objective: whose slices they are.
+        vectors: the directions, (d,) each.
+        reach: how far the grid goes along each.
+    """
+    try:
+        some = next(recut((batch for _, batch in objective.batches()), _EXAMPLES))
+        wide = objective.over(some, dtype=None if objective.device.type == "mps" else torch.float64)
+        walk = Walk(wide, vectors, points_at_once=1)
+        units = torch.stack([(v / v.norm()).to(wide.device, wide.dtype) for v in vectors], dim=1)
+        slopes = (units.T @ wide.gradient()).tolist()
+        products = (units * (Hessian(wide) @ units)).sum(0).tolist()
+        slices = [_slice(walk, axis, far) for axis, far in enumerate(reach)]
+    except (MeasurementError, RuntimeError, ValueError) as error:
+        return [{"agrees": None, "reason": f"not checked: {str(error).splitlines()[0]}"} for _ in vectors]
+    return [
+        {**_compare(found, slope, product), "num_examples": wide.num_examples}
+        for found, slope, product in zip(slices, slopes, products, strict=True)
+    ]
+
+
+def noise_floor(objective: Objective, vectors: Sequence[Tensor], steps: Sequence[float]) -> tuple[float, str]:
+    """Twice the spread of the rounding error at the centre and a step along each direction, and how it was found.
+
+    NaN where the loss cannot be computed in another precision, or is not finite.
+    """
+    try:
+        rise = Rise(objective)
+        moves = [(v / v.norm() * t).to(rise.origin) for v, t in zip(vectors, steps, strict=True)]
+        points = [rise.origin, *moves, *(-u for u in moves)]
+        errors = [rise.rounding_error(u) for u in points]
+    except (MeasurementError, ValueError) as error:
+        return math.nan, f"not measured: {error}"
+    return _MARGIN * float(np.ptp(errors)), f"twice the spread of the rounding error at {len(points)} points"
+
+
+class _Slice(NamedTuple):
+    slope: float
+    second: float
+    error: float  # of the second difference: rounding, and what the step before it makes of it
+    kinked: int  # examples whose second differences at the two steps tell a kink
+
+
+def _slice(walk: Walk, axis: int, reach: float) -> _Slice:
+    """Slope and second difference at the smallest step at which rounding does not count."""
+    objective = walk.objective
+    steps = np.array(_LADDER) * reach
+
+    def losses(t: float) -> np.ndarray:
+        point = np.zeros(walk.num_directions)
+        point[axis] = t
+        return objective.losses(at=walk.point(point)).cpu().double().numpy()
+
+    centre = losses(0.0)
+    plus, minus = (np.stack([losses(sign * h) for h in steps]) for sign in (1, -1))  # (steps, n)
+    second = (plus - 2 * centre + minus) / steps[:, None] ** 2
+    rounding = 4 * torch.finfo(objective.dtype).eps * np.maximum(np.abs(centre), 1.0) / steps[:, None] ** 2
+    means = second.sum(1) / objective.total_weight
+    noise = rounding.sum(1) / objective.total_weight / np.sqrt(len(centre))
+    clean = np.flatnonzero(noise <= _CLEAN * np.abs(means))
+    here = max(int(clean[-1]) if len(clean) else 0, 1)
+    change, scale = np.abs(second[here] - second[here - 1]), np.abs(second[here]).mean()
+    return _Slice(
+        slope=(plus[here] - minus[here]).sum() / (2 * steps[here]) / objective.total_weight,
+        second=means[here],
+        error=abs(means[here] - means[here - 1]) + noise[here],
+        kinked=int((change > _SMOOTH * (np.abs(second[here]) + scale) + 10 * rounding[here]).sum()),
+    )
+
+
+def _compare(found: _Slice, slope: float, product: float) -> dict[str, Any]:
+    # A slope is compared on the scale of what it changes by over the step, so that one near zero is not held to itself.
+    same_slope = abs(found.slope - slope) <= _REL_ERROR * abs(slope) + _CLEAN * (abs(product) + 1e-6)
+    near = abs(found.second - product) <= _REL_ERROR * abs(product) + 2 * found.error
+    told = found.error <= max(abs(found.second), abs(product))
+    agrees: bool | None = bool(same_slope and near)
+    reason = f"{found.second:.4g} ± {found.error:.2g} by differences, {product:.4g} by a product"
+    if not same_slope:
+        reason = f"slope {found.slope:.4g} by differences, {slope:.4g} by the gradient"
+    elif not near and found.kinked:
+        agrees, reason = None, f"cannot tell: {reason}, with kinks in {found.kinked} examples"
+    elif not told:
+        agrees, reason = None, f"cannot tell: {reason}"
+    return {
+        "agrees": agrees,
+        "product": product,
+        "second_difference": float(found.second),
+        "error": float(found.error),
+        "slope": float(found.slope),
+        "gradient": slope,
+        "reason": reason,
+    }

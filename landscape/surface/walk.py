@@ -1,0 +1,247 @@
+"""The loss at many points w + sum_k t_k u_k around the weights, u_k of length one: the inner loop of every landscape.
+
+The model is entered once for many points, with parameters that are views of one flat vector of ours; a point is one
+axpy into it and a forward pass without a graph. Each batch is read once for all points of a call. Where the forward
+pass is so small that its overhead counts, many points go through it together (``torch.vmap``); which is faster is
+measured once. Sums are in float64, and NaN and infinity stay what they are. Nothing is written to the model.
+
+With ``statistics``, batch-normalization statistics are estimated anew at every point, as by
+``torch.optim.swa_utils.update_bn``: the average of the batches' statistics, weighted by their size.
+"""
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from landscape.objective import Objective
+
+_TOGETHER = 32  # points in one vmapped forward pass
+_SMALL_SECONDS = 0.02  # of a forward pass, beyond which its overhead does not count
+
+
+class Walk:
+    """Losses and accuracies at points given by their displacements along fixed directions.
+
+    Args:
+        objective: the loss to evaluate, around its weights as they are now.
+        vectors: the directions, each (d,), of any length but zero.
+        statistics: an objective of the same model on whose data to estimate batch-normalization statistics anew at
+            every point; by default they stay as they are.
+        points_at_once: how many points share a forward pass; by default the faster of 1 and 32.
+
+    Raises:
+        ValueError: for a direction of another length or of norm 0, ``statistics`` of another model, or without
+            batch normalization.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> _ = torch.nn.init.constant_(model.weight, 3.0)
+        >>> objective = Objective(model, torch.nn.MSELoss(), [(torch.ones(1, 1), torch.zeros(1, 1))])
+        >>> Walk(objective, [torch.tensor([5.0])])([[-1.0], [0.0], [1.0]])  # (3 + t)^2
+        (array([ 4.,  9., 16.]), None)
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        vectors: Sequence[Tensor],
+        *,
+        statistics: Objective | None = None,
+        points_at_once: int | None = None,
+    ) -> None:
+        self.objective, self.statistics = objective, statistics
+        self._w = objective.vector()
+        self._units = [_unit(v, self._w) for v in vectors]
+        self._norms_moving = [m for m in objective.model.modules() if isinstance(m, _BatchNorm)] if statistics else []
+        if statistics is not None and statistics.model is not objective.model:
+            raise ValueError("Batch statistics are estimated on data of another model. Give objectives of one model.")
+        if statistics is not None and not self._norms_moving:
+            raise ValueError("mode='reestimate' needs batch normalization, and this model has none. Use mode='eval'.")
+        self._leaves = self._storage()
+        self._whole = self._w.clone()  # the point as one vector; the leaves are views of it where the dtypes agree
+        self._views = self.objective.layout.split(self._whole)
+        if all(leaf.dtype == self._whole.dtype for leaf in self._leaves):
+            self._leaves, self._views = self._views, []
+        self._num_rows = self._rows_of_batches()
+        self.num_forwards = 0  # over all the data
+        self.points_at_once = 1 if statistics is not None else points_at_once or self._faster()
+
+    def __call__(self, points: np.ndarray | Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Losses (k,) and accuracies (k,), or None where the loss is no classification, at displacements (k, m)."""
+        points = np.asarray(points, dtype=np.float64)
+        if self.statistics is not None:
+            sums = self.objective.with_parameters(self._leaves, lambda: self._restated(points))
+        elif self.points_at_once == 1:
+            sums = self.objective.with_parameters(self._leaves, lambda: self._one_by_one(points))
+        else:
+            sums = torch.stack([self._together(batch, points) for _, batch in self.objective.batches()]).sum(0)
+        self.num_forwards += len(points)
+        totals = sums.cpu().numpy()  # (k, 3): loss, correct, counted
+        losses = totals[:, 0] / self.objective.total_weight
+        return losses, totals[:, 1] / totals[:, 2] if self.objective.classifies else None
+
+    @property
+    def num_directions(self) -> int:
+        """How many displacements a point has."""
+        return len(self._units)
+
+    def point(self, displacement: Sequence[float] | np.ndarray) -> Tensor:
+        """The parameters (d,) at one point, a new vector."""
+        self._move(displacement)
+        return self._whole.clone()
+
+    # --- one point after the other, in place -----------------------------------------------------------------------
+
+    def _one_by_one(self, points: np.ndarray) -> Tensor:
+        return torch.stack([self._along(batch, points) for _, batch in self.objective.batches()]).sum(0)
+
+    def _along(self, batch: Any, points: np.ndarray) -> Tensor:
+        """All the points on one batch, (k, 3). Those that differ in their last displacement only share the rest."""
+        rows, base, there = [], self._w, None
+        for point in points:
+            if there is None or not np.array_equal(point[:-1], there):
+                there = point[:-1]
+                base = self._from(self._w, there)
+            self._set(base, point[-1])
+            rows.append(self._sums(batch))
+        return torch.stack(rows)
+
+    def _restated(self, points: np.ndarray) -> Tensor:
+        rows = []
+        for point in points:
+            self._move(point)
+            self._estimate_statistics()
+            rows.append(torch.stack([self._sums(batch) for _, batch in self.objective.batches()]).sum(0))
+        return torch.stack(rows)
+
+    def _move(self, point: Sequence[float] | np.ndarray) -> None:
+        self._set(self._from(self._w, point[:-1]), point[-1])
+
+    def _from(self, w: Tensor, displacements: Sequence[float] | np.ndarray) -> Tensor:
+        for t, u in zip(displacements, self._units, strict=False):
+            w = torch.add(w, u, alpha=float(t))
+        return w
+
+    def _set(self, base: Tensor, t: float) -> None:
+        torch.add(base, self._units[-1], alpha=float(t), out=self._whole)
+        for leaf, view in zip(self._leaves, self._views, strict=False):  # no views where the leaves are views
+            leaf.copy_(view)
+
+    def _sums(self, batch: Any) -> Tensor:
+        terms = self.objective.terms(batch)
+        total = self.objective.summed(terms)
+        if terms.correct is None:
+            return torch.stack([total, torch.zeros_like(total), torch.ones_like(total)])
+        correct = terms.correct.sum(dtype=total.dtype)
+        return torch.stack([total, correct, torch.full_like(total, terms.correct.numel())])
+
+    # --- many points in one forward pass ---------------------------------------------------------------------------
+
+    def _together(self, batch: Any, points: np.ndarray) -> Tensor:
+        displacements = torch.as_tensor(points).to(self._w)
+        parts = displacements.split(self.points_at_once)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # attention whose batching rules exist
+            return torch.cat([torch.vmap(lambda w: self._at(w, batch))(self._stacked(part)) for part in parts])
+
+    def _stacked(self, displacements: Tensor) -> Tensor:  # (k, m) -> (k, d)
+        stack = self._w.expand(len(displacements), -1)
+        for t, u in zip(displacements.unbind(1), self._units, strict=True):  # no matmul, which may round to TF32
+            stack = torch.addcmul(stack, t[:, None], u)
+        return stack
+
+    def _at(self, w: Tensor, batch: Any) -> Tensor:
+        return self.objective.with_parameters(self.objective.layout.split(w), lambda: self._sums(batch))
+
+    def _faster(self) -> int:
+        """32 where that many points together take less time than one by one, on the first batch; else 1."""
+        objective = self.objective
+        batch = next(batch for _, batch in objective.batches())
+        points = np.zeros((_TOGETHER, len(self._units)))
+        self.points_at_once = _TOGETHER
+        few = points[:4]
+
+        def apart() -> Tensor:
+            return objective.with_parameters(self._leaves, lambda: self._along(batch, few))
+
+        apart()
+        seconds = _seconds(apart) / len(few)
+        if seconds > _SMALL_SECONDS:
+            return 1
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="There is a performance drop")
+            try:
+                self._together(batch, points)
+                return _TOGETHER if _seconds(lambda: self._together(batch, points)) / _TOGETHER < seconds else 1
+            except (RuntimeError, UserWarning):  # an operation without a batching rule, or not enough memory
+                return 1
+
+    # --- storage and batch statistics ------------------------------------------------------------------------------
+
+    def _storage(self) -> list[Tensor]:
+        """Parameters in the dtypes in which the model has them, so that the objective need not copy ours to cast."""
+        chosen, leaves = set(self.objective.names), self.objective.leaves(requires_grad=False)
+        dtypes = self.objective.with_parameters(
+            leaves,
+            lambda: {name: p.dtype for name, p in self.objective.model.named_parameters() if name in chosen},
+        )
+        return [leaf.to(dtypes[name], copy=True) for name, leaf in zip(self.objective.names, leaves, strict=True)]
+
+    def _rows_of_batches(self) -> list[int]:
+        if (statistics := self.statistics) is None:
+            return []
+        batches = (batch for _, batch in statistics.batches())
+        leaves = self._leaves
+        return statistics.with_parameters(leaves, lambda: [len(statistics.terms(batch).losses) for batch in batches])
+
+    def _estimate_statistics(self) -> None:
+        assert self.statistics is not None
+        num_seen = 0
+        with _training(self._norms_moving):
+            for module in self._norms_moving:
+                module.reset_running_stats()
+            for (_, batch), num_rows in zip(self.statistics.batches(), self._num_rows, strict=True):
+                num_seen += num_rows
+                for module in self._norms_moving:
+                    module.momentum = num_rows / num_seen
+                self.statistics.terms(batch)
+
+
+@contextmanager
+def _training(modules: Sequence[_BatchNorm]) -> Iterator[None]:
+    before = [(module, module.training, module.momentum) for module in modules]
+    try:
+        for module in modules:
+            module.training = True
+        yield
+    finally:
+        for module, training, momentum in before:
+            module.training, module.momentum = training, momentum
+
+
+def _unit(v: Tensor, like: Tensor) -> Tensor:
+    if v.shape != like.shape:
+        raise ValueError(
+            f"A direction has shape {tuple(v.shape)}. Expected {tuple(like.shape)}, one entry a parameter."
+        )
+    norm = v.double().norm() if like.device.type != "mps" else v.norm()
+    if not (torch.isfinite(norm) and norm > 0):
+        raise ValueError(f"A direction has norm {norm.item()}. Expected a positive, finite one.")
+    return (v / norm).to(like)
+
+
+def _seconds(work: Any) -> float:
+    """The shorter of two runs, the device synchronized."""
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        work().sum().item()
+        times.append(time.perf_counter() - start)
+    return min(times)

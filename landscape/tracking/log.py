@@ -1,0 +1,133 @@
+"""``track.jsonl``: one line a checkpoint, on the disk before the next one is begun, each once whatever is killed.
+
+A line is the document of ``analysis.json`` (every number with its error, whether it converged, why, and what it cost;
+no arrays) under the schema ``landscape.track/1``, with the hash of the settings, and in ``checkpoint`` the learning
+rate where it is known. A line is there when its line break is: what a kill left after the last break is dropped. One
+process writes; it holds a lock where the system has them.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from landscape.results import Analysis, Measurement
+
+if sys.platform != "win32":
+    import fcntl
+
+SCHEMA = "landscape.track/1"
+_FIELDS = ("std_error", "num_matvecs", "num_gradients", "seconds", "converged", "reason")
+
+
+class TrackLog:
+    """The log of one folder, open for appending; a torn last line is removed.
+
+    Args:
+        path: the file, made if need be.
+        settings: hash of the settings; rows of others are kept in the file and left out here.
+
+    Raises:
+        ValueError: another process writes it, or a line is not ours.
+
+    Example:
+        >>> import tempfile
+        >>> point = Analysis({"train": {"loss": Measurement("loss", 0.5)}}, checkpoint={"sha256": "f", "step": 3})
+        >>> with tempfile.TemporaryDirectory() as folder, TrackLog(Path(folder, "track.jsonl"), "a") as log:
+        ...     log.append(point)
+        ...     log.has("f"), log.has("f", step=4), read_track(Path(folder, "track.jsonl"))[0]["train"]["loss"].value
+        (True, False, 0.5)
+    """
+
+    def __init__(self, path: str | Path, settings: str) -> None:
+        self.path, self.settings = Path(path), settings
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("ab")
+        try:
+            _lock(self._file.fileno(), self.path)
+            self._file.truncate(len(_whole_lines(self.path)))
+            self.analyses = read_track(self.path, settings)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def has(self, sha256: str, *, step: int | None = None) -> bool:
+        """Whether there is a row of these weights, at that step if one is given."""
+        rows = (analysis.checkpoint or {} for analysis in self.analyses)
+        return any(row["sha256"] == sha256 and step in (None, row["step"]) for row in rows)
+
+    def append(self, analysis: Analysis) -> None:
+        """Write the row; when this returns, it is on the disk."""
+        row = analysis.to_dict() | {"schema": SCHEMA, "settings": self.settings}
+        self._file.write(json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.analyses.append(analysis)
+
+    def close(self) -> None:
+        """Let others write."""
+        self._file.close()
+
+    def __enter__(self) -> "TrackLog":
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self.close()
+
+
+def read_track(path: str | Path, settings: str | None = None) -> list[Analysis]:
+    """The rows of a log in the order in which they were measured, of all settings or of one; none without a file.
+
+    Raises:
+        ValueError: a line is no row of ours.
+    """
+    path = Path(path)
+    rows = _rows(path) if path.exists() else ()
+    return [_analysis(row) for row in rows if settings in (None, row["settings"])]
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_whole_lines(path).splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number} is not valid JSON. Remove it, or move the file away.") from error
+        if not isinstance(row, dict) or row.get("schema") != SCHEMA:
+            found = row.get("schema") if isinstance(row, dict) else type(row).__name__
+            raise ValueError(f"{path}: the schema of line {number} is {found!r}. Expected {SCHEMA!r}.")
+        yield row
+
+
+def _whole_lines(path: Path) -> bytes:
+    content = path.read_bytes()
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _analysis(row: dict[str, Any]) -> Analysis:
+    splits = {
+        split: {name: _measurement(name, dict(entry)) for name, entry in metrics.items()}
+        for split, metrics in row["splits"].items()
+    }
+    return Analysis(splits, row["objective"], row["provenance"], row["checkpoint"])
+
+
+def _measurement(name: str, entry: dict[str, Any]) -> Measurement:
+    value = entry.pop("value")
+    fields = {key: entry.pop(key) for key in _FIELDS}
+    if fields["std_error"] is None:
+        fields["std_error"] = math.nan
+    return Measurement(name, math.nan if value is None else value, **fields, details=entry)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{path} is being written by another process. Wait for it, or give --out.") from error
+        except OSError:  # a file system without locks
+            return

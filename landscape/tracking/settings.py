@@ -1,0 +1,127 @@
+"""What is measured at every checkpoint, and how: with the checkpoint's hash, what a row of the log is known by."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from landscape.checkpoint import Checkpoint
+from landscape.linalg.estimate import require_positive
+from landscape.measure import DEFAULT, METRICS
+from landscape.objective import Objective
+from landscape.problem import Problem
+
+_GROUPS = {"default": DEFAULT, "all": tuple(METRICS)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured; the words are those of ``analyze``.
+
+    Args:
+        metrics: names of ``landscape.measure.METRICS``, "default" or "all".
+        split: "train", "test" or "both" (every split there is).
+        num_samples: of a stratified sample of each split; None for all examples.
+        rel_error: accuracy at which estimates stop.
+        num_probes: a fixed number of probes for traces instead.
+        seed: of all random draws, and of the sample; the same at every checkpoint, so that a difference between two of
+            them is no difference of draws.
+        dtype: "float32" or "float64"; None for the model's.
+        params: glob of the parameters to measure.
+        model: where the checkpoints do not say, the name of theirs.
+        data: likewise.
+        problem: FILE.py:FUNCTION, which brings the model, the loss and the data.
+
+    Raises:
+        ValueError: for an unknown metric or dtype, or an accuracy that is not positive.
+
+    Example:
+        >>> Settings(metrics=("default",)).digest == Settings(metrics=DEFAULT).digest
+        True
+    """
+
+    metrics: tuple[str, ...] = ("default",)
+    split: str = "both"
+    num_samples: int | None = None
+    rel_error: float = 0.05
+    num_probes: int | None = None
+    seed: int = 0
+    dtype: str | None = None
+    params: str = "*"
+    model: str | None = None
+    data: str | None = None
+    problem: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            if name not in METRICS and name not in _GROUPS:
+                raise ValueError(f"Unknown metric {name!r}. Expected default, all, or some of: {', '.join(METRICS)}.")
+        if self.dtype not in (None, "float32", "float64"):
+            raise ValueError(f"--dtype {self.dtype} is not supported. Expected float32 or float64.")
+        require_positive(rel_error=self.rel_error)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics one by one."""
+        return names(self.metrics)
+
+    @property
+    def digest(self) -> str:
+        """A hash of all of it, and of the content of the problem's file."""
+        values = asdict(self) | {"metrics": self.names}
+        if self.problem and (file := Path(self.problem.rpartition(":")[0])).is_file():
+            values["problem"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        return digest(values)
+
+
+class Objectives:
+    """The objectives of one checkpoint after another; of the same model and data they are made once.
+
+    Args:
+        settings: what is measured.
+        device: where.
+    """
+
+    def __init__(self, settings: Settings, device: str | torch.device) -> None:
+        self.settings, self.device = settings, device
+        self._made_for: Any = None
+        self._problem: Problem
+        self._objectives: dict[str, Objective] = {}
+
+    def of(self, checkpoint: Checkpoint) -> dict[str, Objective]:
+        """The objectives by split, around the weights of the checkpoint.
+
+        Raises:
+            ValueError: for a model, data or split that is not there.
+            CheckpointError: weights that do not fit.
+        """
+        describes = (checkpoint.model, checkpoint.data, checkpoint.loss)
+        if self._objectives and describes == self._made_for:
+            checkpoint.load_into(self._problem.model)  # which an objective notices
+            return self._objectives
+        s = self.settings
+        self._problem = (
+            Problem.from_file(s.problem, checkpoint)
+            if s.problem
+            else Problem.of(checkpoint, model=s.model, data=s.data)
+        )
+        options: dict[str, Any] = {"num_samples": s.num_samples, "seed": s.seed, "params": s.params}
+        options |= {"dtype": getattr(torch, s.dtype) if s.dtype else None, "device": self.device}
+        splits = list(self._problem.splits) if s.split == "both" else [s.split]
+        self._objectives = {split: self._problem.objective(split, **options) for split in splits}
+        self._made_for = describes
+        return self._objectives
+
+
+def names(metrics: tuple[str, ...]) -> tuple[str, ...]:
+    """What the metrics stand for, one by one, in order."""
+    return tuple(sorted({name for metric in metrics for name in _GROUPS.get(metric, (metric,))}))
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """A short hash of plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
