@@ -7,7 +7,6 @@ process writes; it holds a lock where the system has them.
 """
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -15,13 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from landscape.results import Analysis, Measurement
+from landscape.results import Analysis
 
 if sys.platform != "win32":
     import fcntl
 
 SCHEMA = "landscape.track/1"
-_FIELDS = ("std_error", "num_matvecs", "num_gradients", "seconds", "converged", "reason")
 
 
 class TrackLog:
@@ -36,6 +34,7 @@ class TrackLog:
 
     Example:
         >>> import tempfile
+        >>> from landscape.results import Measurement
         >>> point = Analysis({"train": {"loss": Measurement("loss", 0.5)}}, checkpoint={"sha256": "f", "step": 3})
         >>> with tempfile.TemporaryDirectory() as folder, TrackLog(Path(folder, "track.jsonl"), "a") as log:
         ...     log.append(point)
@@ -87,7 +86,7 @@ def read_track(path: str | Path, settings: str | None = None) -> list[Analysis]:
     """
     path = Path(path)
     rows = _rows(path) if path.exists() else ()
-    return [_analysis(row) for row in rows if settings in (None, row["settings"])]
+    return [Analysis.from_dict(row) for row in rows if settings in (None, row["settings"])]
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -105,22 +104,6 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 def _whole_lines(path: Path) -> bytes:
     content = path.read_bytes()
     return content[: content.rfind(b"\n") + 1]
-
-
-def _analysis(row: dict[str, Any]) -> Analysis:
-    splits = {
-        split: {name: _measurement(name, dict(entry)) for name, entry in metrics.items()}
-        for split, metrics in row["splits"].items()
-    }
-    return Analysis(splits, row["objective"], row["provenance"], row["checkpoint"])
-
-
-def _measurement(name: str, entry: dict[str, Any]) -> Measurement:
-    value = entry.pop("value")
-    fields = {key: entry.pop(key) for key in _FIELDS}
-    if fields["std_error"] is None:
-        fields["std_error"] = math.nan
-    return Measurement(name, math.nan if value is None else value, **fields, details=entry)
 
 
 def _lock(descriptor: int, path: Path) -> None:

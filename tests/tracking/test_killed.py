@@ -35,7 +35,7 @@ def test_sigkills_lose_one_measurement_each_and_double_none(tmp_path: Path) -> N
     kills, logs, in_the_middle = 0, 0, 0
     out = tmp_path / "out-0"
     rows, kills_here = 0, 0
-    while kills < NUM_KILLS:
+    while kills < NUM_KILLS or in_the_middle < NUM_KILLS / 3:  # on a fast machine fewer kills fell into measuring
         process = processes.Process(target=measure, args=(folder, out))
         process.start()
         process.join(delays.uniform(0.05, 0.3))
@@ -51,7 +51,7 @@ def test_sigkills_lose_one_measurement_each_and_double_none(tmp_path: Path) -> N
         if rows == NUM_CHECKPOINTS:
             logs, rows, kills_here = logs + 1, 0, 0
             out = tmp_path / f"out-{logs}"
-    assert in_the_middle  # not all kills fell before or after the measuring; how many did is the machine's speed
+    assert in_the_middle >= NUM_KILLS / 3  # the kills fell into measuring, not only before and after it
     tracked = track(folder, SETTINGS, out=out)
     assert tracked.num_measured == NUM_CHECKPOINTS - rows
     assert check(out, kills_here) == NUM_CHECKPOINTS
