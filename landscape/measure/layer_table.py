@@ -13,7 +13,8 @@ from landscape.linalg.estimate import require_positive
 from landscape.linalg.hutchinson import NEXT_LOOK, draw_probes, half_width_95, interval_reason
 from landscape.measure.metric import PROBES, generator, metric, shared_hessian, shared_krylov
 from landscape.objective import Objective
-from landscape.operators import NoExactDiagonalError, Restricted, gauss_newton_diagonal
+from landscape.operators import NoExactDiagonalError, Restricted, gauss_newton_traces
+from landscape.params import matches
 from landscape.results import Measurement
 
 _KRYLOV_STEPS = 24  # taken out of the probes: with them 5 % takes tens of probes on trained networks, not hundreds
@@ -60,7 +61,7 @@ def layer_table(
     names = layers or tuple(dict.fromkeys(name.rpartition(".")[0] or name for name in layout.names))
     rows = [layout.indices(name).to(objective.device) for name in names]
     try:
-        found = _exact(objective, rows)
+        found = _exact(objective, names)
     except NoExactDiagonalError:
         found = _estimated(objective, rows, rel_error, max_matvecs, seed)
     gradient = objective.gradient().double()
@@ -105,11 +106,12 @@ class _Traces:
     num_probes: int = 0
 
 
-def _exact(objective: Objective, rows: Sequence[Tensor]) -> _Traces:
-    diagonal, num_passes = gauss_newton_diagonal(objective, of_hessian=True)
-    traces = np.array([diagonal[indices].sum().item() for indices in rows])
+def _exact(objective: Objective, layers: Sequence[str]) -> _Traces:
+    found, num_passes = gauss_newton_traces(objective, of_hessian=True)
+    by_name = dict(zip(objective.names, found.tolist(), strict=True))
+    traces = np.array([math.fsum(by_name[name] for name in by_name if matches(name, glob)) for glob in layers])
     reason = "exact: the network is piecewise linear in each parameter"
-    return _Traces(traces, np.zeros(len(rows)), 0.0, True, reason, "exact", num_passes=num_passes)
+    return _Traces(traces, np.zeros(len(layers)), 0.0, True, reason, "exact", num_passes=num_passes)
 
 
 def _estimated(objective: Objective, rows: Sequence[Tensor], rel_error: float, max_matvecs: int, seed: int) -> _Traces:

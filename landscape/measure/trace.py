@@ -4,7 +4,7 @@ from landscape.linalg import Estimate, deflated_trace, hutchinson_trace, hutchpp
 from landscape.linalg.estimate import require_positive
 from landscape.measure.metric import PROBES, generator, measurement_of, metric, shared_hessian, shared_krylov
 from landscape.objective import Objective
-from landscape.operators import NoExactDiagonalError, gauss_newton_diagonal
+from landscape.operators import NoExactDiagonalError, gauss_newton_traces
 from landscape.results import Measurement
 
 METHODS = ("auto", "exact", "deflated", "hutch++", "xtrace", "hutchinson")
@@ -75,10 +75,10 @@ def trace(
 
 
 def _exact(objective: Objective) -> Measurement:
-    diagonal, num_passes = gauss_newton_diagonal(objective, of_hessian=True)
+    traces, num_passes = gauss_newton_traces(objective, of_hessian=True)
     return Measurement(
         "trace",
-        diagonal.sum().item(),
+        traces.sum().item(),
         num_gradients=num_passes,
         reason="exact: the network is piecewise linear in each parameter, so that Tr H is the Gauss-Newton trace",
         details={"method": "exact"},

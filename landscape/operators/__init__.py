@@ -1,7 +1,12 @@
 """Curvature as operators: ``A @ v`` and ``A @ V`` over the parameters of an objective, never the matrix."""
 
 from landscape.operators.base import ParameterOperator, Restricted
-from landscape.operators.exact_diagonal import NoExactDiagonalError, exact_passes, gauss_newton_diagonal
+from landscape.operators.exact_diagonal import (
+    NoExactDiagonalError,
+    exact_passes,
+    gauss_newton_diagonal,
+    gauss_newton_traces,
+)
 from landscape.operators.finite_difference import FiniteDifferenceHessian, InaccurateProductError
 from landscape.operators.gauss_newton import EmpiricalFisher, GaussNewton
 from landscape.operators.graph import SecondDerivativeError
@@ -19,4 +24,5 @@ __all__ = [
     "SecondDerivativeError",
     "exact_passes",
     "gauss_newton_diagonal",
+    "gauss_newton_traces",
 ]

@@ -9,6 +9,7 @@ eigenvectors of its output Hessian. Sums over layers give per-layer traces; wher
 they are those of the Hessian itself.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ from landscape.losses import Terms
 from landscape.objective import MeasurementError, Objective
 from landscape.operators.piecewise import obstacle
 
-_BLOCK_BYTES = 2**26  # of back-propagated vectors, up to which all classes go through one batched backward pass
+_BLOCK_BYTES = 2**26  # of back-propagated vectors, up to which examples and classes share one batched backward pass
 
 
 class NoExactDiagonalError(MeasurementError):
@@ -46,23 +47,25 @@ def gauss_newton_diagonal(objective: Objective, *, of_hessian: bool = False) -> 
         >>> round(diagonal.item(), 5)  # mean of 2 x^2
         5.0
     """
-    layers = _Layers(objective)
-    leaves = objective.leaves()
+    squares, num_passes = _squares(objective, of_hessian, _sum_of_squares)
+    return torch.cat([squares[name] for name in objective.names]), num_passes
 
-    def diagonal(terms: Terms) -> tuple[dict[str, Tensor], int]:
-        outputs = _checked_outputs(terms)
-        if of_hessian and (reason := obstacle(outputs, leaves)):
-            raise NoExactDiagonalError(f"not exact here: {reason}")
-        factors = _factors(objective, terms)  # (C, n, outputs)
-        with torch.no_grad():
-            return layers.squares(outputs, factors), len(factors)
 
-    total = torch.zeros(objective.num_params, dtype=objective.accumulation_dtype, device=objective.device)
-    num_passes = 0
-    for squares, passes in objective.over_batches(leaves, diagonal, context=layers.recording):
-        total += objective.layout.flatten([squares[name].to(total.dtype) for name in objective.names])
-        num_passes = max(num_passes, passes)
-    return total / objective.total_weight, num_passes
+def gauss_newton_traces(objective: Objective, *, of_hessian: bool = False) -> tuple[Tensor, int]:
+    """The sums of that diagonal over each parameter tensor, in the order of ``objective.names``, and the passes.
+
+    Sooner than the diagonal where a convolution has fewer positions than its kernel has entries: with per-example
+    gradients b a^T, sum (b a^T)^2 is the sum of the products of the positions' Gram matrices, a^T a and b^T b.
+    Arguments and errors as there.
+
+    Example:
+        >>> batch = (torch.ones(2, 3), torch.zeros(2, 1))
+        >>> traces, _ = gauss_newton_traces(Objective(nn.Linear(3, 1), nn.MSELoss(), [batch]))
+        >>> [round(trace, 5) for trace in traces.tolist()]  # of the weight's block of 2 x x^T, and of the bias'
+        [6.0, 2.0]
+    """
+    squares, num_passes = _squares(objective, of_hessian, _total_of_squares)
+    return torch.stack([squares[name].sum() for name in objective.names]), num_passes
 
 
 def exact_passes(objective: Objective) -> int:
@@ -85,6 +88,33 @@ def exact_passes(objective: Objective) -> int:
         return len(_factors(objective, terms))
 
     return next(objective.over_batches(leaves, passes, context=layers.recording))
+
+
+def _squares(objective: Objective, of_hessian: bool, products: "_Products") -> tuple[dict[str, Tensor], int]:
+    """By parameter, the mean over examples of squares summed over classes, and the backward passes that it took."""
+    layers, leaves = _Layers(objective), objective.leaves()
+    losses: list[Tensor] = []
+
+    def squares(terms: Terms) -> tuple[dict[str, Tensor], int]:
+        losses.append(terms.losses.detach())
+        outputs = _checked_outputs(terms)
+        if of_hessian and (reason := obstacle(outputs, leaves)):
+            raise NoExactDiagonalError(f"not exact here: {reason}")
+        factors = _factors(objective, terms)  # (C, n, outputs)
+        with torch.no_grad():
+            return layers.squares(outputs, factors, products), len(factors)
+
+    parts = copy.copy(objective)
+    parts.microbatch = layers.examples_at_once(objective)
+    total: dict[str, Tensor] = {}
+    num_passes = 0
+    for found, passes in parts.over_batches(leaves, squares, context=layers.recording):
+        for name, tensor in found.items():
+            total[name] = total.get(name, 0) + tensor.to(objective.accumulation_dtype) / objective.total_weight
+        num_passes = max(num_passes, passes)
+    if not torch.allclose(torch.cat(losses), objective.losses(), rtol=1e-2, atol=1e-2):
+        raise NoExactDiagonalError("no exact diagonal for a model in which an example's loss depends on its batch")
+    return total, num_passes
 
 
 class _Layers:
@@ -120,7 +150,28 @@ class _Layers:
 
         return record
 
-    def squares(self, outputs: Tensor, factors: Tensor) -> dict[str, Tensor]:
+    def examples_at_once(self, objective: Objective) -> int:
+        """Examples that fill a block with all their classes, but half a batch at most, to see whether they are mixed.
+
+        Cost: a forward pass of the first example.
+        """
+
+        def num_bytes(terms: Terms) -> int:
+            outs = [out for calls in self.calls.values() for _, out in calls]
+            return _checked_outputs(terms).shape[1] * _num_bytes(outs)
+
+        one = copy.copy(objective)
+        one.microbatch = 1
+        try:
+            needed = next(one.over_batches(objective.leaves(), num_bytes, context=self.recording))
+        except (ValueError, RuntimeError) as error:
+            raise NoExactDiagonalError(
+                f"no exact diagonal for a model that takes no single example: {error}"
+            ) from error
+        half_a_batch = objective.num_examples // objective.num_batches // 2
+        return max(1, min(_BLOCK_BYTES // needed, half_a_batch, objective.microbatch or half_a_batch))
+
+    def squares(self, outputs: Tensor, factors: Tensor, products: "_Products") -> dict[str, Tensor]:
         """By parameter, the sum over classes and examples of squared gradients."""
         for owner, calls in self.calls.items():
             if len(calls) != 1:
@@ -130,13 +181,13 @@ class _Layers:
         for part in factors.split(self._classes_at_once(into)):
             for (owner, ((entered, _),)), back in zip(self.calls.items(), _back(outputs, into, part), strict=True):
                 module = self.modules[owner]
-                for kind, square in _RULES[type(module)](module, entered, back).items():
+                for kind, square in _RULES[type(module)](module, entered, back, products).items():
                     name = f"{owner}.{kind}" if owner else kind
-                    found[name] = found[name] + square if name in found else square
+                    found[name] = found.get(name, 0) + square.flatten()
         return found
 
     def _classes_at_once(self, into: list[Tensor]) -> int:
-        return max(1, _BLOCK_BYTES // max(1, sum(t.numel() * t.element_size() for t in into)))
+        return max(1, _BLOCK_BYTES // _num_bytes(into))
 
 
 def _checked_outputs(terms: Terms) -> Tensor:
@@ -180,18 +231,18 @@ def _back(outputs: Tensor, into: list[Tensor], factors: Tensor) -> list[Tensor]:
     return [g[None] if one and g.ndim == t.ndim else g for g, t in zip(missing, into, strict=True)]
 
 
-def _linear(_module: nn.Module, entered: Tensor, back: Tensor) -> dict[str, Tensor]:
+def _linear(_module: nn.Module, entered: Tensor, back: Tensor, products: "_Products") -> dict[str, Tensor]:
     n = len(entered)
     a = entered.reshape(n, -1, entered.shape[-1])  # (n, positions, inputs)
     b = back.reshape(len(back), n, -1, back.shape[-1])  # (C, n, positions, outputs)
     if a.shape[1] == 1:
         squared = b[:, :, 0].square().sum(0)
         return {"weight": squared.T @ a[:, 0].square(), "bias": squared.sum(0)}
-    weight = _sum_of_squares(b.transpose(2, 3), a.transpose(1, 2))
+    weight = products(b.transpose(2, 3), a.transpose(1, 2))
     return {"weight": weight, "bias": b.sum(2).square().sum((0, 1))}
 
 
-def _conv(module: Any, entered: Tensor, back: Tensor) -> dict[str, Tensor]:
+def _conv(module: Any, entered: Tensor, back: Tensor, products: "_Products") -> dict[str, Tensor]:
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         raise NoExactDiagonalError(f"no exact diagonal for a convolution with padding {module.padding!r}")
     n, groups = len(entered), module.groups
@@ -201,17 +252,18 @@ def _conv(module: Any, entered: Tensor, back: Tensor) -> dict[str, Tensor]:
     a = unfold(image, kernel, dilation, _pair(module.padding, 0), stride)  # (n, channels in x kernel, positions)
     a = a.reshape(n, groups, -1, a.shape[-1])
     parts = b.reshape(len(b), n, groups, -1, b.shape[-1])
-    weight = torch.cat([_sum_of_squares(parts[:, :, g], a[:, g]) for g in range(groups)])
-    return {"weight": weight.reshape(module.weight.shape), "bias": b.sum(3).square().sum((0, 1))}
+    weight = torch.stack([products(parts[:, :, g], a[:, g]) for g in range(groups)])
+    return {"weight": weight, "bias": b.sum(3).square().sum((0, 1))}
 
 
-def _batch_norm(module: Any, entered: Tensor, back: Tensor) -> dict[str, Tensor]:
+def _batch_norm(module: Any, entered: Tensor, back: Tensor, _products: "_Products") -> dict[str, Tensor]:
     b = back.reshape(*back.shape[:3], -1)  # (C, n, channels, positions)
     scale = (module.running_var + module.eps).rsqrt()
     x = (entered.reshape(*entered.shape[:2], -1) - module.running_mean[:, None]) * scale[:, None]
     return {"weight": (b * x).sum(3).square().sum((0, 1)), "bias": b.sum(3).square().sum((0, 1))}
 
 
+_Products = Callable[[Tensor, Tensor], Tensor]  # of b (C, n, out, positions) and a (n, in, positions)
 _RULES: dict[type[nn.Module], Callable[..., dict[str, Tensor]]] = {
     nn.Linear: _linear,
     nn.Conv1d: _conv,
@@ -225,9 +277,22 @@ _RULES: dict[type[nn.Module], Callable[..., dict[str, Tensor]]] = {
 def _sum_of_squares(b: Tensor, a: Tensor) -> Tensor:
     """The sum over classes and examples of squares of b a^T: b (C, n, out, positions), a (n, in, positions)."""
     total = b.new_zeros(b.shape[2], a.shape[1])
-    for one_class in b:
-        total += torch.bmm(one_class, a.transpose(1, 2)).square_().sum(0)
+    for back, entered in zip(b.unbind(1), a, strict=True):
+        total += (back.flatten(0, 1) @ entered.T).square_().unflatten(0, back.shape[:2]).sum(0)
     return total
+
+
+def _total_of_squares(b: Tensor, a: Tensor) -> Tensor:
+    """The sum of those squares over everything, by the Gram matrices of the positions where that is less work."""
+    kernel, positions, back = a.shape[1], a.shape[2], b.shape[0] * b.shape[2]
+    if positions * (kernel + back) > kernel * back:
+        return _sum_of_squares(b, a).sum()
+    rows = b.transpose(0, 1).flatten(1, 2)  # (n, C out, positions)
+    return (torch.bmm(a.transpose(1, 2), a) * torch.bmm(rows.transpose(1, 2), rows)).sum()
+
+
+def _num_bytes(tensors: list[Tensor]) -> int:
+    return max(1, sum(t.numel() * t.element_size() for t in tensors))
 
 
 def _pair(values: tuple[int, ...], missing: int) -> tuple[int, ...]:

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from landscape import Objective
-from landscape.operators import NoExactDiagonalError, gauss_newton_diagonal
+from landscape.operators import NoExactDiagonalError, gauss_newton_diagonal, gauss_newton_traces
+from landscape.operators.exact_diagonal import _sum_of_squares, _total_of_squares
 from landscape.operators.piecewise import obstacle
 from tests.cases import CASES, Case, dense_hessian, make, oracle, relative_error
 from tests.operators.test_gauss_newton import dense_gauss_newton
@@ -51,6 +52,54 @@ def test_it_is_the_diagonal_of_the_hessian_where_that_is_proved(name, size):
     diagonal, num_passes = gauss_newton_diagonal(objective_of(case, size), of_hessian=True)
     assert relative_error(diagonal, truth) < 1e-12
     assert num_passes == 3
+
+
+@pytest.mark.parametrize("name", ["mlp_relu", "conv_batchnorm", "residual"])
+def test_the_traces_are_the_sums_of_the_diagonal(name):
+    case = residual() if name == "residual" else make(name)
+    truth = (hessian_of(case) if name == "residual" else oracle(name)).diag()
+    objective = objective_of(case, 8)
+    blocks = torch.stack([block.sum() for block in objective.layout.split(truth)])
+    traces, num_passes = gauss_newton_traces(objective, of_hessian=True)
+    assert relative_error(traces, blocks) < 1e-12
+    assert num_passes == 3
+
+
+@pytest.mark.parametrize(("positions", "kernel"), [(2, 30), (30, 2)])
+def test_a_gram_matrix_or_the_products_themselves(positions, kernel):
+    torch.manual_seed(0)
+    b, a = torch.randn(3, 4, 5, positions).double(), torch.randn(4, kernel, positions).double()
+    truth = torch.einsum("cnop,nkp->cnok", b, a).square()
+    assert relative_error(_sum_of_squares(b, a), truth.sum((0, 1))) < 1e-12
+    assert relative_error(_total_of_squares(b, a), truth.sum()) < 1e-12
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2000])
+def test_the_size_of_a_block_does_not_change_it(monkeypatch, block_bytes):
+    monkeypatch.setattr("landscape.operators.exact_diagonal._BLOCK_BYTES", block_bytes)
+    case = residual()
+    diagonal, _ = gauss_newton_diagonal(objective_of(case, 4), of_hessian=True)
+    assert relative_error(diagonal, hessian_of(case).diag()) < 1e-12
+
+
+class Mixing(nn.Module):
+    """The examples of a batch are mixed: by their mean, or by a matrix that fits one size of batch."""
+
+    def __init__(self, matrix=None):
+        super().__init__()
+        self.linear, self.matrix = nn.Linear(3, 2), matrix
+
+    def forward(self, x):
+        outputs = self.linear(x)
+        return outputs - 3 * outputs.mean(0) if self.matrix is None else self.matrix @ outputs
+
+
+@pytest.mark.parametrize("matrix", [None, torch.ones(6, 6)])
+def test_a_model_that_mixes_the_examples_of_a_batch_is_refused(matrix):
+    torch.manual_seed(0)
+    objective = Objective(Mixing(matrix), nn.CrossEntropyLoss(), [(torch.randn(6, 3), torch.arange(6) % 2)])
+    with pytest.raises(NoExactDiagonalError, match=r"batch|single"):
+        gauss_newton_diagonal(objective, of_hessian=True)
 
 
 @pytest.mark.parametrize(
