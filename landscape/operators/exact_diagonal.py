@@ -12,21 +12,16 @@ they are those of the Hessian itself.
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import unfold
 
 from landscape.losses import Terms
-from landscape.objective import MeasurementError, Objective
+from landscape.objective import Objective
+from landscape.operators.layer_squares import RULES, NoExactDiagonalError, Products, sum_of_squares, total_of_squares
 from landscape.operators.piecewise import obstacle
 
 _BLOCK_BYTES = 2**26  # of back-propagated vectors, up to which examples and classes share one batched backward pass
-
-
-class NoExactDiagonalError(MeasurementError):
-    """The exact diagonal is not to be had for this model or loss; the message says why."""
 
 
 def gauss_newton_diagonal(objective: Objective, *, of_hessian: bool = False) -> tuple[Tensor, int]:
@@ -47,7 +42,7 @@ def gauss_newton_diagonal(objective: Objective, *, of_hessian: bool = False) -> 
         >>> round(diagonal.item(), 5)  # mean of 2 x^2
         5.0
     """
-    squares, num_passes = _squares(objective, of_hessian, _sum_of_squares)
+    squares, num_passes = _squares(objective, of_hessian, sum_of_squares)
     return torch.cat([squares[name] for name in objective.names]), num_passes
 
 
@@ -64,7 +59,7 @@ def gauss_newton_traces(objective: Objective, *, of_hessian: bool = False) -> tu
         >>> [round(trace, 5) for trace in traces.tolist()]  # of the weight's block of 2 x x^T, and of the bias'
         [6.0, 2.0]
     """
-    squares, num_passes = _squares(objective, of_hessian, _total_of_squares)
+    squares, num_passes = _squares(objective, of_hessian, total_of_squares)
     return torch.stack([squares[name].sum() for name in objective.names]), num_passes
 
 
@@ -90,7 +85,7 @@ def exact_passes(objective: Objective) -> int:
     return next(objective.over_batches(leaves, passes, context=layers.recording))
 
 
-def _squares(objective: Objective, of_hessian: bool, products: "_Products") -> tuple[dict[str, Tensor], int]:
+def _squares(objective: Objective, of_hessian: bool, products: Products) -> tuple[dict[str, Tensor], int]:
     """By parameter, the mean over examples of squares summed over classes, and the backward passes that it took."""
     layers, leaves = _Layers(objective), objective.leaves()
     losses: list[Tensor] = []
@@ -126,7 +121,7 @@ class _Layers:
         for name in objective.names:
             owner, _, _ = name.rpartition(".")
             module = modules[owner]
-            if type(module) not in _RULES:
+            if type(module) not in RULES:
                 raise NoExactDiagonalError(f"no exact diagonal for {type(module).__name__} {owner!r}")
             self.modules[owner] = module
         self.calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -171,7 +166,7 @@ class _Layers:
         half_a_batch = objective.num_examples // objective.num_batches // 2
         return max(1, min(_BLOCK_BYTES // needed, half_a_batch, objective.microbatch or half_a_batch))
 
-    def squares(self, outputs: Tensor, factors: Tensor, products: "_Products") -> dict[str, Tensor]:
+    def squares(self, outputs: Tensor, factors: Tensor, products: Products) -> dict[str, Tensor]:
         """By parameter, the sum over classes and examples of squared gradients."""
         for owner, calls in self.calls.items():
             if len(calls) != 1:
@@ -181,7 +176,7 @@ class _Layers:
         for part in factors.split(self._classes_at_once(into)):
             for (owner, ((entered, _),)), back in zip(self.calls.items(), _back(outputs, into, part), strict=True):
                 module = self.modules[owner]
-                for kind, square in _RULES[type(module)](module, entered, back, products).items():
+                for kind, square in RULES[type(module)](module, entered, back, products).items():
                     name = f"{owner}.{kind}" if owner else kind
                     found[name] = found.get(name, 0) + square.flatten()
         return found
@@ -231,70 +226,5 @@ def _back(outputs: Tensor, into: list[Tensor], factors: Tensor) -> list[Tensor]:
     return [g[None] if one and g.ndim == t.ndim else g for g, t in zip(missing, into, strict=True)]
 
 
-def _linear(_module: nn.Module, entered: Tensor, back: Tensor, products: "_Products") -> dict[str, Tensor]:
-    n = len(entered)
-    a = entered.reshape(n, -1, entered.shape[-1])  # (n, positions, inputs)
-    b = back.reshape(len(back), n, -1, back.shape[-1])  # (C, n, positions, outputs)
-    if a.shape[1] == 1:
-        squared = b[:, :, 0].square().sum(0)
-        return {"weight": squared.T @ a[:, 0].square(), "bias": squared.sum(0)}
-    weight = products(b.transpose(2, 3), a.transpose(1, 2))
-    return {"weight": weight, "bias": b.sum(2).square().sum((0, 1))}
-
-
-def _conv(module: Any, entered: Tensor, back: Tensor, products: "_Products") -> dict[str, Tensor]:
-    if module.padding_mode != "zeros" or isinstance(module.padding, str):
-        raise NoExactDiagonalError(f"no exact diagonal for a convolution with padding {module.padding!r}")
-    n, groups = len(entered), module.groups
-    b = back.flatten(3)  # (C, n, channels out, positions)
-    image = entered if entered.ndim == 4 else entered.unsqueeze(2)
-    kernel, dilation, stride = (_pair(size, 1) for size in (module.kernel_size, module.dilation, module.stride))
-    a = unfold(image, kernel, dilation, _pair(module.padding, 0), stride)  # (n, channels in x kernel, positions)
-    a = a.reshape(n, groups, -1, a.shape[-1])
-    parts = b.reshape(len(b), n, groups, -1, b.shape[-1])
-    weight = torch.stack([products(parts[:, :, g], a[:, g]) for g in range(groups)])
-    return {"weight": weight, "bias": b.sum(3).square().sum((0, 1))}
-
-
-def _batch_norm(module: Any, entered: Tensor, back: Tensor, _products: "_Products") -> dict[str, Tensor]:
-    b = back.reshape(*back.shape[:3], -1)  # (C, n, channels, positions)
-    scale = (module.running_var + module.eps).rsqrt()
-    x = (entered.reshape(*entered.shape[:2], -1) - module.running_mean[:, None]) * scale[:, None]
-    return {"weight": (b * x).sum(3).square().sum((0, 1)), "bias": b.sum(3).square().sum((0, 1))}
-
-
-_Products = Callable[[Tensor, Tensor], Tensor]  # of b (C, n, out, positions) and a (n, in, positions)
-_RULES: dict[type[nn.Module], Callable[..., dict[str, Tensor]]] = {
-    nn.Linear: _linear,
-    nn.Conv1d: _conv,
-    nn.Conv2d: _conv,
-    nn.BatchNorm1d: _batch_norm,
-    nn.BatchNorm2d: _batch_norm,
-    nn.BatchNorm3d: _batch_norm,
-}
-
-
-def _sum_of_squares(b: Tensor, a: Tensor) -> Tensor:
-    """The sum over classes and examples of squares of b a^T: b (C, n, out, positions), a (n, in, positions)."""
-    total = b.new_zeros(b.shape[2], a.shape[1])
-    for back, entered in zip(b.unbind(1), a, strict=True):
-        total += (back.flatten(0, 1) @ entered.T).square_().unflatten(0, back.shape[:2]).sum(0)
-    return total
-
-
-def _total_of_squares(b: Tensor, a: Tensor) -> Tensor:
-    """The sum of those squares over everything, by the Gram matrices of the positions where that is less work."""
-    kernel, positions, back = a.shape[1], a.shape[2], b.shape[0] * b.shape[2]
-    if positions * (kernel + back) > kernel * back:
-        return _sum_of_squares(b, a).sum()
-    rows = b.transpose(0, 1).flatten(1, 2)  # (n, C out, positions)
-    return (torch.bmm(a.transpose(1, 2), a) * torch.bmm(rows.transpose(1, 2), rows)).sum()
-
-
 def _num_bytes(tensors: list[Tensor]) -> int:
     return max(1, sum(t.numel() * t.element_size() for t in tensors))
-
-
-def _pair(values: tuple[int, ...], missing: int) -> tuple[int, ...]:
-    """A setting of Conv1d as one of Conv2d over an image of height 1."""
-    return values if len(values) == 2 else (missing, *values)

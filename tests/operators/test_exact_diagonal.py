@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from landscape import Objective
 from landscape.operators import NoExactDiagonalError, gauss_newton_diagonal, gauss_newton_traces
-from landscape.operators.exact_diagonal import _sum_of_squares, _total_of_squares
+from landscape.operators.layer_squares import sum_of_squares, total_of_squares
 from landscape.operators.piecewise import obstacle
 from tests.cases import CASES, Case, dense_hessian, make, oracle, relative_error
 from tests.operators.test_gauss_newton import dense_gauss_newton
@@ -70,8 +70,8 @@ def test_a_gram_matrix_or_the_products_themselves(positions, kernel):
     torch.manual_seed(0)
     b, a = torch.randn(3, 4, 5, positions).double(), torch.randn(4, kernel, positions).double()
     truth = torch.einsum("cnop,nkp->cnok", b, a).square()
-    assert relative_error(_sum_of_squares(b, a), truth.sum((0, 1))) < 1e-12
-    assert relative_error(_total_of_squares(b, a), truth.sum()) < 1e-12
+    assert relative_error(sum_of_squares(b, a), truth.sum((0, 1))) < 1e-12
+    assert relative_error(total_of_squares(b, a), truth.sum()) < 1e-12
 
 
 @pytest.mark.parametrize("block_bytes", [1, 2000])
