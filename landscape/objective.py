@@ -90,6 +90,7 @@ class Objective:
         refuse_unfixed(data)
         self.model, self.data, self.params, self.mode, self.microbatch = model, data, params, mode, microbatch
         self._terms = LossTerms(model, loss, weight)
+        self._tied = _other_names(self._terms)
         trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         chosen = {name: p for name, p in trainable.items() if matches(name, params)}
         if not chosen:
@@ -257,7 +258,9 @@ class Objective:
         buffers = {name: self._state[name].clone() for name, _ in self._terms.named_buffers()}
         training, grad = self.mode == "train", leaves[0].requires_grad
         with undisturbed(self.model, training=training), torch.set_grad_enabled(grad):
-            return functional_call(self._terms, self._state | buffers | params, (work,))
+            tensors = self._state | buffers | params
+            tied = {other: tensors[name] for name, others in self._tied.items() for other in others}
+            return functional_call(self._terms, tensors | tied, (work,), tie_weights=False)
 
     def terms(self, batch: Any) -> Terms:
         """The loss terms of a microbatch, NaN and infinity kept: inside ``with_parameters``."""
@@ -344,6 +347,18 @@ class Objective:
             pieces = zip(self.names, self.layout.split(gradient), strict=True)
             name = next(name for name, piece in pieces if not torch.isfinite(piece).all())
             raise NonFiniteError(f"The gradient is not finite, first in parameter {name!r}, while the loss is.")
+
+
+def _other_names(model: nn.Module) -> dict[str, list[str]]:
+    """Further names of tied parameters and buffers, by their first: one a module, however often that is used.
+
+    ``functional_call`` by itself ties all names, and leaves its own tensor in a module that has two of them.
+    """
+    names: dict[Tensor, list[str]] = {}
+    for owner, module in model.named_modules():
+        for key, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            names.setdefault(tensor, []).append(f"{owner}.{key}" if owner else key)
+    return {first: others for first, *others in names.values() if others}
 
 
 def _refuse_random_modules(model: nn.Module, *, training: bool) -> None:

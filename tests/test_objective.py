@@ -342,6 +342,21 @@ def test_a_model_all_frozen_is_refused():
         objective_of(case)
 
 
+def test_a_module_used_twice_keeps_its_parameters():
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 3)
+    model = nn.Sequential(layer, nn.BatchNorm1d(3), layer).eval()
+    before, weight = {name: t.clone() for name, t in model.state_dict().items()}, layer.weight
+    batch = (torch.randn(4, 3), torch.arange(4) % 3)
+    objective = Objective(model, nn.CrossEntropyLoss(), [batch])
+    there = objective.vector() + 1
+    moved = copy.deepcopy(model)
+    nn.utils.vector_to_parameters(there, moved.parameters())
+    assert objective.value(there) == pytest.approx(nn.CrossEntropyLoss()(moved(batch[0]), batch[1]).item(), rel=1e-6)
+    assert layer.weight is weight
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+
+
 def test_tied_parameters_count_once_and_unused_ones_have_zero_gradient():
     tied, unused = objective_of(make("tied"), 16), objective_of(make("unused"), 16)
     assert list(tied.names).count("0.weight") == 1

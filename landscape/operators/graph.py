@@ -9,7 +9,7 @@ after the other or as one batched backward, whichever was clearly faster on the 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from landscape.losses import Terms
 from landscape.memory import available_bytes
 from landscape.objective import NonFiniteError, Objective
 from landscape.operators.base import ParameterOperator
+from landscape.operators.convolution import EfficientConvolutions
 from landscape.params import ParameterLayout
 
 _BLOCK = 16  # vectors tried in one batched backward: more gained nothing on the networks measured, and cost memory
@@ -132,7 +133,8 @@ class GraphOperator(ParameterOperator):
     def _product_with(self, graph: Graph, rows: Tensor) -> Tensor:
         if not graph.recomputes:
             return graph.product(rows)
-        return self.objective.with_parameters(graph.leaves, lambda: graph.product(rows))
+        with _twice_differentiable():
+            return self.objective.with_parameters(graph.leaves, lambda: graph.product(rows))
 
     def _graphs(self) -> "Iterator[Graph] | list[Graph]":
         self.objective.refresh()
@@ -226,9 +228,11 @@ def _counting_forwards() -> Iterator[list[str]]:
         handle.remove()
 
 
-def _twice_differentiable() -> AbstractContextManager[None]:
-    """Scaled dot-product attention has second derivatives in its math form alone."""
-    return sdpa_kernel(SDPBackend.MATH)
+@contextmanager
+def _twice_differentiable() -> Iterator[None]:
+    """Scaled dot-product attention has second derivatives in its math form alone; convolutions have sooner ones."""
+    with sdpa_kernel(SDPBackend.MATH), EfficientConvolutions():
+        yield
 
 
 def _saved_bytes(build: Callable[[], object]) -> int:

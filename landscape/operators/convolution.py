@@ -1,0 +1,135 @@
+"""Convolutions whose second derivative costs two gradients, as it should.
+
+torch's own double backward convolves with the axes exchanged, a kernel as large as the image, for the part that belongs
+to the weight. That part is a weight gradient, too, of the same kind as in the first backward pass. With it so computed,
+a Hessian-vector product of ResNet-18 takes 2.0 gradients instead of 2.5, to the same rounding.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_Settings = tuple[Any, Any, Any, int]  # stride, padding, dilation, groups
+_NUM_AXES: dict[Callable[..., Any], int] = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+
+
+class EfficientConvolutions(TorchFunctionMode):
+    """While entered, ``conv1d`` to ``conv3d`` build graphs whose double backward is made of plain backward passes.
+
+    Autocast, complex numbers, inputs without a batch axis and padding by name are left to torch.
+
+    Example:
+        >>> x, w = torch.randn(2, 1, 4, 4), torch.randn(3, 1, 2, 2, requires_grad=True)
+        >>> with EfficientConvolutions():
+        ...     y = torch.nn.functional.conv2d(x, w)
+        >>> torch.equal(y, torch.nn.functional.conv2d(x, w))
+        True
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """What ``func`` returns, by our convolution where it is one."""
+        kwargs = kwargs or {}
+        if func not in _NUM_AXES:
+            return func(*args, **kwargs)
+        if "input" in kwargs:
+            args = (kwargs["input"], *args)
+            kwargs = {name: value for name, value in kwargs.items() if name != "input"}
+        return _convolve(func, *args, **kwargs)
+
+
+def _convolve(
+    func: Callable[..., Tensor],
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    num_axes = _NUM_AXES[func]
+    by_torch = isinstance(padding, str) or x.ndim != num_axes + 2 or x.is_complex()
+    if by_torch or torch.is_autocast_enabled(x.device.type):
+        return func(x, weight, bias, stride, padding, dilation, groups)
+    settings = [_per_axis(setting, num_axes) for setting in (stride, padding, dilation)]
+    return _Convolution.apply(x, weight, bias, (*settings, groups))
+
+
+def _per_axis(setting: Any, num_axes: int) -> list[int]:
+    values = [setting] if isinstance(setting, int) else list(setting)
+    return values * num_axes if len(values) == 1 else values
+
+
+class _Convolution(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, w: Tensor, bias: Tensor | None, settings: _Settings) -> Tensor:
+        return _forward(x, w, bias, settings)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, _output: Any) -> None:
+        x, w, _, ctx.settings = inputs
+        ctx.save_for_backward(x, w)
+
+    @staticmethod
+    def backward(ctx: Any, back: Tensor) -> Any:
+        x, w = ctx.saved_tensors
+        to_x, to_w, to_bias, _ = ctx.needs_input_grad
+        grad_x, grad_w = _Backward.apply(back, x, w, ctx.settings, to_x, to_w)
+        return grad_x, grad_w, back.sum((0, *range(2, back.ndim))) if to_bias else None, None
+
+
+class _Backward(torch.autograd.Function):
+    """(gradient to x, gradient to w), bilinear in ``back`` and the other one of x and w."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        back: Tensor, x: Tensor, w: Tensor, settings: _Settings, to_x: bool, to_w: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        return _backward(back, x, w, settings, to_x, to_w)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, _output: Any) -> None:
+        back, x, w, ctx.settings, _, _ = inputs
+        ctx.save_for_backward(back, x, w)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, along_x: Tensor | None, along_w: Tensor | None) -> Any:
+        back, x, w = ctx.saved_tensors
+        to_back, to_x, to_w = ctx.needs_input_grad[:3]
+        grad_back = grad_x = grad_w = None
+        if along_x is not None:
+            grad_back = _forward(along_x, w, None, ctx.settings) if to_back else None
+            grad_w = _backward(back, along_x, w, ctx.settings, False, to_w)[1]
+        if along_w is not None:
+            if to_back:
+                more = _forward(x, along_w, None, ctx.settings)
+                grad_back = more if grad_back is None else grad_back + more
+            grad_x = _backward(back, x, along_w, ctx.settings, to_x, False)[0]
+        return grad_back, grad_x, grad_w, None, None, None
+
+
+def _forward(x: Tensor, w: Tensor, bias: Tensor | None, settings: _Settings) -> Tensor:
+    stride, padding, dilation, groups = settings
+    return torch.convolution(x, w, bias, stride, padding, dilation, False, [0] * len(stride), groups)
+
+
+def _backward(
+    back: Tensor, x: Tensor, w: Tensor, settings: _Settings, to_x: bool, to_w: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    if not to_x and not to_w:
+        return None, None
+    stride, padding, dilation, groups = settings
+    grad_x, grad_w, _ = torch.ops.aten.convolution_backward(
+        back, x, w, None, stride, padding, dilation, False, [0] * len(stride), groups, [to_x, to_w, False]
+    )
+    return grad_x, grad_w

@@ -1,0 +1,95 @@
+"""Our convolutions against torch's: the same values, gradients and second derivatives, however they are called."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from landscape import Objective
+from landscape.operators import Hessian
+from landscape.operators.convolution import EfficientConvolutions
+from tests.cases import dense_hessian, relative_error
+
+CALLS = {
+    "1d": (functional.conv1d, (2, 4, 9), (6, 4, 3), {"stride": 2, "padding": 1}),
+    "2d": (functional.conv2d, (2, 4, 7, 6), (6, 4, 3, 2), {"stride": (2, 1), "padding": (1, 0)}),
+    "2d grouped": (functional.conv2d, (2, 4, 7, 6), (6, 2, 3, 3), {"padding": 2, "dilation": 2, "groups": 2}),
+    "2d depthwise": (functional.conv2d, (2, 4, 7, 6), (4, 1, 3, 3), {"groups": 4}),
+    "3d": (functional.conv3d, (2, 2, 4, 5, 4), (3, 2, 2, 3, 1), {}),
+    "same": (functional.conv2d, (2, 4, 7, 6), (6, 4, 3, 3), {"padding": "same"}),
+    "no batch": (functional.conv2d, (4, 7, 6), (6, 4, 3, 3), {"padding": 1}),
+}
+
+
+def derivatives(call, *, ours, batched=False):
+    """Output, gradients and second derivatives along random vectors of sum(tanh(conv)^2)."""
+    function, shape, kernel, settings = CALLS[call]
+    torch.manual_seed(0)
+    x, w, bias = (torch.randn(size).double().requires_grad_() for size in (shape, kernel, kernel[:1]))
+    if ours:
+        with EfficientConvolutions():
+            y = function(input=x, weight=w, bias=bias, **settings)
+    else:
+        y = function(x, w, bias, **settings)
+    grads = torch.autograd.grad(y.tanh().square().sum(), (x, w, bias), create_graph=True)
+    vectors = [torch.randn((3, *g.shape) if batched else g.shape).double() for g in grads]
+    second = torch.autograd.grad(grads, (x, w, bias), vectors, is_grads_batched=batched)
+    return [tensor.detach() for tensor in (y, *grads, *second)]
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("call", CALLS)
+def test_all_derivatives_are_torch_s(call, batched):
+    for found, truth in zip(
+        derivatives(call, ours=True, batched=batched), derivatives(call, ours=False, batched=batched), strict=True
+    ):
+        assert relative_error(found, truth) < 1e-13
+
+
+def test_a_third_derivative_is_torch_s_too():
+    def third(ours):
+        torch.manual_seed(0)
+        x, w = torch.randn(2, 2, 4, 4).double(), torch.randn(3, 2, 2, 2).double().requires_grad_()
+        with EfficientConvolutions() if ours else torch.enable_grad():
+            y = functional.conv2d(functional.conv2d(x, w).tanh(), w.transpose(0, 1))
+        value = y.tanh().square().sum()
+        for _ in range(2):
+            (grad,) = torch.autograd.grad(value, w, create_graph=True)
+            value = (grad * torch.linspace(1, 2, w.numel()).double().reshape(w.shape)).sum()
+        return torch.autograd.grad(value, w)[0]
+
+    assert relative_error(third(True), third(False)) < 1e-12
+
+
+def test_the_graphs_of_the_hessian_use_them():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8, 2))
+    objective = Objective(model, nn.CrossEntropyLoss(), [(torch.randn(3, 1, 4, 4), torch.arange(3) % 2)])
+    graph = Hessian(objective)._graphs()[0]
+    todo, names = [grad.grad_fn for grad in graph.grads], set()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in names:
+            names.add(node)
+            todo += [parent for parent, _ in node.next_functions]
+    assert any("_ConvolutionBackward" in node.name() for node in names)
+    assert not any(node.name().startswith("ConvolutionBackward") for node in names)
+
+
+class Recomputing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 2, 3), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(checkpoint(lambda x: self.conv(x).tanh(), x, use_reentrant=False).flatten(1))
+
+
+def test_activation_checkpointing_recomputes_the_same_graph():
+    torch.manual_seed(0)
+    model = Recomputing().double()
+    inputs, targets = torch.randn(3, 1, 4, 4).double(), torch.arange(3) % 2
+    H = Hessian(Objective(model, nn.CrossEntropyLoss(), [(inputs, targets)]), engine="auto")
+    truth = dense_hessian(model, nn.CrossEntropyLoss(), (inputs, targets))
+    assert relative_error(H @ torch.eye(len(truth)).double(), truth) < 1e-12
+    assert H.engine.startswith("double backward")
