@@ -14,14 +14,16 @@ from typing import Any
 
 import torch
 
-from benchmarks import digits, growth, largest, residual, steps, stopping
+from benchmarks import digits, growth, largest, residual, steps, stopping, tracking
 from benchmarks.picture import draw
 from benchmarks.race import machine
 from benchmarks.report import Row, load, markdown, save, write_into
 
 HERE = Path(__file__).parent
 ROWS: dict[str, Callable[[bool], Row]] = dict(
-    sorted((digits.ROWS | largest.ROWS | residual.ROWS | growth.ROWS | steps.ROWS | stopping.ROWS).items())
+    sorted(
+        (digits.ROWS | largest.ROWS | residual.ROWS | growth.ROWS | steps.ROWS | stopping.ROWS | tracking.ROWS).items()
+    )
 )
 PACKAGES = (
     "torch",

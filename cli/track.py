@@ -26,7 +26,7 @@ def track(
         list[str] | None, Option(metavar="METRIC=X", help="Exit with 4 above X, or above 2/lr.")
     ] = None,
     out: Annotated[
-        Path | None, Option(metavar="DIR", help="Where to write track.jsonl, .csv, .png, .pdf.", show_default="RUN_DIR")
+        Path | None, Option(metavar="DIR", help="Where to write track.* and report.html.", show_default="RUN_DIR")
     ] = None,
     split: Annotated[str, Option(metavar="NAME", help="train, test or both.")] = "both",
     samples: Annotated[int | None, Option(metavar="N", help="Stratified sample of each split.")] = None,
@@ -144,8 +144,11 @@ def _print(tracked: "Track", passed: list[dict[str, str]]) -> None:
     for one in passed:
         print_text(f"{one['path']}: {one['words']}", indent=2)
     before = f" ({len(points) - tracked.num_measured} were done before)" if len(points) > tracked.num_measured else ""
+    products = sum(m.num_matvecs for point, *_ in points for found in point.splits.values() for m in found.values())
     print(f"Measured {tracked.num_measured} checkpoints in {tracked.seconds:.1f} s{before}.")
-    print(f"The figure is {tracked.out / 'track.png'}, the rows are in track.csv and track.jsonl beside it.")
+    if products:
+        print(f"All {len(points)} took {products:,} products; warm starts saved 0: every Krylov run begins at random.")
+    print(f"The page is {tracked.out / 'report.html'}; track.png, track.csv and track.jsonl are beside it.")
 
 
 def _print_plan(plan: dict[str, Any]) -> None:

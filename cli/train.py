@@ -172,13 +172,12 @@ class _Tracking:
         self.settings = Settings(tuple(name.strip() for name in metrics.split(",")))  # refused before training
         self.recipe, self.out, self.fresh = recipe, out, fresh
         self.tracker: Tracker | None = None
-        self.trained = 0.0  # seconds
 
     @property
     def cost(self) -> dict[str, float]:
-        """Seconds of measuring, and in percent of those of training."""
-        seconds = self.tracker.seconds if self.tracker else 0.0
-        return {"seconds": seconds, "percent": 100 * seconds / self.trained if self.trained else 0.0}
+        """Seconds of measuring, and in percent of those of training, as the rows have them."""
+        seconds, trained = (self.tracker.seconds, self.tracker.training_seconds) if self.tracker else (0.0, 0.0)
+        return {"seconds": seconds, "training_seconds": trained, "percent": 100 * seconds / trained if trained else 0.0}
 
     def begin(self, model: "nn.Module", splits: "Mapping[str, Split]") -> "Tracker":
         """Make the tracker, and measure a run that begins at its first weights."""
@@ -196,7 +195,6 @@ class _Tracking:
 
     def measure(self, row: dict[str, Any]) -> None:
         """Measure after an epoch, if it is one of those that are asked for."""
-        self.trained += row["seconds"]
         every, kept = self.recipe.checkpoint_every, self.recipe.checkpoint_at
         asked = (bool(every) and row["epoch"] % every == 0) or row["epoch"] in kept or not (every or kept)
         if self.tracker and asked:

@@ -1,4 +1,4 @@
-"""``track.csv`` and the figure: what the log holds of one kind of settings, drawn up anew each time."""
+"""``track.csv``, the figure and the report: what the log holds of one kind of settings, drawn up anew each time."""
 
 import os
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from landscape.figures import save_figure
+from landscape.figures.report import write_track_report
 from landscape.figures.track import track as figure
 from landscape.results import Analysis
 
@@ -14,7 +15,7 @@ _POINT = ("path", "step", "epoch", "lr")
 
 
 def summarize(analyses: Iterable[Analysis], folder: str | Path) -> list[Path]:
-    """Write FOLDER/track.csv (a row a checkpoint, split and metric) and FOLDER/track.png and .pdf, each whole or not.
+    """Write FOLDER/track.csv (a row a checkpoint, split and metric), track.png, track.pdf and report.html, each whole.
 
     Nothing is written where nothing was measured.
     """
@@ -24,18 +25,19 @@ def summarize(analyses: Iterable[Analysis], folder: str | Path) -> list[Path]:
     csv, part = folder / "track.csv", folder / "track.csv.part"
     frame(points).to_csv(part, index=False, lineterminator="\n")
     os.replace(part, csv)
-    return [csv, *save_figure(figure(points), folder / "track")]
+    return [csv, *save_figure(figure(points), folder / "track"), write_track_report(points, folder)]
 
 
 def frame(analyses: Iterable[Analysis]) -> pd.DataFrame:
     """One row a measurement: path, step, epoch, lr, and the columns of ``Analysis.to_frame``."""
-    frames = []
-    for analysis in analyses:
-        one = analysis.to_frame()
-        for place, key in enumerate(_POINT):
-            one.insert(place, key, (analysis.checkpoint or {}).get(key))
-        frames.append(one.astype({"epoch": "Int64", "lr": "float64"}))
-    return pd.concat(frames, ignore_index=True)
+    points = list(analyses)
+    frames = [analysis.to_frame() for analysis in points]
+    lengths = [len(one) for one in frames]
+    whole = pd.concat(frames, ignore_index=True)
+    for place, key in enumerate(_POINT):
+        of_each = pd.Series([(analysis.checkpoint or {}).get(key) for analysis in points])
+        whole.insert(place, key, of_each.repeat(lengths).to_numpy())
+    return whole.astype({"epoch": "Int64", "lr": "float64"})
 
 
 def latest(analyses: Iterable[Analysis]) -> list[Analysis]:

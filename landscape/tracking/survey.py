@@ -78,8 +78,8 @@ class Survey:
         self._known: dict[Path, tuple[tuple[int, ...], Found]] = {}
 
     def folder(self) -> Path:
-        """Where all of it lies: the part of the paths that holds no pattern."""
-        fixed = [source if source.is_dir() else _fixed_part(source) for source in self.sources]
+        """Where all of it lies: the part of the paths that holds no pattern, or a folder that is still to come."""
+        fixed = [source if _is_folder(source) else _fixed_part(source) for source in self.sources]
         return Path(os.path.commonpath(map(os.path.abspath, fixed))) if len(fixed) > 1 else fixed[0]
 
     def checkpoints(self) -> tuple[list[Found], list[Found]]:
@@ -131,6 +131,11 @@ class Survey:
                     return None
                 raise
         return self._known[path][1]
+
+
+def _is_folder(source: Path) -> bool:
+    """Of one that is not there, by its name."""
+    return source.is_dir() or not (source.exists() or glob.has_magic(str(source)) or source.suffix in _SUFFIXES)
 
 
 def _fixed_part(pattern: Path) -> Path:

@@ -7,6 +7,7 @@ the same bit for bit with and without it.
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -37,6 +38,8 @@ class Tracker:
     Attributes:
         analyses: the points so far; ``checkpoint`` says step, epoch and lr of each.
         seconds: time spent measuring.
+        training_seconds: all other time from the first measurement to the last; each row keeps both so far, and the
+            one in percent of the other.
 
     Raises:
         ValueError: wrong arguments, or another process is writing the same log.
@@ -69,7 +72,8 @@ class Tracker:
             raise ValueError(f"every={every} is out of range. Expected at least 1.")
         self.objectives = dict(objectives) if isinstance(objectives, Mapping) else {"train": objectives}
         self.settings = Settings(tuple(metrics), rel_error=rel_error, num_probes=num_probes, seed=seed)
-        self.every, self.seconds = every, 0.0
+        self.every, self.seconds, self.training_seconds = every, 0.0, 0.0
+        self._begun: float | None = None
         self.analyses: list[Analysis] = []
         self._log: TrackLog | None = None
         if out is not None:
@@ -88,6 +92,7 @@ class Tracker:
         if step % self.every:
             return None
         start = time.perf_counter()
+        self._begun = start if self._begun is None else self._begun
         sha256 = _hash(next(iter(self.objectives.values())).model)
         if self._log and self._log.has(sha256, step=step):
             return None
@@ -95,12 +100,18 @@ class Tracker:
         analysis = analyze(
             self.objectives, s.metrics, rel_error=s.rel_error, num_probes=s.num_probes, seed=s.seed
         ).with_checkpoint({"path": None, "sha256": sha256, "epoch": epoch, "step": step, "lr": lr})
+        for objective in self.objectives.values():
+            objective.memo.clear()  # a Krylov basis, which training has no use for
+        self.training_seconds = start - self._begun - self.seconds
+        seconds = self.seconds + time.perf_counter() - start
+        cost = {"seconds": seconds, "training_seconds": self.training_seconds}
+        if self.training_seconds:
+            cost["percent"] = 100 * seconds / self.training_seconds
+        analysis = replace(analysis, provenance=analysis.provenance | {"tracking": cost})
         if self._log:
             self._log.append(analysis)
         else:
             self.analyses.append(analysis)
-        for objective in self.objectives.values():
-            objective.memo.clear()  # a Krylov basis, which training has no use for
         self.seconds += time.perf_counter() - start
         return analysis
 

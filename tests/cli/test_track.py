@@ -30,6 +30,7 @@ def track(run, tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def undrawn(monkeypatch):
     monkeypatch.setattr("landscape.tracking.summary.save_figure", lambda *_: [])
+    monkeypatch.setattr("landscape.tracking.summary.write_track_report", lambda *_: None)
 
 
 LAMBDA = ("run", "--metrics", "lambda_max,loss", "--split", "train")
@@ -40,11 +41,13 @@ def test_the_table_and_the_files(track, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines() if line[:1] == " "] == ["4", "8", "12"] * 2
     assert max(map(len, done.stdout.splitlines())) <= 100
-    *_, cost, files = done.stdout.splitlines()
+    *_, cost, products, files = done.stdout.splitlines()
     assert cost.startswith("Measured 3 checkpoints in ")
-    assert files == "The figure is run/track.png, the rows are in track.csv and track.jsonl beside it."
+    num = sum(m.num_matvecs for row in read_track("run/track.jsonl") for ms in row.splits.values() for m in ms.values())
+    assert products == f"All 3 took {num} products; warm starts saved 0: every Krylov run begins at random."
+    assert files == "The page is run/report.html; track.png, track.csv and track.jsonl are beside it."
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"track.jsonl", "track.csv", "track.png", "track.pdf"} <= names
+    assert {"track.jsonl", "track.csv", "track.png", "track.pdf", "report.html"} <= names
     assert not any("part" in name for name in names)
     again = track("run")
     assert "Measured 0 checkpoints in " in again.stdout
@@ -128,6 +131,15 @@ def test_help_opens_with_two_commands_and_does_not_wait_for_torch():
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+def test_figures_draws_curves_from_the_rows(track, undrawn, monkeypatch, capsys, tmp_path):
+    assert track("run", "--metrics", "trace,lambda_max", "--out", "out").returncode == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that sam_ratio and normalized_trace are not there
+        done = here(monkeypatch, capsys, "figures", "out", "--kind", "curves", "--out", "figures")
+    assert (done.returncode, done.stdout.strip()) == (0, "curves: figures/curves.png, figures/curves.pdf")
+    assert (tmp_path / "figures" / "curves.png").stat().st_size > 10_000
+
+
 def test_train_tracks_as_it_goes_and_says_what_that_cost(monkeypatch, capsys, tmp_path, undrawn):
     monkeypatch.chdir(tmp_path)
     recipe = ("--epochs", "4", "--set", "data_args.num_train=200")
@@ -136,13 +148,19 @@ def test_train_tracks_as_it_goes_and_says_what_that_cost(monkeypatch, capsys, tm
     assert (done.returncode, done.stderr) == (0, "")
     found, without = json.loads(done.stdout), json.loads(plain.stdout)
     assert found["tracking"]["seconds"] > 0
-    trained = sum(row["seconds"] for row in found["metrics"])
+    trained = found["tracking"]["training_seconds"]
+    assert trained >= sum(row["seconds"] for row in found["metrics"])  # and what else a run takes: writing checkpoints
     assert found["tracking"]["percent"] == pytest.approx(100 * found["tracking"]["seconds"] / trained)
     for row in (*found["metrics"], *without["metrics"]):
         row.pop("seconds")
     assert found["metrics"] == without["metrics"]  # to the last bit
     points = read_track("run/track.jsonl")
     assert [point.checkpoint["epoch"] for point in points] == [0, 1, 2, 3, 4]
+    live = [point.provenance["tracking"] for point in points]
+    assert live[0]["training_seconds"] == 0
+    assert live[-1]["training_seconds"] == trained
+    assert live[-1]["seconds"] == pytest.approx(found["tracking"]["seconds"], abs=0.1)
+    assert live[-1]["percent"] == pytest.approx(100 * live[-1]["seconds"] / live[-1]["training_seconds"])
     assert [point.checkpoint["lr"] for point in points[1:]] == [row["lr"] for row in found["metrics"]]
     assert list(pd.read_csv("run/track.csv")["split"].unique()) == ["train", "test"]
     again = here(monkeypatch, capsys, "train", "--out", "run", "--resume", "--track", "loss,lambda_max")

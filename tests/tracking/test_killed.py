@@ -1,4 +1,7 @@
-"""Tracking that is killed at any moment loses at most the checkpoint it was at, and measures none twice."""
+"""Tracking that is killed at any moment loses at most the checkpoint it was at, and measures none twice.
+
+More kills, in a minute: LANDSCAPE_KILLS=50 python -m pytest tests/tracking/test_killed.py
+"""
 
 import json
 import multiprocessing
@@ -11,7 +14,7 @@ from landscape.tracking import Settings, read_track, track
 
 from .runs import run
 
-NUM_KILLS = 20  # 50 pass too, in half a minute
+NUM_KILLS = int(os.environ.get("LANDSCAPE_KILLS", "8"))
 NUM_CHECKPOINTS = 30
 SETTINGS = Settings(metrics=("loss", "gradient_norm"), split="train")
 

@@ -1,6 +1,7 @@
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from landscape import analyze, load_checkpoint
 from landscape.checkpoint import CheckpointError
 from landscape.problem import Problem
 from landscape.tracking import Settings, foresee_track, read_track, track
+from landscape.tracking.survey import Survey
 
 from .runs import run, write
 
@@ -24,6 +26,7 @@ def steps(tracked):
 def undrawn(monkeypatch):
     """Figures are another test's business, and take their time."""
     monkeypatch.setattr("landscape.tracking.summary.save_figure", lambda *_: [])
+    monkeypatch.setattr("landscape.tracking.summary.write_track_report", lambda *_: None)
 
 
 def test_the_numbers_are_those_of_analyze_in_the_order_of_the_steps(tmp_path):
@@ -182,6 +185,14 @@ def test_following_measures_what_comes_and_ends_with_the_run(tmp_path, fast):
     assert [step for step, _ in seen] == steps(tracked) == [5, 10, 15, 20, 25]
     assert seen[0][1]  # it did not wait for the end
     assert tracked.ended
+
+
+@pytest.mark.parametrize(
+    ("source", "folder"),
+    [("runs/new", "runs/new"), ("runs/new/*.pt", "runs/new"), ("runs/*/last.pt", "runs"), ("runs/a.pt", "runs")],
+)
+def test_results_of_a_run_that_is_still_to_come_go_into_its_folder(source, folder):
+    assert Survey([source], follow=True).folder() == Path(folder)
 
 
 def test_an_interrupted_run_is_given_up_in_the_end_and_gone_on_with(tmp_path, fast):

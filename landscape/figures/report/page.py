@@ -4,33 +4,27 @@ Everything that comes from outside (paths, names of layers, splits and models) i
 allows no script but our own, by its hash, and no request at all.
 """
 
-import base64
 import hashlib
 import math
-import os
-import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from landscape.figures.planes import remarks
 from landscape.figures.report import pictures
+from landscape.figures.report.facts import Facts, count, measured_on, provenance
+from landscape.figures.report.markup import asset, cell, code, number, policy, render, write
 from landscape.figures.report.readings import reading, stability_limit
 from landscape.figures.report.rotatable import plotly_script, surface_data
 from landscape.figures.report.warn import warnings_of
 from landscape.quantity import quantity
-from landscape.results import Analysis, Line, Measurement, Plane, load_surfaces
+from landscape.results import Analysis, Line, Plane, load_surfaces
 
 _RESULTS = ("analysis.json", "arrays.npz", "surface.json", "surface.npz")
-_TRAINED = ("lr", "momentum", "weight_decay", "batch_size", "schedule", "epochs", "seed")
-_SHORT = 0.01  # seconds
 _SHARE_WIDTH = 5  # em, of a layer with all of the trace
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def write_report(directory: str | Path) -> Path:
@@ -48,10 +42,8 @@ def write_report(directory: str | Path) -> Path:
             warnings.append(f"The landscape is left out. {error}")
     present = [directory / name for name in _RESULTS if (directory / name).is_file()]
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in present}
-    path, part = directory / "report.html", directory / "report.html.part"
-    part.write_text(render_report(analysis, surfaces, hashes=hashes, warnings=warnings), encoding="utf-8")
-    os.replace(part, path)
-    return path
+    page = render_report(analysis, surfaces, hashes=hashes, warnings=warnings)
+    return write(page, directory / "report.html")
 
 
 def render_report(
@@ -70,47 +62,33 @@ def render_report(
         warnings: what to say beyond what the results say themselves.
 
     Example:
+        >>> from landscape.results import Measurement
         >>> page = render_report(Analysis({"train": {"loss": Measurement("loss", 0.5)}}))
         >>> page.splitlines()[0], "0.5000" in page
         ('<!doctype html>', True)
     """
     planes = [surface for surface in surfaces if isinstance(surface, Plane)]
     script = plotly_script() if planes else None
-    scripts = [script, _asset("report.js")] if script else []
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
-    environment.filters |= {"number": _number, "breakable": _breakable}
+    scripts = [script, asset("report.js")] if script else []
     rows = _rows(analysis)
-    return environment.from_string(_asset("report.html")).render(
+    return render(
+        "report.html",
         title=_title(analysis),
-        policy=_policy(scripts),
-        css=Markup(_asset("report.css")),
+        policy=policy(scripts),
         summary=_summary(analysis),
         facts=_facts(analysis),
-        warnings=[_number(warning) for warning in [*warnings, *warnings_of(analysis, surfaces)]],
+        warnings=[number(warning) for warning in [*warnings, *warnings_of(analysis, surfaces)]],
         accuracy=f" ({analysis.provenance['rel_error']:.2g})" if "rel_error" in analysis.provenance else "",
-        splits=[(split, _count(analysis, split)) for split in analysis.splits],
+        splits=[(split, count(analysis, split)) for split in analysis.splits],
         rows=rows,
         spectra=list(filter(None, (pictures.density(analysis), pictures.eigenvalues(analysis)))),
         surfaces=_surfaces(surfaces),
         missing_extra=bool(planes) and script is None,
         layers=_layers(analysis),
         command=analysis.provenance.get("command"),
-        provenance=_provenance(analysis, hashes or {}),
+        provenance=provenance(analysis, hashes or {}),
         script=Markup(script or ""),
-        own_script=Markup(_asset("report.js")),
-    )
-
-
-def _asset(name: str) -> str:
-    return (files("landscape.figures.report") / name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
+        own_script=Markup(asset("report.js")),
     )
 
 
@@ -139,7 +117,7 @@ def _summary(analysis: Analysis) -> list[str | Markup]:
     for parts in (fit, curvature):
         if parts:
             text = "; ".join(parts)
-            sentences.append(_number(f"{text[0].upper()}{text[1:]}."))
+            sentences.append(number(f"{text[0].upper()}{text[1:]}."))
     measurements = [m for ms in analysis.splits.values() for m in ms.values()]
     failed = [m.name for m in measurements if not m.converged]
     if failed:
@@ -150,27 +128,15 @@ def _summary(analysis: Analysis) -> list[str | Markup]:
     return sentences
 
 
-def _facts(analysis: Analysis) -> list[tuple[str, str | Markup]]:
-    checkpoint, objective = analysis.checkpoint or {}, analysis.objective
-    recipe = checkpoint.get("recipe") or {}
-    facts: list[tuple[str, str | Markup]] = [("Checkpoint", _code(checkpoint.get("path", "a model in memory")))]
+def _facts(analysis: Analysis) -> Facts:
+    checkpoint = analysis.checkpoint or {}
+    facts: Facts = [("Checkpoint", code(checkpoint.get("path", "a model in memory")))]
     if checkpoint.get("sha256"):
-        facts.append(("SHA-256", _code(checkpoint["sha256"])))
+        facts.append(("SHA-256", code(checkpoint["sha256"])))
     place = [f"{key} {checkpoint[key]:,}" for key in ("epoch", "step") if checkpoint.get(key) is not None]
     if place:
         facts.append(("Saved at", ", ".join(place)))
-    facts += [(key.capitalize(), _spec(checkpoint[key])) for key in ("model", "data") if checkpoint.get(key)]
-    if recipe:
-        of = [f"{key} {recipe[key]}" for key in _TRAINED if recipe.get(key) is not None]
-        own = [f"{key} {value}" for key, value in (recipe.get("optimizer_args") or {}).items()]
-        facts.append(("Trained with", ", ".join([str(recipe.get("optimizer", "")), *own, *of])))
-    facts.append(("Examples", ", ".join(f"{s} {_count(analysis, s) or 'not known'}" for s in analysis.splits)))
-    if "num_params" in objective:
-        only = "" if objective.get("params", "*") == "*" else f", those of {objective['params']}"
-        facts.append(("Parameters", f"{objective['num_params']:,}{only}"))
-    how = [f"{objective['mode']} mode"] if "mode" in objective else []
-    how += [str(value) for value in (objective.get("dtype"), analysis.provenance.get("device")) if value]
-    return [*facts, ("Measured in", ", ".join(how))] if how else facts
+    return [*facts, *measured_on(analysis)]
 
 
 def _rows(analysis: Analysis) -> list[dict[str, Any]]:
@@ -178,32 +144,18 @@ def _rows(analysis: Analysis) -> list[dict[str, Any]]:
     names = dict.fromkeys(name for found in analysis.splits.values() for name in found)
     rows = []
     for index, name in enumerate(names):
-        found = {split: _cell(ms[name]) for split, ms in analysis.splits.items() if name in ms}
+        found = {split: cell(ms[name]) for split, ms in analysis.splits.items() if name in ms}
         rows.append(
             {
                 "metric": name,
                 "anchor": f"metric-{index}",
                 "cells": [found.get(split) for split in analysis.splits],
                 "by_split": list(found.items()),
-                "converged": all(cell["converged"] for cell in found.values()),
+                "converged": all(one["converged"] for one in found.values()),
                 "reading": reading(name, analysis),
             }
         )
     return rows
-
-
-def _cell(m: Measurement) -> dict[str, Any]:
-    text = _number(quantity(m.value, m.std_error))
-    value = text.partition(" × " if text.startswith("(") else " ±")[0]  # a narrow column may break the line here
-    return {
-        "value": value,
-        "rest": text.removeprefix(value).strip(),
-        "converged": m.converged,
-        "reason": m.reason,
-        "num_matvecs": f"{m.num_matvecs:,}",
-        "num_gradients": f"{m.num_gradients:,}",
-        "seconds": f"{m.seconds:.2f}" if m.seconds >= _SHORT else f"< {_SHORT}",
-    }
 
 
 def _surfaces(surfaces: Sequence[Line | Plane]) -> list[dict[str, Any]]:
@@ -211,7 +163,7 @@ def _surfaces(surfaces: Sequence[Line | Plane]) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     lines = [surface for surface in surfaces if isinstance(surface, Line)]
     if lines:
-        shown.append({"data": None, "words": _number(_how(lines[0])), "picture": pictures.along(lines, "lines")})
+        shown.append({"data": None, "words": number(_how(lines[0])), "picture": pictures.along(lines, "lines")})
     for index, plane in enumerate(surface for surface in surfaces if isinstance(surface, Plane)):
         picture = pictures.seen_from_above(plane, f"plane{index}")
         if picture is None:
@@ -221,7 +173,7 @@ def _surfaces(surfaces: Sequence[Line | Plane]) -> list[dict[str, Any]]:
             {
                 "name": f"plane{index}",
                 "split": plane.split,
-                "words": _number(_how(plane)),
+                "words": number(_how(plane)),
                 "data": surface_data(plane),
                 "alt": alt,
                 "picture": picture,
@@ -256,11 +208,11 @@ def _layers(analysis: Analysis) -> list[dict[str, Any]]:
             {
                 "name": str(name),
                 "num_params": f"{details['num_params'][i]:,}",
-                "trace": _number(quantity(details["trace"][i], details["trace_std_error"][i])),
+                "trace": number(quantity(details["trace"][i], details["trace_std_error"][i])),
                 "share": f"{100 * details['share'][i]:.0f} %" if math.isfinite(details["share"][i]) else "",
                 "bar": round(_SHARE_WIDTH * float(np.clip(np.nan_to_num(details["share"][i]), 0, 1)), 2),
-                "gradient_norm": _number(quantity(details["gradient_norm"][i])),
-                "lambda_max": _number(quantity(details["lambda_max"][i], details["lambda_max_error"][i])),
+                "gradient_norm": number(quantity(details["gradient_norm"][i])),
+                "lambda_max": number(quantity(details["lambda_max"][i], details["lambda_max_error"][i])),
             }
             for i, name in enumerate(details["layers"])
         ]
@@ -268,52 +220,5 @@ def _layers(analysis: Analysis) -> list[dict[str, Any]]:
     return tables
 
 
-def _provenance(analysis: Analysis, hashes: Mapping[str, str]) -> list[tuple[str, str | Markup]]:
-    provenance = analysis.provenance
-    facts: list[tuple[str, str | Markup]] = []
-    if provenance.get("seed") is not None:
-        facts.append(
-            ("Seed", f"{provenance['seed']}, of all random draws. ± covers these draws, not another training.")
-        )
-    if provenance.get("rel_error") is not None:
-        probes = provenance.get("num_probes")
-        facts.append(("Accuracy", f"{provenance['rel_error']:g}" + (f", {probes} probes for traces" if probes else "")))
-    versions = [f"{name} {provenance[name]}" for name in ("landscape", "torch", "python") if name in provenance]
-    if versions:
-        facts.append(("Versions", ", ".join(versions)))
-    if "started" in provenance:
-        facts.append(("Started", f"{provenance['started']}, {provenance.get('seconds', 0):.3g} seconds"))
-    return [*facts, *((f"SHA-256 of {name}", _code(digest)) for name, digest in hashes.items())]
-
-
-def _count(analysis: Analysis, split: str) -> str:
-    number = analysis.objective.get("num_examples", {}).get(split)
-    return "" if number is None else f"{number:,}"
-
-
-def _spec(spec: Mapping[str, Any]) -> str:
-    args = ", ".join(f"{key} {value}" for key, value in (spec.get("args") or {}).items())
-    return f"{spec['name']} ({args})" if args else str(spec["name"])
-
-
 def _each(values: Mapping[str, float], unit: str = "") -> str:
     return ", ".join(f"{value:.3g}{unit} ({split})" for split, value in values.items())
-
-
-def _code(text: str) -> Markup:
-    return Markup("<code>{}</code>").format(text)
-
-
-def _number(text: str | Markup) -> Markup:
-    """Powers of ten, signs and percentages as they are printed."""
-    printed = re.sub(
-        r"(?<=[\d)])e([+-]\d+)\b",
-        lambda found: f" × 10{str(int(found[1])).translate(_SUPERSCRIPTS)}",
-        str(escape(text)).replace("+-", "±"),
-    )
-    return Markup(re.sub(r"(?<![\w&;.])-(?=\d)", "−", printed).replace(" %", "\N{NO-BREAK SPACE}%"))
-
-
-def _breakable(name: str) -> Markup:
-    """A long name may be broken after its underscores."""
-    return Markup(str(escape(name)).replace("_", "_<wbr>"))

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib
@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from landscape.figures.figure import style
 from landscape.figures.planes import axis_names, common_norm, contours
+from landscape.figures.track import by_run, legend_handles, panel
 from landscape.results import Analysis, Line, Measurement, Plane
 
 _WIDTH = 5.0  # inches, 360 units of the picture: a phone's width, so that type has there the size that it has here
@@ -155,6 +156,25 @@ def along(lines: Sequence[Line], name: str) -> Picture:
     return Picture(
         _svg(figure, name, f"The loss along one direction through the weights, where it is {at}."),
         f"The loss along one direction. At the weights, on the dotted line, it is {at}.",
+    )
+
+
+def over_training(analyses: Sequence[Analysis], metric: str, name: str) -> Picture:
+    """A metric over the steps of each run, with 95 % bands and, for lambda_max, the line of 2 / lr."""
+    runs, splits = by_run(analyses), list(dict.fromkeys(split for a in analyses for split in a.splits))
+    own = [replace(a, splits={s: {metric: m[metric]} for s, m in a.splits.items() if metric in m}) for a in analyses]
+    shown = [split for split in splits if any(split in a.splits for a in own)]
+    with _drawing(3.3) as (figure, axes):
+        edge = panel(axes, metric, list(runs.values()), shown)
+        axes.set_xlabel("step")
+        handles = legend_handles(own, [_short(run) for run in runs], [_short(split) for split in shown], edge=edge)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(runs) > 1 else 4)
+    values = [m.value for a in own for found in a.splits.values() for m in found.values() if np.isfinite(m.value)]
+    ranges = f"values from {_n(min(values))} to {_n(max(values))}" if values else "no finite value"
+    of = f" of {len(runs)} runs" if len(runs) > 1 else ""
+    return Picture(
+        _svg(figure, name, f"{metric} over the steps of training{of}, on {' and '.join(shown)}: {ranges}."),
+        "",
     )
 
 
