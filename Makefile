@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP_INSTALL = -m pip install $(PIP_FLAGS) -c constraints.txt
 INSTALL = $(BIN)/python $(PIP_INSTALL)
 
-.PHONY: help demo test check format build bench clean
+.PHONY: help demo test check format build gallery bench clean
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -35,6 +35,9 @@ format: .venv/.installed-dev  ## rewrite the sources in the house format
 build: .venv/.installed-dev  ## make the sdist and the wheel in dist/
 	rm -rf build dist
 	$(BIN)/python -m build --no-isolation
+
+gallery: .venv/.installed-dev  ## draw every kind of figure that takes no study, from networks that it trains (ARGS="--cifar10 PATH")
+	PYTHONPATH=. $(BIN)/python reports/gallery/make.py $(ARGS)
 
 bench: .venv-bench/.installed  ## time us beside the tools before us, in an environment with all of them (an hour; ARGS="--quick --rows b")
 	.venv-bench/bin/python -m benchmarks $(ARGS)

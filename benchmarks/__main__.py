@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import digits, growth, largest, residual, steps, stopping, tracking
+from benchmarks import digits, growth, largest, residual, steps, stopping, surface, tracking
 from benchmarks.picture import draw
 from benchmarks.race import machine
 from benchmarks.report import Row, load, markdown, save, write_into
@@ -22,7 +22,16 @@ from benchmarks.report import Row, load, markdown, save, write_into
 HERE = Path(__file__).parent
 ROWS: dict[str, Callable[[bool], Row]] = dict(
     sorted(
-        (digits.ROWS | largest.ROWS | residual.ROWS | growth.ROWS | steps.ROWS | stopping.ROWS | tracking.ROWS).items()
+        (
+            digits.ROWS
+            | largest.ROWS
+            | residual.ROWS
+            | growth.ROWS
+            | steps.ROWS
+            | stopping.ROWS
+            | surface.ROWS
+            | tracking.ROWS
+        ).items()
     )
 )
 PACKAGES = (
@@ -30,6 +39,7 @@ PACKAGES = (
     "PyHessian",
     "curvlinops-for-pytorch",
     "hessian-eigenthings",
+    "loss-landscapes",
     "pytorch-optimizer",
     "scipy",
 )

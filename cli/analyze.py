@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
 from .console import measuring, print_analysis, print_json, print_table, print_text
 from .device import find_device
+from .options import Checkpoints, Data, Device, Dtype, Json, Model, ProblemFile, Samples, Seed, Split
 
 if TYPE_CHECKING:
     from landscape.checkpoint import Checkpoint
@@ -19,32 +20,26 @@ _COSTS = ("products", "gradients", "seconds", "mib")
 
 
 def analyze(
-    checkpoints: Annotated[list[Path], Argument(metavar="CKPT", help="Checkpoints, state dicts or .safetensors.")],
+    checkpoints: Checkpoints,
     metrics: Annotated[str, Option(metavar="A,B", help="Names, or default, or all.")] = "default",
-    split: Annotated[str, Option(metavar="NAME", help="train, test or both.")] = "both",
-    samples: Annotated[int | None, Option(metavar="N", help="Stratified sample of each split.")] = None,
+    split: Split = "both",
+    samples: Samples = None,
     rel_error: Annotated[float, Option(metavar="X", help="Accuracy at which estimates stop: 0.05 is 5 %.")] = 0.05,
     num_probes: Annotated[int | None, Option(metavar="N", help="Fixed number of probes for traces.")] = None,
-    seed: Annotated[int, Option(metavar="N", help="Of all random draws.")] = 0,
-    dtype: Annotated[str | None, Option(metavar="TYPE", help="float32 or float64.", show_default="the model's")] = None,
+    seed: Seed = 0,
+    dtype: Dtype = None,
     layers: Annotated[str, Option(metavar="GLOB", help="Parameters to measure: 'conv*,head.weight'.")] = "*",
-    model: Annotated[
-        str | None, Option(metavar="NAME", help="Where the file does not say: mlp, cnn, resnet18, ...")
-    ] = None,
-    data: Annotated[
-        str | None, Option(metavar="NAME", help="Where the file does not say: digits, cifar10:PATH, ...")
-    ] = None,
-    problem: Annotated[
-        str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
-    ] = None,
+    model: Model = None,
+    data: Data = None,
+    problem: ProblemFile = None,
     out: Annotated[
         Path | None, Option(metavar="DIR", help="Where to write report.html, analysis.json and arrays.npz.")
     ] = None,
-    json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
+    json: Json = False,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Say what it would cost, from one timed product, and stop.")
     ] = False,
-    device: Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Measure the loss and its curvature around the weights of checkpoints.
 

@@ -1,255 +1,186 @@
-"""``landscape surface``: the loss over a plane through the weights of checkpoints."""
+"""``landscape surface``: the loss along a line or over a plane through the weights of checkpoints."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option
+from typer import Option
 
 from .analyze import folders, read_dtype
-from .console import print_json, print_table, print_text, progress, quantity
+from .console import print_json, progress
 from .device import find_device
+from .options import Checkpoints, Data, Device, Dtype, Json, Model, ProblemFile, Samples, Seed, Split
+from .surface_directions import find_directions, read_others
+from .surface_words import duration, print_cost, print_surfaces
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from landscape.checkpoint import Checkpoint
     from landscape.objective import Objective
-    from landscape.problem import Problem
-    from landscape.results import Plane
+    from landscape.results import Line, Plane
+    from landscape.surface.directions import Directions
 
-_TOWARDS = "to:"
+_EXPORTS = ("csv", "vts", "h5")  # and surface.npz is there anyway
 
 
 def surface(
-    checkpoints: Annotated[list[Path], Argument(metavar="CKPT", help="Checkpoints, state dicts or .safetensors.")],
+    checkpoints: Checkpoints,
     directions: Annotated[
         str, Option(metavar="KIND", help="random, eigen, gradient, pca, to:CKPT or to:CKPT,CKPT.")
     ] = "random",
+    line: Annotated[bool, Option("--line", help="Only along the first direction.")] = False,
     normalize: Annotated[
         str | None,
         Option(metavar="HOW", help="filter, layer, model or none.", show_default="filter, if random"),
     ] = None,
     grid: Annotated[int, Option(metavar="N", help="Points along an axis.")] = 51,
     span: Annotated[float, Option(metavar="X", help="Reach to each side, in lengths of the direction.")] = 1.0,
+    refine: Annotated[bool, Option("--refine", help="Spend the points of the grid where the surface curves.")] = False,
     orthogonalize: Annotated[bool, Option("--orthogonalize", help="Make the directions orthogonal.")] = False,
     biases: Annotated[bool, Option("--biases", help="Move biases and normalization layers too.")] = False,
     mode: Annotated[str, Option(metavar="MODE", help="Batch statistics: eval, or reestimate at each point.")] = "eval",
-    split: Annotated[str, Option(metavar="NAME", help="train, test or both.")] = "both",
-    samples: Annotated[int | None, Option(metavar="N", help="Stratified sample of each split.")] = None,
-    seed: Annotated[int, Option(metavar="N", help="Of all random draws.")] = 0,
-    dtype: Annotated[str | None, Option(metavar="TYPE", help="float32 or float64.", show_default="the model's")] = None,
-    model: Annotated[
-        str | None, Option(metavar="NAME", help="Where the file does not say: mlp, cnn, resnet18, ...")
-    ] = None,
-    data: Annotated[
-        str | None, Option(metavar="NAME", help="Where the file does not say: digits, cifar10:PATH, ...")
-    ] = None,
-    problem: Annotated[
-        str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
-    ] = None,
+    split: Split = "both",
+    samples: Samples = None,
+    seed: Seed = 0,
+    dtype: Dtype = None,
+    model: Model = None,
+    data: Data = None,
+    problem: ProblemFile = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Where to write surface.json and surface.npz.")] = None,
-    json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
+    export: Annotated[str | None, Option(metavar="A,B", help="Write surface.csv, .vts or .h5 there too.")] = None,
+    json: Json = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Say what it would cost, from timed points, and stop.")] = False,
-    device: Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
-    """Measure the loss and accuracy over a plane through the weights of checkpoints.
+    """Measure the loss and accuracy over a plane, or along a line, through the weights of checkpoints.
 
     [bold]landscape surface runs/sgd/last.pt --out surfaces[/]
     [bold]landscape surface runs/sgd/epoch*.pt --directions pca --span 1.5 --out trajectory[/]
 
     With pca, the checkpoints are one trajectory, in the order given, and the plane goes through the last one.
-    Several checkpoints otherwise make a plane each, with the same draws and the same reach.
-    With --out, a run that was stopped goes on from its finished rows.
+    Several checkpoints otherwise make a surface each, with the same draws and on the same axes: they all reach to the
+    true displacement that the one with the longest directions needs.
+    With --out, a run that was stopped goes on from where it was, and report.html, where there is one, is made anew.
     """
     from landscape.checkpoint import load_checkpoint
     from landscape.problem import Problem
 
-    on = find_device(device)
+    on, formats = find_device(device), _formats(export, out, line)
+    _require_sense(directions, line=line, refine=refine)
     files = [load_checkpoint(path) for path in checkpoints]
     trajectory = files if directions == "pca" else []
     centres = files[-1:] if trajectory else files
-    others = _others(directions)
+    others = read_others(directions)
     problems = [
         Problem.from_file(problem, file) if problem else Problem.of(file, model=model, data=data) for file in centres
     ]
     into = folders(out, [file.path for file in centres]) if out else [None] * len(centres)
+    options = {"num_samples": samples, "seed": seed, "dtype": read_dtype(dtype), "device": on}
+    objectives = [
+        {name: one.objective(name, **options) for name in (one.splits if split == "both" else [split])}
+        for one in problems
+    ]
+    if dry_run:
+        costs = [_cost(of, grid, mode, line) for of in objectives]
+        if json:
+            documents = [{"checkpoint": f.identity, "dry_run": cost} for f, cost in zip(centres, costs, strict=True)]
+            print_json(documents[0] if len(documents) == 1 else documents)
+        else:
+            for file, cost in zip(centres, costs, strict=True):
+                print_cost(file, cost)
+        return
+    how: dict[str, Any] = {"num": 1 if line else 2, "normalize": normalize, "seed": seed, "biases": biases}
+    found = [
+        find_directions(directions, next(iter(of.values())), one, trajectory, others, **how)
+        for of, one in zip(objectives, problems, strict=True)
+    ]
+    asked = {"num_points": grid, "span": span, "seed": seed, "biases": biases, "mode": mode}
+    asked |= {} if line else {"orthogonalize": orthogonalize, "refine": refine}
+    if len(found) > 1:
+        asked["reach"] = [span * max(norms) for norms in zip(*(one.norms for one in found), strict=True)]
     documents = []
-    for index, (file, one, folder) in enumerate(zip(centres, problems, into, strict=True)):
-        splits = list(one.splits) if split == "both" else [split]
-        objectives = {
-            name: one.objective(name, num_samples=samples, seed=seed, dtype=read_dtype(dtype), device=on)
-            for name in splits
-        }
-        first = objectives[splits[0]]
-        if dry_run:
-            cost = _cost(objectives, grid, mode)
-            documents.append({"checkpoint": file.identity, "dry_run": cost})
-            if not json:
-                _print_cost(file, cost)
-            continue
+    for index, (file, of, along, folder) in enumerate(zip(centres, objectives, found, into, strict=True)):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         with progress(str(file.path), 1) as tell:
-            planes = _planes(
-                objectives,
-                directions=_directions(directions, first, one, trajectory, others, seed),
-                normalize=normalize,
-                num_points=grid,
-                span=span,
-                seed=seed,
-                orthogonalize=orthogonalize,
-                biases=biases,
-                mode=mode,
-                rows=folder and folder / ".rows",
-                progress=_fraction(tell),
-            )
-        planes = [replace(plane, details=plane.details | {"checkpoint": file.identity}) for plane in planes]
-        documents.append(_save(planes, folder))
+            measured = _measured(of, along, asked | {"rows": folder and folder / ".rows", "progress": _fraction(tell)})
+        surfaces = [replace(one, details=one.details | {"checkpoint": file.identity}) for one in measured]
+        documents.append(_save(surfaces, folder, formats))
         if not json:
             if index:
                 print()
-            _print(file, planes)
+            print_surfaces(file, surfaces)
+            if folder is not None and (folder / "report.html").exists():
+                print(f"Report: {folder / 'report.html'}")
     if json:
         print_json(documents[0] if len(documents) == 1 else documents)
 
 
-def _planes(objectives: "dict[str, Objective]", **options: Any) -> "list[Plane]":
-    from landscape.surface import plane
+def _formats(export: str | None, out: Path | None, line: bool) -> list[str]:
+    formats = [name.strip() for name in export.split(",")] if export else []
+    for name in formats:
+        if name not in _EXPORTS or (line and name == "vts"):
+            known = ", ".join(one for one in _EXPORTS if not (line and one == "vts"))
+            raise ValueError(f"--export {name} is not supported{' of a line' if line else ''}. Expected: {known}.")
+    if formats and out is None:
+        raise ValueError("--export writes beside surface.json. Say where with --out DIR.")
+    return formats
 
-    return list(plane(objectives, **options).values())
+
+def _require_sense(directions: str, *, line: bool, refine: bool) -> None:
+    if line and refine:
+        raise ValueError("--refine spends the points of a plane. Leave it out with --line.")
+    if line and directions == "pca":
+        raise ValueError("--directions pca makes a plane. With --line, expected random, eigen, gradient or to:CKPT.")
 
 
-def _save(planes: "list[Plane]", folder: Path | None) -> dict[str, Any]:
+def _cost(objectives: "Mapping[str, Objective]", grid: int, mode: str, line: bool) -> dict[str, Any]:
+    from landscape.surface.cost import foresee
+
+    return foresee(objectives, num_points=grid, mode=mode, num_axes=1 if line else 2)
+
+
+def _measured(
+    objectives: "Mapping[str, Objective]", found: "Directions", options: dict[str, Any]
+) -> "list[Line | Plane]":
+    from landscape.surface import line, plane
+
+    if len(found.vectors) == 2:
+        return list(plane(objectives, directions=found, **options).values())
+    reach = options.pop("reach", None)
+    return list(line(objectives, direction=found, reach=reach and reach[0], **options).values())
+
+
+def _save(surfaces: "Sequence[Line | Plane]", folder: Path | None, formats: Sequence[str]) -> dict[str, Any]:
+    """Write the surfaces, their exports and the report, and give the document."""
     from landscape.results import save_surfaces
+    from landscape.results.export import export
     from landscape.results.files import plain
     from landscape.results.surface import surfaces_document
 
     if folder is not None:
-        save_surfaces(folder, planes)
+        save_surfaces(folder, [*surfaces, *_beside(surfaces[0], folder)])
+        for name in formats:
+            export(surfaces, folder / f"surface.{name}")
         shutil.rmtree(folder / ".rows", ignore_errors=True)  # they are all in the result
-    return plain(surfaces_document(planes))
+        if (folder / "analysis.json").exists():
+            from landscape.figures.report import write_report
+
+            write_report(folder)
+    return plain(surfaces_document(surfaces))
 
 
-def _others(directions: str) -> "dict[str, Checkpoint]":
-    """The checkpoints after ``to:``, by their paths."""
-    from landscape.checkpoint import load_checkpoint
+def _beside(new: "Line | Plane", folder: Path) -> "list[Line | Plane]":
+    """What the folder holds of the same weights that is not measured anew: lines where there is a plane now."""
+    from landscape.results import load_surfaces
 
-    if not directions.startswith(_TOWARDS):
-        return {}
-    paths = directions.removeprefix(_TOWARDS)
-    if not paths:
-        raise ValueError("--directions to: names no checkpoint. Expected to:CKPT or to:CKPT,CKPT.")
-    whole = Path(paths)
-    return {path: load_checkpoint(path) for path in ([paths] if whole.is_file() else paths.split(","))}
-
-
-def _directions(
-    kind: str,
-    objective: "Objective",
-    problem: "Problem",
-    trajectory: "list[Checkpoint]",
-    others: "dict[str, Checkpoint]",
-    seed: int,
-) -> Any:
-    """What ``plane`` takes: a name, or directions made of further checkpoints."""
-    from landscape.surface import directions
-
-    if trajectory:
-        found = directions.pca(objective, [_vector(file, problem, objective) for file in trajectory])
-        steps = [{"path": str(file.path), "epoch": file.epoch, "step": file.step} for file in trajectory]
-        return replace(found, details=found.details | {"trajectory": steps})
-    if others:
-        vectors = {name: _vector(file, problem, objective) for name, file in others.items()}
-        return directions.towards(objective, vectors, seed=seed)
-    return kind
-
-
-def _vector(file: "Checkpoint", problem: "Problem", objective: "Objective") -> "Tensor":
-    """The weights of another checkpoint of the same model, (d,)."""
-    from copy import deepcopy
-
-    model = deepcopy(problem.model)
-    file.load_into(model)
-    params = dict(model.named_parameters())
-    return objective.layout.flatten([params[name].detach() for name in objective.names])
+    try:
+        old = load_surfaces(folder)
+    except ValueError:  # there is none, or none that can be read
+        return []
+    same = new.details["checkpoint"]["sha256"]
+    return [one for one in old if type(one) is not type(new) and one.details["checkpoint"]["sha256"] == same]
 
 
 def _fraction(tell: Callable[[float, str], None]) -> Callable[[int, int, float], None]:
-    return lambda done, total, left: tell(done / total, f"row {done} of {total}, {_duration(left)} left")
-
-
-def _cost(objectives: "dict[str, Objective]", grid: int, mode: str) -> dict[str, Any]:
-    from landscape.surface.cost import foresee
-
-    return foresee(objectives, num_points=grid, mode=mode)
-
-
-def _print_cost(file: "Checkpoint", cost: dict[str, Any]) -> None:
-    print_text(
-        f"{file.path}: {cost['num_params']:,} parameters, {cost['num_points']} by {cost['num_points']} points; "
-        f"{_duration(cost['seconds'])} in all, and directions and checks"
-    )
-    rows = [
-        [
-            name,
-            f"{one['num_examples']:,}",
-            f"{one['num_forwards']:,}",
-            f"{one['seconds_per_point'] * 1e3:.3g} ms",
-            _duration(one["seconds"]),
-        ]
-        for name, one in cost["splits"].items()
-    ]
-    print_table(["", "examples", "points", "a point", "together"], rows)
-
-
-def _print(file: "Checkpoint", planes: "list[Plane]") -> None:
-    details = planes[0].details
-    print_text(
-        f"{file.path}: {details['num_params']:,} parameters, {details['directions']} directions, "
-        f"{len(planes[0].x)} by {len(planes[0].y)} points to ±{planes[0].x[-1]:.4g} and ±{planes[0].y[-1]:.4g}"
-        + (f", cosine {details['cosine']:.2g}" if abs(details["cosine"]) >= 1e-6 else "")
-    )
-    rows = []
-    for plane in planes:
-        finite = plane.loss[abs(plane.loss) < float("inf")]
-        ends = [quantity(float(end)) for end in (finite.min(), finite.max())] if len(finite) else ["", ""]
-        accuracy = (
-            "" if plane.accuracy is None else quantity(float(plane.accuracy[len(plane.x) // 2, len(plane.y) // 2]))
-        )
-        floor = plane.details["noise_floor"]
-        rows.append(
-            [
-                f"{plane.split} (n = {plane.details['num_examples']:,})",
-                quantity(plane.centre),
-                accuracy,
-                *ends,
-                f"{floor:.1e}" if floor == floor else "?",
-                str(plane.num_nonfinite or ""),
-            ]
-        )
-    print_table(["", "loss here", "accuracy", "lowest", "highest", "noise floor", "not finite"], rows)
-    for plane in planes:
-        checks = plane.details["checks"]
-        named = {"centre": checks["centre"]} | dict(zip(("x", "y"), checks["curvature"], strict=True))
-        for name, check in named.items():
-            if check["agrees"] is not True:
-                verdict = "FAILED" if check["agrees"] is False else "undecided"
-                print_text(f"* {plane.split}, check of {name} {verdict}: {check['reason']}", indent=2)
-    for name, mark in details.get("marks", {}).items():
-        x, y = mark["at"]
-        print_text(f"{name} lies at ({x:.4g}, {y:.4g}), {mark['residual']:.3g} from the plane", indent=2)
-    if "residuals" in details:
-        print_text(
-            f"The plane has {sum(details['explained']):.1%} of the trajectory; its points lie up to "
-            f"{details['residuals'].max():.3g} from it",
-            indent=2,
-        )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return lambda done, total, left: tell(done / total, f"part {done} of {total}, {duration(left)} left")

@@ -140,8 +140,10 @@ def _class_terms(
     losses = losses.reshape(-1)
     if targets.is_floating_point():  # class probabilities: torch divides by the number of examples, weights or not
         return Terms(losses, len(losses))
+    correct = outputs.max(1 if outputs.ndim > 1 else 0).indices == targets
     counted = targets != criterion.ignore_index
-    correct = (outputs.argmax(1 if outputs.ndim > 1 else 0) == targets)[counted]
-    losses, targets = losses[counted.reshape(-1)], targets[counted]
+    if not counted.all():
+        losses, correct, targets = losses[counted.reshape(-1)], correct[counted], targets[counted]
+    correct, targets = correct.reshape(-1), targets.reshape(-1)
     weight = len(losses) if criterion.weight is None else criterion.weight[targets].sum()
     return Terms(losses, weight, correct)

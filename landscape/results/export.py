@@ -7,6 +7,9 @@
 - ``.h5``: the layout of the loss-landscape scripts of Li et al. 2018, whose plotting scripts read it. There losses are
   ``train_loss[j, i]`` and accuracies ``train_acc`` in percent. Needs h5py: ``pip install "landscape-geometry[h5]"``.
 
+Of a refined plane the CSV has a row for each point that was measured; the others have the whole grid, and ``measured``
+says where it is not interpolated.
+
 ``read_h5`` reads what those scripts wrote. Their coordinates are multiples of their directions, ours are displacements.
 """
 
@@ -112,19 +115,25 @@ def _columns(surfaces: Sequence[Surface]) -> dict[str, np.ndarray]:
     return columns
 
 
+def _measured(surface: Surface) -> dict[str, np.ndarray]:
+    """Where a refined plane was measured; nothing of one that was measured everywhere."""
+    return {"measured": surface.details["measured"]} if "measured" in surface.details else {}
+
+
 def _write_csv(surfaces: Sequence[Surface], path: Path) -> None:
     first, columns = surfaces[0], _columns(surfaces)
     places = np.meshgrid(*(getattr(first, axis) for axis in first.axes), indexing="ij")
+    rows = _measured(first).get("measured", np.ones(first.loss.shape, dtype=bool))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*first.axes, *columns])
-        writer.writerows(zip(*(values.ravel().tolist() for values in (*places, *columns.values())), strict=True))
+        writer.writerows(zip(*(values[rows].tolist() for values in (*places, *columns.values())), strict=True))
 
 
 def _write_npz(surfaces: Sequence[Surface], path: Path) -> None:
     axes = {axis: getattr(surfaces[0], axis) for axis in surfaces[0].axes}
     with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **axes, **_columns(surfaces))
+        np.savez_compressed(file, allow_pickle=False, **axes, **_columns(surfaces), **_measured(surfaces[0]))
 
 
 def _write_vts(surfaces: Sequence[Surface], path: Path) -> None:
@@ -136,6 +145,7 @@ def _write_vts(surfaces: Sequence[Surface], path: Path) -> None:
     x, y = np.meshgrid(first.x, first.y, indexing="ij")
     points = np.stack([x, y, height], axis=-1)
     data = [_vts_array(name, _not_nan(values)) for name, values in _columns(surfaces).items()]
+    data += [_vts_array(name, values.astype(np.uint8)) for name, values in _measured(first).items()]
     data.append(_vts_array("vtkGhostType", np.where(finite, 0, _HIDDEN).astype(np.uint8)))
     extent = f"0 {len(first.x) - 1} 0 {len(first.y) - 1} 0 0"
     path.write_text(
@@ -173,6 +183,8 @@ def _write_h5(surfaces: Sequence[Surface], path: Path) -> None:
             file[f"{surface.split}_loss"] = surface.loss.T
             if surface.accuracy is not None:
                 file[f"{surface.split}_acc"] = 100 * surface.accuracy.T
+        for name, values in _measured(first).items():
+            file[name] = values.T
 
 
 def _from_h5(path: Path, stored: Any, axes: Sequence[np.ndarray]) -> np.ndarray | None:

@@ -3,11 +3,13 @@
 - the loss in the middle of the grid is the measured loss, to rounding;
 - the slope of the slice along each direction u, (L(w + hu) - L(w - hu)) / 2h, agrees with u^T g, and its second
   difference, (L(w + hu) - 2 L(w) + L(w - hu)) / h^2, with u^T H u from an exact product: in float64, over a few of the
-  examples. h is the smallest of a ladder at which rounding does not yet count. A network with kinks (ReLU, max-pool)
-  has second differences that no Hessian sees: where the two differ and examples show kinks within h, the check says
-  that it cannot tell;
+  examples. h is the step at which rounding is about to count. A network with kinks (ReLU, max-pool) has second
+  differences that no Hessian sees: where the two differ and examples show kinks within h, the check says that it cannot
+  tell;
 - the noise floor is twice the spread of the rounding error at five points around the centre, found by comparing
   precisions: extrema that are shallower mean nothing.
+
+Both take as many of the examples as cost a small share of the grid's forward passes; fewer overstate the noise.
 """
 
 import math
@@ -24,10 +26,13 @@ from landscape.objective import MeasurementError, Objective
 from landscape.operators import Hessian
 from landscape.surface.walk import Walk
 
-_EXAMPLES = 64  # on which slices are compared: the fewer, the fewer kinks
-_LADDER = [0.01 / 4**k for k in range(11)]  # steps h, in parts of the grid's reach
+_EXAMPLES = 64  # at most, on which slices are compared: the fewer, the fewer kinks; and at least, for the noise
+_FEWEST = 2  # on which slices are compared, whatever they cost
+_SHARE = 0.02  # of the grid's forward passes, that a check may cost
+_SLICES, _PRECISIONS = 300, 100  # forward passes an example that the checks cost, where float64 is ten times as slow
+_LARGEST, _SMALLEST = 0.01 / 4, 0.01 / 4**10  # step h, in parts of the grid's reach
 _REL_ERROR = 0.02  # within which the two must agree, beside the error of the difference
-_CLEAN = 1e-3  # of the second difference: the rounding error at which the ladder ends
+_CLEAN = 1e-3  # of the second difference: the rounding error at the step h
 _SMOOTH = 0.05  # by how much an example's second difference may change from a step to the next, without a kink
 _ROUNDING = 64  # times the eps of the dtype, relative to the loss
 _MARGIN = 2  # on the spread of the rounding error
@@ -49,7 +54,9 @@ def centre_check(found: float, objective: Objective, mode: str) -> dict[str, Any
     return {"found": found, "measured": measured, "agrees": agrees, "reason": reason}
 
 
-def curvature_check(objective: Objective, vectors: Sequence[Tensor], reach: Sequence[float]) -> list[dict[str, Any]]:
+def curvature_check(
+    objective: Objective, vectors: Sequence[Tensor], reach: Sequence[float], *, num_points: int
+) -> list[dict[str, Any]]:
     """Along each direction, u^T H u ("product") beside the "second_difference" and its "error"; likewise "slope".
 
     ``agrees`` is whether both do; None, with the reason, where that cannot be told or not be computed.
@@ -58,15 +65,17 @@ def curvature_check(objective: Objective, vectors: Sequence[Tensor], reach: Sequ
         objective: whose slices they are.
         vectors: the directions, (d,) each.
         reach: how far the grid goes along each.
+        num_points: of the grid.
     """
     try:
-        some = next(recut((batch for _, batch in objective.batches()), _EXAMPLES))
+        some = _some(objective, max(_FEWEST, min(_affordable(objective, num_points, _SLICES), _EXAMPLES)))
         wide = objective.over(some, dtype=None if objective.device.type == "mps" else torch.float64)
         walk = Walk(wide, vectors, points_at_once=1)
         units = torch.stack([(v / v.norm()).to(wide.device, wide.dtype) for v in vectors], dim=1)
         slopes = (units.T @ wide.gradient()).tolist()
         products = (units * (Hessian(wide) @ units)).sum(0).tolist()
-        slices = [_slice(walk, axis, far) for axis, far in enumerate(reach)]
+        centre = _losses(walk, 0, 0.0)
+        slices = [_slice(walk, axis, far, centre, products[axis]) for axis, far in enumerate(reach)]
     except (MeasurementError, RuntimeError, ValueError) as error:
         return [{"agrees": None, "reason": f"not checked: {str(error).splitlines()[0]}"} for _ in vectors]
     return [
@@ -75,53 +84,70 @@ def curvature_check(objective: Objective, vectors: Sequence[Tensor], reach: Sequ
     ]
 
 
-def noise_floor(objective: Objective, vectors: Sequence[Tensor], steps: Sequence[float]) -> tuple[float, str]:
+def noise_floor(
+    objective: Objective, vectors: Sequence[Tensor], steps: Sequence[float], *, num_points: int
+) -> tuple[float, str]:
     """Twice the spread of the rounding error at the centre and a step along each direction, and how it was found.
 
     NaN where the loss cannot be computed in another precision, or is not finite.
     """
+    num_examples = max(_EXAMPLES, _affordable(objective, num_points, _PRECISIONS))
     try:
+        if num_examples < objective.num_examples:
+            objective = objective.over(_some(objective, num_examples))
         rise = Rise(objective)
         moves = [(v / v.norm() * t).to(rise.origin) for v, t in zip(vectors, steps, strict=True)]
-        points = [rise.origin, *moves, *(-u for u in moves)]
-        errors = [rise.rounding_error(u) for u in points]
+        errors = [
+            0.0,
+            *(rise.rounding_error(u) for v in moves for u in (v, -v)),
+        ]  # none at the centre, where they begin
     except (MeasurementError, ValueError) as error:
         return math.nan, f"not measured: {error}"
-    return _MARGIN * float(np.ptp(errors)), f"twice the spread of the rounding error at {len(points)} points"
+    return _MARGIN * float(np.ptp(errors)), (
+        f"twice the spread of the rounding error at {len(errors)} points on {objective.num_examples} examples"
+    )
+
+
+def _affordable(objective: Objective, num_points: int, cost: int) -> int:
+    return int(_SHARE * num_points * objective.num_examples / cost)
+
+
+def _some(objective: Objective, num_examples: int) -> list[Any]:
+    """Batches of so many examples."""
+    return next(recut((batch for _, batch in objective.batches()), num_examples))
 
 
 class _Slice(NamedTuple):
     slope: float
     second: float
-    error: float  # of the second difference: rounding, and what the step before it makes of it
+    error: float  # of the second difference: rounding, and what a step of four times the length makes of it
     kinked: int  # examples whose second differences at the two steps tell a kink
 
 
-def _slice(walk: Walk, axis: int, reach: float) -> _Slice:
-    """Slope and second difference at the smallest step at which rounding does not count."""
+def _slice(walk: Walk, axis: int, reach: float, centre: np.ndarray, product: float) -> _Slice:
+    """Slope and second difference at the step at which rounding changes ``product`` by the part ``_CLEAN`` of it."""
     objective = walk.objective
-    steps = np.array(_LADDER) * reach
-
-    def losses(t: float) -> np.ndarray:
-        point = np.zeros(walk.num_directions)
-        point[axis] = t
-        return objective.losses(at=walk.point(point)).cpu().double().numpy()
-
-    centre = losses(0.0)
-    plus, minus = (np.stack([losses(sign * h) for h in steps]) for sign in (1, -1))  # (steps, n)
+    rounding = 4 * torch.finfo(objective.dtype).eps * np.maximum(np.abs(centre), 1.0)  # (n,), times 1 / h^2
+    noise = rounding.sum() / objective.total_weight / np.sqrt(len(centre))
+    h = np.sqrt(noise / (_CLEAN * max(abs(product), 1e-300)))
+    h = float(np.clip(h, _SMALLEST * reach, _LARGEST * reach))
+    steps = np.array([4 * h, h])
+    plus, minus = (np.stack([_losses(walk, axis, sign * step) for step in steps]) for sign in (1, -1))  # (2, n)
     second = (plus - 2 * centre + minus) / steps[:, None] ** 2
-    rounding = 4 * torch.finfo(objective.dtype).eps * np.maximum(np.abs(centre), 1.0) / steps[:, None] ** 2
-    means = second.sum(1) / objective.total_weight
-    noise = rounding.sum(1) / objective.total_weight / np.sqrt(len(centre))
-    clean = np.flatnonzero(noise <= _CLEAN * np.abs(means))
-    here = max(int(clean[-1]) if len(clean) else 0, 1)
-    change, scale = np.abs(second[here] - second[here - 1]), np.abs(second[here]).mean()
+    before, mean = second.sum(1) / objective.total_weight
+    change, scale = np.abs(second[1] - second[0]), np.abs(second[1]).mean()
     return _Slice(
-        slope=(plus[here] - minus[here]).sum() / (2 * steps[here]) / objective.total_weight,
-        second=means[here],
-        error=abs(means[here] - means[here - 1]) + noise[here],
-        kinked=int((change > _SMOOTH * (np.abs(second[here]) + scale) + 10 * rounding[here]).sum()),
+        slope=(plus[1] - minus[1]).sum() / (2 * h) / objective.total_weight,
+        second=mean,
+        error=abs(mean - before) + noise / h**2,
+        kinked=int((change > _SMOOTH * (np.abs(second[1]) + scale) + 10 * rounding / h**2).sum()),
     )
+
+
+def _losses(walk: Walk, axis: int, t: float) -> np.ndarray:
+    point = np.zeros(walk.num_directions)
+    point[axis] = t
+    return walk.objective.losses(at=walk.point(point)).cpu().double().numpy()
 
 
 def _compare(found: _Slice, slope: float, product: float) -> dict[str, Any]:

@@ -8,11 +8,8 @@ cosine is told. What the result is held against is in ``landscape.surface.checks
 """
 
 import math
-import platform
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
 
@@ -21,19 +18,17 @@ import torch
 from torch import Tensor
 
 from landscape import __version__
-from landscape.measure.analysis import device_name
 from landscape.objective import Objective
 from landscape.results import Line, Plane
-from landscape.surface.checks import centre_check, curvature_check, noise_floor
+from landscape.surface.details import MODES, details_of
 from landscape.surface.directions import Directions, find_directions
+from landscape.surface.persistence import extrema
+from landscape.surface.points import Points, Progress
+from landscape.surface.refine import refine as refined
 from landscape.surface.rows import Rows, run_key
-from landscape.surface.walk import Walk
 
-Progress = Callable[[int, int, float], None]
-_MODES = {
-    "eval": "batch-normalization statistics as they are at the weights",
-    "reestimate": "batch-normalization statistics estimated anew at every point",
-}
+_LINE_PART = 8  # points of a line that a kill loses at most; of a plane, a row
+_LEAST_REFINED = 5  # points along an axis: the coarse grid that refining begins with
 
 
 class _Options(TypedDict, total=False):
@@ -43,17 +38,20 @@ class _Options(TypedDict, total=False):
     seed: int
     biases: bool
     mode: str
+    rows: str | Path | None
     progress: Progress | None
 
 
 class _LineOptions(_Options, total=False):
     direction: str | Directions | Tensor
+    reach: float | None
 
 
 class _PlaneOptions(_Options, total=False):
     directions: str | Directions | Sequence[Tensor]
+    reach: Sequence[float] | None
     orthogonalize: bool
-    rows: str | Path | None
+    refine: bool
 
 
 @overload
@@ -67,15 +65,17 @@ def line(
     normalize: str | None = None,
     num_points: int = 51,
     span: float = 1.0,
+    reach: float | None = None,
     seed: int = 0,
     biases: bool = False,
     mode: str = "eval",
+    rows: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Line | dict[str, Line]:
     """The loss along one direction. One forward pass a point, and what its checks cost.
 
     The arguments are those of ``plane``, but for ``direction``: "random", "eigen" (of the largest eigenvalue),
-    "gradient", a vector (d,), or ``Directions`` of one.
+    "gradient", a vector (d,), or ``Directions`` of one; and ``reach``, one number.
 
     Example:
         >>> model = torch.nn.Linear(1, 1, bias=False)
@@ -88,13 +88,15 @@ def line(
     objectives = _objectives(objective, mode)
     first = next(iter(objectives.values()))
     found = find_directions(first, direction, num=1, normalize=normalize, seed=seed, biases=biases)
-    x = _axis(found.norms[0], span, num_points)
-    asked = {"span": span, "seed": seed, "mode": mode}
-    grids = _measure(objectives, found, [x], asked, None, progress)
-    lines = {
-        split: Line(x, loss[0], None if acc is None else acc[0], split, details)
-        for split, (loss, acc, details) in grids.items()
-    }
+    (x,), spans = _axes(found, span, None if reach is None else [reach], num_points)
+    asked = {"span": spans[0], "seed": seed, "mode": mode}
+    kept = _kept(rows, objectives, found, asked | {"biases": biases, "points": len(x)})
+    points = _points(objectives, found, asked, kept, _LINE_PART, len(x), progress)
+    points(x[:, None])
+    lines = {}
+    for split, one in objectives.items():
+        bare = Line(x, *points.found(split), split)
+        lines[split] = replace(bare, details=details_of(bare, one, found, asked, points))
     return lines["train"] if isinstance(objective, Objective) else lines
 
 
@@ -109,8 +111,10 @@ def plane(
     normalize: str | None = None,
     num_points: int = 51,
     span: float = 1.0,
+    reach: Sequence[float] | None = None,
     seed: int = 0,
     orthogonalize: bool = False,
+    refine: bool = False,
     biases: bool = False,
     mode: str = "eval",
     rows: str | Path | None = None,
@@ -127,8 +131,13 @@ def plane(
             nothing, and "none" for others. Rescaled part by part, an eigenvector is none any more.
         num_points: along each axis; an even number gets one more, the middle.
         span: how far the grid goes to each side, in lengths of the direction.
+        reach: how far it goes along each axis as a displacement, in place of ``span``: one for the planes of several
+            checkpoints, whose filter-normalized directions differ in length, puts them on one scale.
         seed: of random directions and Krylov spaces.
         orthogonalize: take from the second direction its part along the first.
+        refine: spend as many points, but where the surface curves (``landscape.surface.refine``), as the loss on the
+            first split has it. The result is a finer grid, linear between the points that were measured; these are
+            where ``details["measured"]`` (n, n) is true.
         biases: whether biases and normalization layers move too, in normalized directions.
         mode: "eval", or "reestimate": batch-normalization statistics are estimated anew at every point, from the data
             of "train" (the first).
@@ -138,7 +147,7 @@ def plane(
     ``details`` says what was done: "directions", "normalize", "norms", "cosine", "excluded" (parameters that stay),
     "checks" (the centre against the measured loss, the curvature of both slices against products with the Hessian),
     "noise_floor", "mode", "num_forwards", "seconds", "provenance"; "eigenvalues", "path" or "marks" where there are
-    such.
+    such; the extrema above the noise floor (``landscape.surface.persistence.extrema``).
 
     Raises:
         ValueError: for an argument out of its range, or objectives of different weights.
@@ -157,29 +166,45 @@ def plane(
         >>> [check["agrees"] for check in found.details["checks"]["curvature"]]
         [True, True]
     """
+    if refine and num_points < _LEAST_REFINED:
+        raise ValueError(f"num_points={num_points}. Expected at least {_LEAST_REFINED} along an axis to refine.")
     objectives = _objectives(objective, mode)
     first = next(iter(objectives.values()))
     found = find_directions(first, directions, num=2, normalize=normalize, seed=seed, biases=biases)
     if orthogonalize:
         found = found.orthogonalized()
-    x, y = (_axis(norm, span, num_points) for norm in found.norms)
-    asked = {"span": span, "seed": seed, "mode": mode, "orthogonalize": orthogonalize}
-    kept = None
-    if rows is not None:
-        # Vectors that are computed are the same in another run but for rounding, which a hash would not forgive.
-        given = [] if found.kind in ("random", "eigen", "gradient") else list(found.vectors)
-        counts = {split: [one.num_examples, one.total_weight] for split, one in objectives.items()}
-        settings = [__version__, found.kind, found.normalize, biases, num_points, asked, counts, str(first.dtype)]
-        kept = Rows(rows, run_key([first.vector(), *given], settings))
-    grids = _measure(objectives, found, [x, y], asked, kept, progress)
-    planes = {split: Plane(x, y, loss, acc, split, details) for split, (loss, acc, details) in grids.items()}
+    (x, y), spans = _axes(found, span, reach, num_points)
+    asked = {"span": span if reach is None else spans, "seed": seed, "mode": mode}
+    asked |= {"orthogonalize": orthogonalize, "refine": refine}
+    n = len(x)
+    kept = _kept(rows, objectives, found, asked | {"biases": biases, "points": n})
+    points = _points(objectives, found, asked, kept, n, n**2, progress)
+    if refine:
+        spent = refined(points, span_x=x[-1], span_y=y[-1], num_points=n**2)
+        x, y, measured = spent.x, spent.y, {"measured": spent.measured}
+    else:
+        points(np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2))
+        spent, measured = None, {}
+
+    def on_grid(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else values.reshape(n, n) if spent is None else spent.interpolate(values)
+
+    planes = {}
+    for split, one in objectives.items():
+        loss, accuracy = (on_grid(values) for values in points.found(split))
+        assert loss is not None
+        bare = Plane(x, y, loss, accuracy, split)
+        details = details_of(bare, one, found, asked, points) | measured
+        planes[split] = replace(bare, details=details)
+        if details["noise_floor"] >= 0:
+            planes[split] = replace(bare, details=details | extrema(planes[split]))
     return planes["train"] if isinstance(objective, Objective) else planes
 
 
 def _objectives(objective: Objective | Mapping[str, Objective], mode: str) -> dict[str, Objective]:
     """By split, all around the same weights."""
-    if mode not in _MODES:
-        raise ValueError(f"mode={mode!r}. Expected one of: {', '.join(_MODES)}.")
+    if mode not in MODES:
+        raise ValueError(f"mode={mode!r}. Expected one of: {', '.join(MODES)}.")
     objectives = dict(objective) if isinstance(objective, Mapping) else {"train": objective}
     if not objectives:
         raise ValueError("There is no objective. Expected at least one split.")
@@ -189,85 +214,48 @@ def _objectives(objective: Objective | Mapping[str, Objective], mode: str) -> di
     return objectives
 
 
-def _axis(norm: float, span: float, num_points: int) -> np.ndarray:
-    """Displacements from -span norm to span norm, 0 exactly in the middle."""
+def _axes(
+    found: Directions, span: float, reach: Sequence[float] | None, num_points: int
+) -> tuple[list[np.ndarray], list[float]]:
+    """Displacements from -reach to reach, 0 exactly in the middle; and the reach in lengths of the direction."""
     if num_points < 3:
         raise ValueError(f"num_points={num_points}. Expected at least 3 along an axis.")
     if not (math.isfinite(span) and span > 0):
         raise ValueError(f"span={span}. Expected a positive number.")
+    spans = [span for _ in found.norms]
+    if reach is not None:
+        if len(reach) != len(spans) or not all(math.isfinite(far) and far > 0 for far in reach):
+            raise ValueError(f"reach={list(reach)}. Expected {len(spans)} positive displacements.")
+        spans = [far / norm for far, norm in zip(reach, found.norms, strict=True)]
+    far = reach if reach is not None else [span * norm for norm in found.norms]
     half = num_points // 2
-    return np.arange(-half, half + 1) * (span * norm / half)
+    return [np.arange(-half, half + 1) * (one / half) for one in far], spans
 
 
-_Grids = dict[str, tuple[np.ndarray, np.ndarray | None, dict[str, Any]]]
+def _kept(
+    rows: str | Path | None, objectives: Mapping[str, Objective], found: Directions, asked: Mapping[str, Any]
+) -> Rows | None:
+    """The finished parts of the same run."""
+    if rows is None:
+        return None
+    first = next(iter(objectives.values()))
+    # Vectors that are computed are the same in another run but for rounding, which a hash would not forgive.
+    given = [] if found.kind in ("random", "eigen", "gradient") else list(found.vectors)
+    counts = {split: [one.num_examples, one.total_weight] for split, one in objectives.items()}
+    asked = dict(asked) | {"span": [f"{one:.9g}" for one in np.atleast_1d(asked["span"])]}  # likewise
+    settings = [__version__, found.kind, found.normalize, len(found.vectors), asked, counts, str(first.dtype)]
+    return Rows(rows, run_key([first.vector(), *given], settings))
 
 
-def _measure(
+def _points(
     objectives: Mapping[str, Objective],
     found: Directions,
-    axes: Sequence[np.ndarray],
     asked: Mapping[str, Any],
     kept: Rows | None,
+    part: int,
+    num_points: int,
     progress: Progress | None,
-) -> _Grids:
-    """Losses, accuracies and details by split, (rows, points of a row): a row is an x, or all of a line."""
-    started, start = datetime.now(UTC), time.perf_counter()
-    first = next(iter(objectives.values()))
-    statistics = first if asked["mode"] == "reestimate" else None
-    walks = {split: Walk(one, found.vectors, statistics=statistics) for split, one in objectives.items()}
-    rows = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)  # (n, n, 2), or (n, 1) of a line: all in one row
-    rows = rows if len(axes) == 2 else rows[None]
-    results = dict(kept.finished) if kept else {}
-    num_all, num_new, begun = len(rows) * len(walks), 0, time.perf_counter()
-    for index, points in enumerate(rows):
-        for split, walk in walks.items():
-            if (split, index) in results:
-                continue
-            results[split, index] = walk(points)
-            num_new += 1
-            if kept:
-                kept.add(split, index, *results[split, index])
-            if progress:
-                left = num_all - len(results)
-                progress(len(results), num_all, (time.perf_counter() - begun) / num_new * left)
-    seconds = time.perf_counter() - begun
-
-    grids: _Grids = {}
-    reach, steps = [axis[-1] for axis in axes], [axis[len(axis) // 2 + 1] for axis in axes]
-    for split, one in objectives.items():
-        loss = np.stack([results[split, i][0] for i in range(len(rows))])
-        accuracies = [row for i in range(len(rows)) if (row := results[split, i][1]) is not None]
-        middle = loss[len(loss) // 2, loss.shape[1] // 2]
-        floor, floor_reason = noise_floor(one, found.vectors, steps)
-        curvature = curvature_check(one, found.vectors, reach)
-        details = {
-            "directions": found.kind,
-            "normalize": found.normalize,
-            "norms": found.norms,
-            "cosine": found.cosine,
-            **found.details,
-            **asked,
-            "mode_means": _MODES[asked["mode"]],
-            "checks": {"centre": centre_check(float(middle), one, asked["mode"]), "curvature": curvature},
-            "noise_floor": floor,
-            "noise_floor_reason": floor_reason,
-            "num_params": one.num_params,
-            "num_examples": one.num_examples,
-            "dtype": str(one.dtype).removeprefix("torch."),
-            "num_forwards": loss.size,
-            "points_at_once": walks[split].points_at_once,
-            "resumed_rows": len(rows) - num_new // len(walks),
-            "provenance": {
-                "landscape": __version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-                "device": device_name(one.device),
-                "num_threads": torch.get_num_threads(),
-                "command": " ".join(sys.argv),
-                "started": started.isoformat(timespec="seconds"),
-                "seconds_grid": seconds,
-                "seconds": time.perf_counter() - start,
-            },
-        }
-        grids[split] = loss, np.stack(accuracies) if accuracies else None, details
-    return grids
+) -> Points:
+    statistics = next(iter(objectives.values())) if asked["mode"] == "reestimate" else None
+    options: dict[str, Any] = {"kept": kept, "part": part, "num_points": num_points, "progress": progress}
+    return Points(objectives, found.vectors, statistics=statistics, **options)

@@ -44,22 +44,23 @@ def normalized(objective: Objective, direction: Tensor, normalize: str = "filter
     layout = objective.layout
     if direction.shape != (layout.size,):
         raise ValueError(f"The direction has shape {tuple(direction.shape)}. Expected ({layout.size},).")
-    d, weights = direction.to("cpu", torch.float64, copy=True), objective.vector().cpu().double()
+    objective.refresh()
+    d, weights = direction.to("cpu", torch.float64, copy=True), objective.leaves(requires_grad=False)
     still = () if biases else excluded(objective)
-    whole = weights.clone()
-    for name, part, weight, moving in zip(
-        layout.names, layout.split(d), layout.split(weights), layout.split(whole), strict=True
-    ):
+    squares = torch.zeros((), dtype=torch.float64)  # of the weights that move
+    for name, part, leaf in zip(layout.names, layout.split(d), weights, strict=True):
+        weight = leaf.cpu().double()
         if name in still:
             part.zero_()
-            moving.zero_()
-        elif normalize == "layer" or (normalize == "filter" and weight.ndim < 2):
+            continue
+        squares += weight.norm() ** 2
+        if normalize == "layer" or (normalize == "filter" and weight.ndim < 2):
             part.mul_(_ratio(weight.norm(), part.norm()))
         elif normalize == "filter":
             rows, norms = part.view(len(part), -1), weight.reshape(len(weight), -1).norm(dim=1)
             rows.mul_(_ratio(norms, rows.norm(dim=1))[:, None])
     if normalize == "model":
-        d.mul_(_ratio(whole.norm(), d.norm()))
+        d.mul_(_ratio(squares.sqrt(), d.norm()))
     return d
 
 

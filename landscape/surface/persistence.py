@@ -4,19 +4,22 @@ Let the water rise, {L <= t}. A component is born at a minimum, and dies at the 
 lower; the difference is the prominence of the minimum, and what does not exceed the noise of the evaluation is noise.
 Who died into whom is the merge tree. Maxima are the minima of -L.
 
-A point has 8 neighbours by default (those across a corner too), or 4. Ties are broken by position, row by row, so that
-a plateau is one minimum. A NaN is never entered, and may part a plane in several; +inf is a plateau above everything,
+A point has 8 neighbours by default (those across a corner too), or 4; on a refined plane those of a triangulation of
+the points that were measured, on which it is linear. Ties are broken by position, row by row, so that a plateau is one
+minimum. A NaN is never entered, and may part a plane in several; +inf is a plateau above everything,
 and so a maximum. A plane ends at its edge though the loss does not: each extremum says whether it lies on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, isnan, nan
+from math import isfinite
 from typing import Any
 
 import numpy as np
+from scipy.spatial import Delaunay
 
 from landscape.results import Plane
+from landscape.surface.merge import basins
 
 _STEPS = {4: [(0, 1), (1, 0), (0, -1), (-1, 0)], 8: [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]}
 
@@ -61,7 +64,7 @@ def extrema(plane: Plane, *, threshold: float | None = None, neighbours: int = 8
     Args:
         plane: the losses.
         threshold: the prominence to exceed, in loss units; by default the noise floor that the plane states.
-        neighbours: 8 or 4.
+        neighbours: 8 or 4; a refined plane has those of its triangulation.
 
     Raises:
         ValueError: for a threshold below zero, a number of neighbours other than 4 and 8, or a plane without a floor.
@@ -77,8 +80,9 @@ def extrema(plane: Plane, *, threshold: float | None = None, neighbours: int = 8
         threshold = plane.details.get("noise_floor")
         if threshold is None:
             raise ValueError("The plane does not state its noise floor. Give threshold=, in units of the loss.")
-    lows = minima(plane.loss, x=plane.x, y=plane.y, threshold=threshold, neighbours=neighbours)
-    tops = maxima(plane.loss, x=plane.x, y=plane.y, threshold=threshold, neighbours=neighbours)
+    how: dict[str, Any] = {"x": plane.x, "y": plane.y, "threshold": threshold, "neighbours": neighbours}
+    how["measured"] = plane.details.get("measured")
+    lows, tops = minima(plane.loss, **how), maxima(plane.loss, **how)
     return {
         "minima": [_row(low, plane) for low in lows],
         "maxima": [_row(top, plane) for top in tops],
@@ -94,8 +98,11 @@ def minima(
     y: Sequence[float] | np.ndarray | None = None,  # (m,)
     threshold: float = 0.0,
     neighbours: int = 8,
+    measured: np.ndarray | None = None,  # (n, m)
 ) -> list[Extremum]:
     """The minima whose prominence exceeds the threshold, the lowest first; x and y are 0, 1, 2, ... by default.
+
+    With ``measured``, the points where it is true, joined by the edges of their Delaunay triangulation.
 
     Raises:
         ValueError: as ``extrema``, and where the shapes do not fit.
@@ -112,21 +119,31 @@ def minima(
     if not threshold >= 0:
         raise ValueError(f"threshold={threshold}. Expected a prominence, 0 or more, in units of the loss.")
     num_rows, num_columns = values.shape
-    areas = np.outer(_lengths(x, num_rows), _lengths(y, num_columns)).ravel().tolist()
-    flat = values.ravel()
-    order = np.argsort(flat, kind="stable")[: (~np.isnan(flat)).sum()]  # NaN is sorted last
-    found = _merge(flat.tolist(), order.tolist(), areas, values.shape, threshold, _STEPS[neighbours])
+    ticks = [_ticks(axis, size) for axis, size in ((x, num_rows), (y, num_columns))]
+    if measured is None:
+        points, adjacent = np.arange(values.size), _lattice(values.shape, neighbours)
+        areas = np.outer(*(_lengths(t, axis is None) for t, axis in zip(ticks, (x, y), strict=True))).ravel().tolist()
+    else:
+        points = np.flatnonzero(measured)
+        areas, adjacent = _triangulated(*np.divmod(points, num_columns), *ticks)
+    flat = values.ravel()[points]
+    found = basins(flat, areas, adjacent, threshold=threshold)
+
+    def at(point: int) -> tuple[int, int]:
+        i, j = divmod(int(points[point]), num_columns)
+        return i, j
+
     rank = {basin.root: position for position, basin in enumerate(found)}
     return [
         Extremum(
-            index=divmod(basin.root, num_columns),
+            index=at(basin.root),
             birth=flat[basin.root].item(),
             death=basin.death,
-            saddle=None if basin.saddle is None else divmod(basin.saddle, num_columns),
+            saddle=None if basin.saddle is None else at(basin.saddle),
             parent=None if basin.parent is None else rank[basin.parent],
             level=basin.level,
             volume=basin.volume,
-            on_edge=_on_edge(divmod(basin.root, num_columns), values.shape),
+            on_edge=_on_edge(at(basin.root), values.shape),
         )
         for basin in found
     ]
@@ -139,6 +156,7 @@ def maxima(
     y: Sequence[float] | np.ndarray | None = None,
     threshold: float = 0.0,
     neighbours: int = 8,
+    measured: np.ndarray | None = None,  # (n, m)
 ) -> list[Extremum]:
     """The maxima whose prominence exceeds the threshold, the highest first: the minima of -loss, signs put back.
 
@@ -149,93 +167,55 @@ def maxima(
         >>> [(top.birth, top.death) for top in maxima(np.array([[0.0, 5.0, 2.0, 4.0, 3.0]]))]
         [(5.0, -inf), (4.0, 2.0)]
     """
-    found = minima(-np.asarray(loss, dtype=float), x=x, y=y, threshold=threshold, neighbours=neighbours)
+    upside_down = -np.asarray(loss, dtype=float)
+    found = minima(upside_down, x=x, y=y, threshold=threshold, neighbours=neighbours, measured=measured)
     return [
         Extremum(top.index, -top.birth, -top.death, top.saddle, top.parent, -top.level, top.volume, top.on_edge)
         for top in found
     ]
 
 
-@dataclass
-class _Basin:
-    """A component while the water rises; ``root`` is its minimum."""
-
-    root: int
-    area: float = 0.0
-    death: float = inf
-    saddle: int | None = None
-    parent: int | None = None
-    level: float = inf
-    volume: float = nan  # until it first meets another one that counts
-
-
-def _merge(
-    values: list[float],
-    order: list[int],
-    areas: list[float],
-    shape: tuple[int, ...],
-    threshold: float,
-    steps: list[tuple[int, int]],
-) -> list[_Basin]:
-    """The basins whose prominence exceeds the threshold, in the order of their birth."""
+def _lattice(shape: tuple[int, ...], neighbours: int) -> Callable[[int], Iterable[int]]:
+    """The points next to a point of a grid, all counted row by row."""
     num_rows, num_columns = shape
-    above: dict[int, int] = {}  # a point under water -> another of its component, or itself: the forest of union-find
-    basins: dict[int, _Basin] = {}
-    counted: list[_Basin] = []
+    steps = _STEPS[neighbours]
 
-    def root(point: int) -> int:
-        while above[point] != point:
-            above[point] = above[above[point]]
-            point = above[point]
-        return point
-
-    for point in order:
+    def adjacent(point: int) -> list[int]:
         i, j = divmod(point, num_columns)
-        around = [(i + di) * num_columns + j + dj for di, dj in steps if _inside(i + di, j + dj, num_rows, num_columns)]
-        touched = {root(q) for q in around if q in above}
-        above[point] = point
-        if not touched:
-            basins[point] = _Basin(point, areas[point])
-            continue
-        eldest, *younger = sorted((basins.pop(r) for r in touched), key=lambda basin: _age(basin, values))
-        for basin in younger:
-            if values[point] - values[basin.root] > threshold:
-                for joined in (eldest, basin):
-                    if isnan(joined.volume):
-                        joined.volume, joined.level = joined.area, values[point]
-                basin.death, basin.saddle, basin.parent = values[point], point, eldest.root
-                counted.append(basin)
-            eldest.area += basin.area
-            above[basin.root] = eldest.root
-        above[point] = eldest.root
-        eldest.area += areas[point]
-        basins[eldest.root] = eldest
-    counted += [basin for basin in basins.values() if values[basin.root] < inf]
-    for basin in counted:
-        if isnan(basin.volume):
-            basin.volume = basin.area
-    return sorted(counted, key=lambda basin: _age(basin, values))
+        around = [(i + di, j + dj) for di, dj in steps]
+        return [i * num_columns + j for i, j in around if 0 <= i < num_rows and 0 <= j < num_columns]
+
+    return adjacent
 
 
-def _age(basin: _Basin, values: list[float]) -> tuple[float, int]:
-    return values[basin.root], basin.root
-
-
-def _inside(i: int, j: int, num_rows: int, num_columns: int) -> bool:
-    return 0 <= i < num_rows and 0 <= j < num_columns
+def _triangulated(
+    rows: np.ndarray, columns: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> tuple[list[float], Callable[[int], Iterable[int]]]:
+    """A third of the triangles around each point of a refined grid, and the points next to one."""
+    triangulation = Delaunay(np.column_stack([rows, columns]))
+    corners = np.column_stack([x[rows], y[columns]])[triangulation.simplices]  # (triangles, 3, 2)
+    (ax, ay), (bx, by) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
+    areas = np.zeros(len(rows))
+    np.add.at(areas, triangulation.simplices, np.abs(ax * by - ay * bx)[:, None] / 6)
+    starts, others = triangulation.vertex_neighbor_vertices
+    return areas.tolist(), lambda point: others[starts[point] : starts[point + 1]].tolist()
 
 
 def _on_edge(index: tuple[int, int], shape: tuple[int, ...]) -> bool:
     return any(i in (0, size - 1) for i, size in zip(index, shape, strict=True))
 
 
-def _lengths(axis: Sequence[float] | np.ndarray | None, size: int) -> np.ndarray:
-    """What each point of an axis stands for: half the way to each of its neighbours; they add up to the whole axis."""
-    if axis is None or len(axis) == 1:
-        return np.ones(size)
-    ticks = np.asarray(axis, dtype=float)
+def _ticks(axis: Sequence[float] | np.ndarray | None, size: int) -> np.ndarray:
+    ticks = np.arange(size, dtype=float) if axis is None else np.asarray(axis, dtype=float)
     if ticks.shape != (size,):
         raise ValueError(f"An axis has shape {ticks.shape}, and the grid {size} points along it.")
+    return ticks
+
+
+def _lengths(ticks: np.ndarray, counted: bool) -> np.ndarray:
+    """What each point of an axis stands for: half the way to each of its neighbours; they add up to the whole axis."""
+    if counted or len(ticks) == 1:
+        return np.ones(len(ticks))
     return np.diff(np.concatenate([ticks[:1], (ticks[1:] + ticks[:-1]) / 2, ticks[-1:]]))
 
 

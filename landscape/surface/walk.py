@@ -3,12 +3,14 @@
 The model is entered once for many points, with parameters that are views of one flat vector of ours; a point is one
 axpy into it and a forward pass without a graph. Each batch is read once for all points of a call. Where the forward
 pass is so small that its overhead counts, many points go through it together (``torch.vmap``); which is faster is
-measured once. Sums are in float64, and NaN and infinity stay what they are. Nothing is written to the model.
+measured once. Multilayer perceptrons have a way of their own (``landscape.surface.perceptron``), taken where it gives
+the losses of the model. Sums are in float64, and NaN and infinity stay what they are. Nothing is written to the model.
 
 With ``statistics``, batch-normalization statistics are estimated anew at every point, as by
 ``torch.optim.swa_utils.update_bn``: the average of the batches' statistics, weighted by their size.
 """
 
+import copy
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,14 +19,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from landscape.batches import split
+from landscape.losses import LossTerms
 from landscape.objective import Objective
+from landscape.surface.perceptron import Perceptron
 
 _TOGETHER = 32  # points in one vmapped forward pass
 _SMALL_SECONDS = 0.02  # of a forward pass, beyond which its overhead does not count
+_EXAMPLES, _ROWS = 1024, 8192  # of a perceptron in one pass, and times the points: what caches hold
 
 
 class Walk:
@@ -35,7 +41,7 @@ class Walk:
         vectors: the directions, each (d,), of any length but zero.
         statistics: an objective of the same model on whose data to estimate batch-normalization statistics anew at
             every point; by default they stay as they are.
-        points_at_once: how many points share a forward pass; by default the faster of 1 and 32.
+        points_at_once: how many points share a forward pass; by default what is fastest.
 
     Raises:
         ValueError: for a direction of another length or of norm 0, ``statistics`` of another model, or without
@@ -71,6 +77,10 @@ class Walk:
         if all(leaf.dtype == self._whole.dtype for leaf in self._leaves):
             self._leaves, self._views = self._views, []
         self._num_rows = self._rows_of_batches()
+        self._loss = self._loss_of_outputs() if objective.classifies else None
+        self._network: Perceptron | None = None
+        if statistics is None and points_at_once != 1:
+            self._network = self._as_perceptron()
         self.num_forwards = 0  # over all the data
         self.points_at_once = 1 if statistics is not None else points_at_once or self._faster()
 
@@ -82,7 +92,9 @@ class Walk:
         elif self.points_at_once == 1:
             sums = self.objective.with_parameters(self._leaves, lambda: self._one_by_one(points))
         else:
-            sums = torch.stack([self._together(batch, points) for _, batch in self.objective.batches()]).sum(0)
+            num_rows = _EXAMPLES if self._network else None
+            parts = (part for _, batch in self.objective.batches() for part in split(batch, num_rows))
+            sums = torch.stack([self._together(part, points) for part in parts]).sum(0)
         self.num_forwards += len(points)
         totals = sums.cpu().numpy()  # (k, 3): loss, correct, counted
         losses = totals[:, 0] / self.objective.total_weight
@@ -146,10 +158,31 @@ class Walk:
     # --- many points in one forward pass ---------------------------------------------------------------------------
 
     def _together(self, batch: Any, points: np.ndarray) -> Tensor:
-        displacements = torch.as_tensor(points).to(self._w)
-        parts = displacements.split(self.points_at_once)
+        parts = torch.as_tensor(points).to(self._w).split(self.points_at_once)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # attention whose batching rules exist
-            return torch.cat([torch.vmap(lambda w: self._at(w, batch))(self._stacked(part)) for part in parts])
+            if self._loss is None:
+                return torch.cat([torch.vmap(lambda w: self._at(w, batch))(self._stacked(part)) for part in parts])
+            return torch.cat([self._classified(self._loss, batch, part) for part in parts])
+
+    def _classified(self, loss: LossTerms, batch: Any, points: Tensor) -> Tensor:
+        """The sums of several points, their loss taken at once, with the classes along the second dimension."""
+        inputs, targets = batch
+        outputs = self._network(inputs, points) if self._network else self._outputs(inputs, self._stacked(points))
+        terms = loss.of((outputs, targets.expand(len(points), *targets.shape)))
+        assert terms.correct is not None
+        total = terms.losses.view(len(points), -1).sum(1, dtype=self.objective.accumulation_dtype)
+        correct = terms.correct.view(len(points), -1).sum(1, dtype=total.dtype)
+        return torch.stack([total, correct, torch.full_like(total, terms.correct.numel() / len(points))], dim=1)
+
+    def _outputs(self, inputs: Any, stack: Tensor) -> Tensor:
+        """The model's outputs, (k, classes, n, ...)."""
+        objective = self.objective
+
+        def at(w: Tensor) -> Tensor:
+            outputs: Tensor = objective.with_parameters(objective.layout.split(w), lambda: objective.model(inputs))
+            return outputs
+
+        return torch.vmap(at)(stack).transpose(1, 2)
 
     def _stacked(self, displacements: Tensor) -> Tensor:  # (k, m) -> (k, d)
         stack = self._w.expand(len(displacements), -1)
@@ -160,27 +193,38 @@ class Walk:
     def _at(self, w: Tensor, batch: Any) -> Tensor:
         return self.objective.with_parameters(self.objective.layout.split(w), lambda: self._sums(batch))
 
+    def _as_perceptron(self) -> Perceptron | None:
+        """The model as one, where that gives the losses of the model at a point on the first examples; else None."""
+        if self._loss is None or self._views or not Perceptron.is_one(self.objective):
+            return None
+        self._network, self.points_at_once = Perceptron(self.objective, self._units), 1
+        part = next(part for _, batch in self.objective.batches() for part in split(batch, _EXAMPLES))
+        point = np.ones((1, len(self._units)))
+        wanted = self.objective.with_parameters(self._leaves, lambda: self._along(part, point))
+        tolerance = torch.finfo(self._w.dtype).eps ** 0.5
+        same = torch.allclose(self._together(part, point), wanted, rtol=tolerance, atol=tolerance, equal_nan=True)
+        return self._network if same else None
+
     def _faster(self) -> int:
-        """32 where that many points together take less time than one by one, on the first batch; else 1."""
+        """As many points as take the least time together on the first batch: 32 or 1, or what suits a perceptron."""
         objective = self.objective
         batch = next(batch for _, batch in objective.batches())
-        points = np.zeros((_TOGETHER, len(self._units)))
-        self.points_at_once = _TOGETHER
-        few = points[:4]
+        if self._network:
+            return max(2, _ROWS // min(len(batch[0]), _EXAMPLES))
+        point, points = np.zeros((1, len(self._units))), np.zeros((_TOGETHER, len(self._units)))
 
         def apart() -> Tensor:
-            return objective.with_parameters(self._leaves, lambda: self._along(batch, few))
+            return objective.with_parameters(self._leaves, lambda: self._along(batch, point))
 
-        apart()
-        seconds = _seconds(apart) / len(few)
+        seconds = _seconds(apart)
         if seconds > _SMALL_SECONDS:
             return 1
+        self.points_at_once = _TOGETHER
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="There is a performance drop")
             try:
-                self._together(batch, points)
                 return _TOGETHER if _seconds(lambda: self._together(batch, points)) / _TOGETHER < seconds else 1
-            except (RuntimeError, UserWarning):  # an operation without a batching rule, or not enough memory
+            except (RuntimeError, IndexError, UserWarning):  # no batching rule, no examples, or not enough memory
                 return 1
 
     # --- storage and batch statistics ------------------------------------------------------------------------------
@@ -193,6 +237,11 @@ class Walk:
             lambda: {name: p.dtype for name, p in self.objective.model.named_parameters() if name in chosen},
         )
         return [leaf.to(dtypes[name], copy=True) for name, leaf in zip(self.objective.names, leaves, strict=True)]
+
+    def _loss_of_outputs(self) -> LossTerms:
+        """The loss as a function of (outputs, targets), its class weights where the outputs are and in their dtype."""
+        criterion = self.objective.with_parameters(self._leaves, lambda: copy.deepcopy(self.objective.criterion))
+        return LossTerms(nn.Identity(), criterion, None)
 
     def _rows_of_batches(self) -> list[int]:
         if (statistics := self.statistics) is None:

@@ -15,6 +15,11 @@ from tests.cli.command import here, landscape
 FAST = ("--samples", "40", "--grid", "5")
 
 
+def unbroken(text):
+    """Without the line breaks, which depend on the length of a path."""
+    return " ".join(text.split())
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
@@ -74,6 +79,13 @@ def test_json_is_one_document(run, monkeypatch, capsys):
     assert document["schema"] == "landscape.surface/1"
     assert [entry["split"] for entry in document["surfaces"]] == ["test"]
     assert document["surfaces"][0]["details"]["directions"] == "gradient"
+
+
+@pytest.mark.parametrize("kind", ["eigen", "gradient"])
+def test_directions_that_are_computed(run, kind, monkeypatch, capsys):
+    done = here(monkeypatch, capsys, "surface", run, *FAST, "--split", "train", "--directions", kind)
+    assert done.returncode == 0
+    assert f"directions: {kind}" in unbroken(done.stdout)
 
 
 def test_dry_run_measures_no_plane(run, tmp_path, monkeypatch, capsys):
@@ -145,10 +157,66 @@ def test_a_stopped_run_goes_on(run, tmp_path, monkeypatch, capsys):
         np.testing.assert_allclose(first.loss, second.loss, rtol=1e-5)
 
 
+def test_several_checkpoints_share_their_axes(trajectory, tmp_path, monkeypatch, capsys):
+    done = here(monkeypatch, capsys, "surface", *trajectory[::3], *FAST, "--split", "train", "--out", tmp_path)
+    assert done.returncode == 0
+    first, second = (Plane.load(tmp_path / name) for name in ("epoch0", "epoch3"))
+    np.testing.assert_array_equal(first.x, second.x)
+    np.testing.assert_array_equal(first.y, second.y)
+    norms = [plane.details["norms"] for plane in (first, second)]
+    assert norms[0][0] > 1.1 * norms[1][0]  # filters that are further from zero
+    assert first.x[-1] == pytest.approx(max(norms[0][0], norms[1][0]))
+    assert first.details["span"][0] == pytest.approx(1)
+    assert second.details["span"][0] == pytest.approx(norms[0][0] / norms[1][0])
+
+
+def test_a_line_stands_beside_the_plane(run, tmp_path, monkeypatch, capsys):
+    assert here(monkeypatch, capsys, "surface", run, *FAST, "--out", tmp_path).returncode == 0
+    options = ("--line", "--directions", "gradient", "--export", "csv")
+    done = here(monkeypatch, capsys, "surface", run, *FAST, *options, "--out", tmp_path)
+    assert "a line along the first direction, 5 points" in unbroken(done.stdout)
+    kinds = [(type(one).__name__, one.split) for one in load_surfaces(tmp_path)]
+    assert kinds == [("Line", "train"), ("Line", "test"), ("Plane", "train"), ("Plane", "test")]
+    assert (tmp_path / "surface.csv").read_text().startswith("x,train_loss,train_accuracy,test_loss")
+    drawn = here(monkeypatch, capsys, "figures", tmp_path, "--kind", "lines", "--out", tmp_path / "figures")
+    assert drawn.returncode == 0
+    again = here(monkeypatch, capsys, "surface", run, *FAST, "--seed", "1", "--out", tmp_path)
+    assert again.returncode == 0
+    kinds = [(type(one).__name__, one.split) for one in load_surfaces(tmp_path)]
+    assert kinds == [("Plane", "train"), ("Plane", "test"), ("Line", "train"), ("Line", "test")]
+
+
+def test_points_are_spent_where_it_curves(run, tmp_path, monkeypatch, capsys):
+    options = ("--refine", "--samples", "40", "--grid", "9", "--split", "train", "--out", tmp_path)
+    done = here(monkeypatch, capsys, "surface", run, *options)
+    assert done.returncode == 0
+    plane = Plane.load(tmp_path)
+    assert f"{plane.details['num_forwards']} of 33 by 33 points" in unbroken(done.stdout)
+    assert plane.details["measured"].sum() == plane.details["num_forwards"] <= 81
+    assert "Extrema above the noise floor: train" in unbroken(done.stdout)
+    assert plane.details["minima"]
+    drawn = here(monkeypatch, capsys, "figures", tmp_path, "--kind", "landscapes", "--out", tmp_path / "figures")
+    assert drawn.returncode == 0
+
+
+def test_a_report_gets_its_landscape(run, tmp_path, monkeypatch, capsys):
+    assert here(monkeypatch, capsys, "analyze", run, "--metrics", "loss", "--out", tmp_path).returncode == 0
+    assert "Landscape</h2>" not in (tmp_path / "report.html").read_text()
+    done = here(monkeypatch, capsys, "surface", run, *FAST, "--out", tmp_path)
+    assert f"Report: {tmp_path / 'report.html'}" in done.stdout
+    assert "Landscape</h2>" in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["--directions", "up"], 2, "directions='up'"),
+        (["--line", "--refine"], 2, "--refine spends the points of a plane"),
+        (["--line", "--directions", "pca"], 2, "makes a plane"),
+        (["--line", "--directions", "to:CKPT,CKPT"], 3, "CKPT"),
+        (["--line", "--export", "vts", "--out", "none"], 2, "not supported of a line. Expected: csv, h5"),
+        (["--export", "csv"], 2, "--out DIR"),
+        (["--export", "png", "--out", "none"], 2, "--export png"),
         (["--directions", "to:"], 2, "names no checkpoint"),
         (["--directions", "to:missing.pt"], 3, "missing.pt"),
         (["--directions", "pca"], 2, "spans no plane"),

@@ -86,6 +86,9 @@ def points(*rows):
     return [torch.tensor(row, dtype=torch.float64) for row in rows]
 
 
+PLACES = [("w", 0, 0), ("a", 5, 0), ("c", 5, 2)]
+
+
 def test_plane_goes_through_three_known_points():
     A, b = torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0])), torch.tensor([1.0, 0.0, -1.0, 0.5])
     w, a, c = points([1, 0, 0, 0], [4, 4, 0, 0], [1, 1, 2, 1])
@@ -104,6 +107,21 @@ def test_plane_goes_through_three_known_points():
     np.testing.assert_allclose(measured.x[-1], (a - w).norm().item())
     assert measured.loss[-1, 5] == pytest.approx(objective.value(at=a), rel=1e-12)
     assert measured.loss[5, 5] == pytest.approx(objective.value(), rel=1e-12)
+
+
+def test_a_plane_through_three_points_has_their_losses_where_they_lie():
+    A, b = torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0])), torch.tensor([1.0, 0.0, -1.0, 0.5])
+    w, a, c = points([1, 0, 0, 0], [4, 4, 0, 0], [4, 4, 2, 0])  # a is 5 along x; c the same, and 2 along y
+    objective = quadratic(A, b, at=w)
+    found = plane(objective, directions=towards(objective, {"a": a, "c": c}), num_points=11, reach=(5, 5))
+    assert [found.details["marks"][name]["at"] for name in "ac"] == [
+        pytest.approx([5, 0], abs=1e-12),
+        pytest.approx([5, 2], abs=1e-12),
+    ]
+    places = {name: (np.abs(found.x - x).argmin(), np.abs(found.y - y).argmin()) for name, x, y in PLACES}
+    for name, point in (("w", w), ("a", a), ("c", c)):
+        assert found.loss[places[name]] == pytest.approx(objective.value(at=point), rel=1e-12)
+    assert len({found.loss[place] for place in places.values()}) == 3
 
 
 def test_line_ends_at_the_other_weights():

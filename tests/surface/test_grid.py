@@ -59,6 +59,18 @@ def test_oblique_axes_are_displacements_and_the_cosine_is_told():
     assert straight.details["norms"] == pytest.approx([1, oblique.norm().item()])
 
 
+def test_a_reach_is_a_displacement_whatever_the_length_of_the_directions():
+    long, short = (
+        plane(bowl(1.0, 4.0), directions=(k * AXES[0], AXES[1]), num_points=5, reach=(2, 3)) for k in (7, 0.5)
+    )
+    for found in (long, short):
+        np.testing.assert_allclose(found.x, [-2, -1, 0, 1, 2])
+        np.testing.assert_allclose(found.y, [-3, -1.5, 0, 1.5, 3])
+        np.testing.assert_allclose(found.loss, found.x[:, None] ** 2 / 2 + 2 * found.y**2, atol=1e-14)
+    assert long.details["span"] == pytest.approx([2 / 7, 3])
+    assert line(bowl(), direction=7 * AXES[0], num_points=3, reach=2.0).x[-1] == 2
+
+
 def test_line_along_a_direction():
     found = line(bowl(4.0), direction=3 * AXES[0], num_points=4)
     np.testing.assert_allclose(found.x, [-3, -1.5, 0, 1.5, 3])
@@ -142,7 +154,10 @@ def test_a_centre_that_is_not_the_measured_loss_fails_the_check(monkeypatch):
         ({"num_points": 2}, "num_points=2"),
         ({"span": 0.0}, "span=0.0"),
         ({"span": math.nan}, "span=nan"),
+        ({"reach": (1.0,)}, "Expected 2 positive"),
+        ({"reach": (1.0, math.inf)}, "Expected 2 positive"),
         ({"mode": "train"}, "mode='train'"),
+        ({"refine": True, "num_points": 3}, "at least 5 along an axis to refine"),
         ({"normalize": "kernel"}, "normalize='kernel'"),
         ({"directions": "up"}, "directions='up'"),
         ({"directions": AXES[:1]}, "Got 1 directions. Expected 2"),
@@ -160,6 +175,15 @@ def test_refusals(options, message):
 def test_objectives_of_different_weights_are_refused():
     with pytest.raises(ValueError, match="different weights"):
         plane({"train": bowl(), "test": bowl(at=torch.ones(D))})
+
+
+def test_extrema_above_the_noise_floor_are_in_the_details():
+    found = plane(bowl(), directions=AXES[:2], num_points=9)
+    (low,) = found.details["minima"]
+    assert (low["x"], low["y"], low["loss"], low["on_edge"]) == (0, 0, 0, False)
+    assert found.details["prominence_threshold"] == found.details["noise_floor"]
+    assert len(found.details["maxima"]) == 4
+    assert all(top["on_edge"] for top in found.details["maxima"])
 
 
 def test_nothing_is_left_behind():
@@ -194,3 +218,13 @@ def test_directions_are_taken_as_they_are_and_normalized_when_asked():
     asked = plane(objective, directions=(v, v.cumsum(0)), normalize="model", biases=True, num_points=3)
     assert asked.details["normalize"] == "model"
     assert asked.details["norms"] == pytest.approx([objective.vector().norm().item()] * 2)
+
+
+def test_checks_take_as_many_examples_as_the_grid_can_pay():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    inputs = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+    objective = Objective(model, nn.CrossEntropyLoss(), [(inputs, torch.arange(300) % 2)])
+    for num_points, slices, precisions in ((3, 2, 64), (51, 52, 156)):
+        details = plane(objective, num_points=num_points).details
+        assert [check["num_examples"] for check in details["checks"]["curvature"]] == [slices] * 2
+        assert f"on {precisions} examples" in details["noise_floor_reason"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from landscape import Objective
-from landscape.surface import plane
+from landscape.surface import line, plane
 from landscape.surface.walk import Walk
 from tests.cases import make
 
@@ -77,6 +77,20 @@ def test_rows_of_another_run_are_not_taken(objective, calls, tmp_path, change):
     assert calls == [3] * 6
     assert moved.centre != first.centre
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_line_goes_on_too(objective, calls, tmp_path):
+    whole = line(objective, num_points=21)
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        line(objective, num_points=21, rows=tmp_path, progress=stop_after(2))
+    assert calls == [8, 8]
+    told = []
+    again = line(objective, num_points=21, rows=tmp_path, progress=lambda *now: told.append(now))
+    assert calls == [8, 8, 5]
+    assert told == [(3, 3, 0)]
+    np.testing.assert_array_equal(again.loss, whole.loss)
+    np.testing.assert_array_equal(again.accuracy, whole.accuracy)
 
 
 def test_nan_rows_are_kept(tmp_path):

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from landscape.figures.figure import TWO_COLUMNS, sized_figure
 from landscape.figures.kind import kind
 from landscape.figures.panels import subject
-from landscape.figures.planes import COLOURS, axis_names, common_norm, contours, planes_of, remarks
+from landscape.figures.planes import COLOURS, axis_names, beyond, common_norm, contours, notes, planes_of
 from landscape.figures.runs import Run, last_epochs, named
 from landscape.results import Plane
 
@@ -32,13 +32,13 @@ def landscapes(runs: Sequence[Run]) -> Figure:
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes, (name, plane) in zip(grid.flat, planes.items(), strict=False):
         image = contours(axes, plane, norm)
-        axes.set_title("\n".join([name, *remarks(plane)]))
+        axes.set_title("\n".join([name, *notes(plane)]))
     for axes in grid.flat[len(planes) :]:
         axes.remove()
     across, up = axis_names(next(iter(planes.values())))
     figure.supxlabel(across, fontsize="medium")
     figure.supylabel(up, fontsize="medium")
-    bar = figure.colorbar(image, ax=list(grid.flat[: len(planes)]), label=_label(planes), pad=0.02, extend="max")
+    bar = figure.colorbar(image, ax=list(grid.flat[: len(planes)]), label=_label(planes), pad=0.02, extend=beyond(norm))
     _plain_ticks(bar.ax.yaxis, norm)
     figure.suptitle(subject(runs))
     return figure
@@ -72,7 +72,7 @@ def landscapes_3d(runs: Sequence[Run]) -> Figure:
         axes.set_zlim(low, high)
         axes.set_box_aspect((1, 1, 0.75), zoom=1.0)
         axes.view_init(elev=28, azim=-60)
-        axes.set_title("\n".join([name, *remarks(plane)]), y=1.0)
+        axes.set_title("\n".join([name, *notes(plane)]), y=1.0)
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
             axis.set_major_locator(MaxNLocator(3, integer=axis is axes.zaxis and isinstance(norm, LogNorm)))
             axis.set_pane_color((0, 0, 0, 0))

@@ -7,20 +7,18 @@ from matplotlib.figure import Figure
 
 from landscape.figures.kind import kind
 from landscape.figures.panels import colours, in_decades, legend, panels, split_style, subject
-from landscape.figures.planes import remarks
+from landscape.figures.planes import axis_names, remarks, surface_command
 from landscape.figures.pooled import MissingMeasurementError
 from landscape.figures.runs import Run, last_epochs, named
 from landscape.results import Line
 
 
-@kind("lines", needs="a line of each run: landscape.surface.line")
+@kind("lines", needs="a line of each run: landscape surface --line")
 def lines(runs: Sequence[Run]) -> Figure:
-    """Loss and accuracy along a line through the weights, train solid, test dashed."""
-    runs = [run for run in last_epochs(runs) if any(isinstance(one, Line) for one in run.surfaces)]
+    """Loss and accuracy along a line through the weights, train solid, test dashed; dotted, what it goes through."""
+    all_runs, runs = runs, [run for run in last_epochs(runs) if any(isinstance(one, Line) for one in run.surfaces)]
     if not runs:
-        raise MissingMeasurementError(
-            "No result holds a line. Measure it in Python: landscape.surface.line(objective), and save it"
-        )
+        raise MissingMeasurementError(f"No result holds a line. Measure it: {surface_command(all_runs, '--line')}")
     groups = named(runs)
     colour = colours(groups)
     found = [
@@ -30,6 +28,7 @@ def lines(runs: Sequence[Run]) -> Figure:
         for line in run.surfaces
         if isinstance(line, Line)
     ]
+    others = {mark["at"][0] for _, line in found for mark in line.details.get("marks", {}).values()}
     whats = ["loss", "accuracy"] if any(line.accuracy is not None for _, line in found) else ["loss"]
     figure, axes = panels(len(whats), height=2.0, sharex=True)
     for panel, what in zip(axes, whats, strict=True):
@@ -39,11 +38,12 @@ def lines(runs: Sequence[Run]) -> Figure:
             if values is not None:
                 panel.plot(line.x, np.ma.masked_invalid(values), color=colour[name], linestyle=split_style(line.split))
                 drawn += list(values)
+        for at in {0.0, *others}:
+            panel.axvline(at, color="0.5", linewidth=0.6, linestyle=":")
         if what == "loss" and in_decades(drawn):
             panel.set_yscale("log")
         panel.set_ylabel(what)
-        how = found[0][1].details.get("directions", "direction")
-        panel.set_xlabel(f"displacement ({how if isinstance(how, str) else how[0]})")
+        panel.set_xlabel(axis_names(found[0][1])[0].replace(" 1:", ":"))
     said = sorted({f"{name}: {remark}" for name, line in found for remark in remarks(line)})
     figure.suptitle("\n".join([subject(runs), *said]))
     legend(figure, colour, list(dict.fromkeys(line.split for _, line in found)), "")

@@ -36,7 +36,8 @@ def optimizers(runs: Sequence[Run]) -> Figure:
                 error: dict[str, Any] = {"elinewidth": 0.8, "capsize": 2, "capthick": 0.8}
                 if metric == "accuracy":  # a bar that does not begin at 0 would lie
                     marker: dict[str, Any] = {"marker": "s", "mfc": paper} if index % 2 else {"marker": "o"}
-                    panel.errorbar(x, value.value, value.error, color=colour[name], **marker, **error)
+                    reach = [[value.error], [min(value.error, 1 - value.value)]]  # none is better than all right
+                    panel.errorbar(x, value.value, reach, color=colour[name], **marker, **error)
                 else:
                     hatch = _HATCHES[index % 3]
                     bar = {"color": colour[name], "hatch": hatch, "edgecolor": paper, "linewidth": 0}

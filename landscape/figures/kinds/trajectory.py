@@ -1,28 +1,18 @@
 """The path of training in the plane of its two principal components, and how far from that plane it ran."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 
 from landscape.figures.figure import COLUMN, sized_figure
 from landscape.figures.kind import kind
 from landscape.figures.panels import subject
-from landscape.figures.planes import common_norm, contours, planes_of, remarks
+from landscape.figures.planes import beyond, common_norm, contours, label, notes, planes_of
 from landscape.figures.pooled import MissingMeasurementError
 from landscape.figures.runs import Run, named
-
-_EDGED = [withStroke(linewidth=1.5, foreground="0.2")]  # read on the darkest and on the brightest colour
-_WHITE: dict[str, Any] = {
-    "color": "white",
-    "fontsize": "x-small",
-    "textcoords": "offset points",
-    "path_effects": _EDGED,
-}
 
 
 @kind("trajectory", needs="a plane with a path: landscape surface --directions pca")
@@ -48,14 +38,13 @@ def trajectory(runs: Sequence[Run]) -> Figure:
         axes.plot(*path.T, color="white", linewidth=2.2)
         axes.plot(*path.T, color="C1", marker="o", markersize=3, linewidth=1.2)
         for index, word in ((0, "first"), (len(path) - 1, "last")):
-            right = path[index][0] > plane.x.mean() + np.ptp(plane.x) / 4
-            axes.annotate(word, path[index], (-5 if right else 5, 4), ha="right" if right else "left", **_WHITE)
+            label(axes, plane, word, (path[index, 0], path[index, 1]))
         length = float(np.linalg.norm(path[-1] - path[0]))
         axes.set_xlabel("component 1: displacement")
         axes.set_ylabel("component 2: displacement")
         left_out = f"up to {residuals.max():.2f} off the plane, {length:.2f} along it"
-        axes.set_title("\n".join([names[id(run)], left_out, *remarks(plane)]))
-    bar = figure.colorbar(image, ax=list(grid), label=f"loss ({found[0][1].split})", pad=0.02, extend="max")
+        axes.set_title("\n".join([names[id(run)], left_out, *notes(plane)]))
+    bar = figure.colorbar(image, ax=list(grid), label=f"loss ({found[0][1].split})", pad=0.02, extend=beyond(norm))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     bar.ax.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     bar.outline.set_edgecolor(rcParams["axes.edgecolor"])

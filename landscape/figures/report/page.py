@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from landscape.figures.planes import remarks
+from landscape.figures.planes import notes
 from landscape.figures.report import pictures
 from landscape.figures.report.facts import Facts, count, measured_on, provenance
 from landscape.figures.report.markup import asset, cell, code, number, policy, render, write
@@ -195,7 +195,7 @@ def _how(surface: Line | Plane) -> str:
         facts.append(f"cosine between them {details['cosine']:.2g}")
     if "noise_floor" in details and details["noise_floor"] is not None:
         facts.append(f"noise floor {details['noise_floor']:.1e}")
-    return " ".join([f"{', '.join(facts)}.", *(f"{remark}." for remark in remarks(surface))])
+    return " ".join([f"{', '.join(facts)}.", *(f"{note}." for note in notes(surface))])
 
 
 def _layers(analysis: Analysis) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from landscape.figures.figure import style
-from landscape.figures.planes import axis_names, common_norm, contours
+from landscape.figures.planes import axis_names, beyond, common_norm, contours
 from landscape.figures.track import by_run, legend_handles, panel
 from landscape.results import Analysis, Line, Measurement, Plane
 
@@ -126,19 +126,30 @@ def seen_from_above(plane: Plane, name: str) -> Picture | None:
     if not len(finite):
         return None
     with _drawing(4.2) as (figure, axes):
-        image = contours(axes, plane, common_norm([plane]))
+        norm = common_norm([plane])
+        image = contours(axes, plane, norm)
         across, up = axis_names(plane)
         axes.set_xlabel(_short(across))
         axes.set_ylabel(_short(up))
-        bar = figure.colorbar(image, ax=axes, extend="max")
+        bar = figure.colorbar(image, ax=axes, extend=beyond(norm))
         bar.set_label(f"loss ({_short(plane.split)})")
         if bar.ax.get_yscale() == "log":
             _plain(bar.ax.yaxis)
     ranges = f"from {_n(finite.min())} to {_n(finite.max())}, at the weights {_n(plane.centre)}"
     return Picture(
         _svg(figure, name, f"Contours of the {plane.split} loss over the plane: {ranges}."),
-        f"The {plane.split} loss seen from above, {ranges}. The cross marks the weights.",
+        f"The {plane.split} loss seen from above, {ranges}. The cross marks the weights{_extrema(plane)}.",
     )
+
+
+def _extrema(plane: Plane) -> str:
+    """What the triangles in the picture are."""
+    inside = {kind: sum(not one["on_edge"] for one in plane.details.get(kind, [])) for kind in ("minima", "maxima")}
+    words = [f"{num} {kind if num > 1 else f'{kind[:-1]}um'}" for kind, num in inside.items() if num]
+    if not words:
+        return ""
+    verb = "is" if sum(inside.values()) == 1 else "are"
+    return f", and triangles what {verb} more prominent than the noise floor: {' and '.join(words)}"
 
 
 def along(lines: Sequence[Line], name: str) -> Picture:
@@ -149,7 +160,7 @@ def along(lines: Sequence[Line], name: str) -> Picture:
                 line.x, np.where(np.isfinite(line.loss), line.loss, np.nan), _line(index), label=_short(line.split)
             )
         axes.axvline(0, color="0.5", linewidth=0.8, linestyle=":")
-        axes.set_xlabel("displacement")
+        axes.set_xlabel(_short(axis_names(lines[0])[0].replace(" 1:", ":")))
         axes.set_ylabel("loss")
         axes.legend()
     at = ", ".join(f"{_n(line.centre)} ({line.split})" for line in lines)

@@ -14,7 +14,7 @@
       font: { family: "system-ui, sans-serif", size: 11, color: colour("--ink") },
       scene: {
         xaxis: axis(data.axes[0]), yaxis: axis(data.axes[1]),
-        zaxis: axis(data.axes[2], { type: data.log ? "log" : "linear" }),
+        zaxis: axis(data.axes[2], data.log ? { type: "log", dtick: 1 } : {}),
         aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.7 },
         camera: { eye: { x: 1.65, y: -1.65, z: 1.1 }, center: { x: 0, y: 0, z: -0.15 } },
       },
