@@ -6,12 +6,9 @@ Ascent on the norm of the gradient: its slope is H(w + u) g / ||g||, one product
 is a minimum of a quadratic loss, R1 / rho^2 is the largest eigenvalue of the Hessian (lemma 4.1).
 """
 
-from functools import partial
-
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.linalg.estimate import dot
 from landscape.losses import Terms
@@ -20,6 +17,7 @@ from landscape.measure.metric import generator, metric
 from landscape.objective import Objective
 from landscape.operators.graph import derivatives
 from landscape.results import Measurement
+from landscape.second_derivatives import twice_differentiable
 
 
 @metric
@@ -106,6 +104,6 @@ def _hessian_product(objective: Objective, at: Tensor, v: Tensor) -> Tensor:
         return objective.layout.flatten(derivatives(outputs, leaves, vectors, batched=False))
 
     total = torch.zeros_like(v, dtype=objective.accumulation_dtype)
-    for part in objective.over_batches(leaves, product, context=partial(sdpa_kernel, SDPBackend.MATH)):
+    for part in objective.over_batches(leaves, product, context=twice_differentiable):
         total += part
     return (total / objective.total_weight).to(v.dtype)

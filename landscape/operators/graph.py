@@ -14,15 +14,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from landscape.losses import Terms
 from landscape.memory import available_bytes
 from landscape.objective import NonFiniteError, Objective
 from landscape.operators.base import ParameterOperator
-from landscape.operators.convolution import EfficientConvolutions
 from landscape.params import ParameterLayout
+from landscape.second_derivatives import twice_differentiable
 
 _BLOCK = 16  # vectors tried in one batched backward: more gained nothing on the networks measured, and cost memory
 _TRIED = 8  # of them, to see whether it pays
@@ -133,7 +132,7 @@ class GraphOperator(ParameterOperator):
     def _product_with(self, graph: Graph, rows: Tensor) -> Tensor:
         if not graph.recomputes:
             return graph.product(rows)
-        with _twice_differentiable():
+        with twice_differentiable():
             return self.objective.with_parameters(graph.leaves, lambda: graph.product(rows))
 
     def _graphs(self) -> "Iterator[Graph] | list[Graph]":
@@ -159,7 +158,7 @@ class GraphOperator(ParameterOperator):
             graph.recomputes = bool(forwards)
             return graph
 
-        return self.objective.over_batches(leaves, build, context=_twice_differentiable)
+        return self.objective.over_batches(leaves, build, context=twice_differentiable)
 
     def _graphs_fit(self) -> bool:
         """Whether the graphs of all microbatches fit in half of the free memory, by the size of the first one."""
@@ -226,13 +225,6 @@ def _counting_forwards() -> Iterator[list[str]]:
         yield ran
     finally:
         handle.remove()
-
-
-@contextmanager
-def _twice_differentiable() -> Iterator[None]:
-    """Scaled dot-product attention has second derivatives in its math form alone; convolutions have sooner ones."""
-    with sdpa_kernel(SDPBackend.MATH), EfficientConvolutions():
-        yield
 
 
 def _saved_bytes(build: Callable[[], object]) -> int:

@@ -13,12 +13,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from landscape.optim.vectors import Vectors, copy_, global_norm
 from landscape.optim.workers import Workers
+from landscape.second_derivatives import twice_differentiable
 
 
 class NonFinitePassError(ArithmeticError):
@@ -116,7 +116,7 @@ class Passes:
         torch.clear_autocast_cache()
         # torch.autograd.grad passes by the hooks of DistributedDataParallel, which would wait for them
         quiet = self._ddp.no_sync() if self._ddp else nullcontext()
-        with torch.enable_grad(), quiet, sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), quiet, twice_differentiable():
             loss = self.loss()
             if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
                 raise ValueError(f"loss() returned {loss!r}. Expected a differentiable scalar, without backward().")

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from landscape import Objective
 from landscape.operators import Hessian
-from landscape.operators.convolution import EfficientConvolutions
+from landscape.second_derivatives import twice_differentiable
 from tests.cases import dense_hessian, relative_error
 
 CALLS = {
@@ -28,7 +28,7 @@ def derivatives(call, *, ours, batched=False):
     torch.manual_seed(0)
     x, w, bias = (torch.randn(size).double().requires_grad_() for size in (shape, kernel, kernel[:1]))
     if ours:
-        with EfficientConvolutions():
+        with twice_differentiable():
             y = function(input=x, weight=w, bias=bias, **settings)
     else:
         y = function(x, w, bias, **settings)
@@ -51,7 +51,7 @@ def test_a_third_derivative_is_torch_s_too():
     def third(ours):
         torch.manual_seed(0)
         x, w = torch.randn(2, 2, 4, 4).double(), torch.randn(3, 2, 2, 2).double().requires_grad_()
-        with EfficientConvolutions() if ours else torch.enable_grad():
+        with twice_differentiable() if ours else torch.enable_grad():
             y = functional.conv2d(functional.conv2d(x, w).tanh(), w.transpose(0, 1))
         value = y.tanh().square().sum()
         for _ in range(2):

@@ -1,32 +1,44 @@
-"""Convolutions whose second derivative costs two gradients, as it should.
+"""Forward passes that can be differentiated twice, at what it should cost.
 
-torch's own double backward convolves with the axes exchanged, a kernel as large as the image, for the part that belongs
-to the weight. That part is a weight gradient, too, of the same kind as in the first backward pass. With it so computed,
-a Hessian-vector product of ResNet-18 takes 2.0 gradients instead of 2.5, to the same rounding.
+Scaled dot-product attention has second derivatives in its plain form alone. A convolution's double backward is made by
+torch of a convolution with the axes exchanged, a kernel as large as the image, for the part that belongs to the weight;
+here it is a weight gradient of the same kind as in the first backward pass. So a Hessian-vector product of ResNet-18
+takes 2.0 gradients instead of 2.5, to the same rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 _Settings = tuple[Any, Any, Any, int]  # stride, padding, dilation, groups
 _NUM_AXES: dict[Callable[..., Any], int] = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 
 
-class EfficientConvolutions(TorchFunctionMode):
-    """While entered, ``conv1d`` to ``conv3d`` build graphs whose double backward is made of plain backward passes.
-
-    Autocast, complex numbers, inputs without a batch axis and padding by name are left to torch.
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """While it is entered, forward passes build graphs whose gradients can be differentiated.
 
     Example:
-        >>> x, w = torch.randn(2, 1, 4, 4), torch.randn(3, 1, 2, 2, requires_grad=True)
-        >>> with EfficientConvolutions():
-        ...     y = torch.nn.functional.conv2d(x, w)
-        >>> torch.equal(y, torch.nn.functional.conv2d(x, w))
-        True
+        >>> w = torch.ones(1, 1, 1, 1, requires_grad=True)
+        >>> with twice_differentiable():
+        ...     loss = torch.nn.functional.conv2d(torch.ones(1, 1, 2, 2), w).square().sum()
+        >>> (grad,) = torch.autograd.grad(loss, w, create_graph=True)
+        >>> torch.autograd.grad(grad, w)[0].item()
+        8.0
+    """
+    with sdpa_kernel(SDPBackend.MATH), _Convolutions():
+        yield
+
+
+class _Convolutions(TorchFunctionMode):
+    """``conv1d`` to ``conv3d`` with a double backward that is made of plain backward passes.
+
+    Autocast, complex numbers, inputs without a batch axis and padding by name are left to torch.
     """
 
     def __torch_function__(
