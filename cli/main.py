@@ -27,6 +27,7 @@ from .demo import demo
 from .doctor import doctor
 from .figures import figures
 from .inspect import inspect
+from .reproduce import reproduce
 from .surface import surface
 from .track import track
 from .train import train
@@ -50,7 +51,7 @@ app = typer.Typer(
 _INTERRUPTED = 130
 _REFUSALS = {"landscape.checkpoint": "CheckpointError", "landscape.data": "DataError"}  # of a file, by module
 
-for command in (demo, train, analyze, track, surface, figures, compare, inspect, doctor):
+for command in (demo, train, analyze, track, surface, figures, compare, reproduce, inspect, doctor):
     app.command()(command)
 
 

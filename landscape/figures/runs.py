@@ -110,13 +110,16 @@ def named(runs: Sequence[Run], *, apart_from: Sequence[str] = ()) -> dict[str, l
         (['SGD', 'SAM, lr 0.1', 'SAM, lr 0.2'], ['SGD', 'SAM'])
     """
     unnamed = (*_UNNAMED, *apart_from)
-    keys = sorted({key for run in runs for key in run.recipe if key not in unnamed})
+    recipes = {id(run): run.recipe for run in runs}
+    keys = sorted({key for recipe in recipes.values() for key in recipe if key not in unnamed})
+    differ: dict[str, list[str]] = {}
+    for optimizer in {run.optimizer for run in runs}:
+        same = [recipes[id(run)] for run in runs if run.optimizer == optimizer]
+        differ[optimizer] = [key for key in keys if any(recipe.get(key) != same[0].get(key) for recipe in same)]
     groups: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: (_order(run.optimizer), [_sortable(run.recipe.get(key)) for key in keys])):
-        others = [other.recipe for other in runs if other.optimizer == run.optimizer]
-        settings = {key: [recipe.get(key) for recipe in others] for key in keys}
-        differ = [key for key, values in settings.items() if any(value != values[0] for value in values)]
-        words = [f"{key.rpartition('.')[2]} {run.recipe[key]}" for key in differ if key in run.recipe]
+    for run in sorted(runs, key=lambda r: (_order(r.optimizer), [_sortable(recipes[id(r)].get(key)) for key in keys])):
+        recipe = recipes[id(run)]
+        words = [f"{key.rpartition('.')[2]} {recipe[key]}" for key in differ[run.optimizer] if key in recipe]
         groups.setdefault(", ".join([run.optimizer or _folder(run, runs), *words]), []).append(run)
     return groups
 

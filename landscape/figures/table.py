@@ -29,6 +29,7 @@ class Table:
         rows: a row each; a cell is a word or a ``Value``.
         caption: what is in it, in a sentence.
         best: "min" or "max" by column, whose best value is bold.
+        errors: what the error bars are; by default what those of ``pooled`` are.
 
     Example:
         >>> rows = [["SGD", Value(12.0, 1.0)], ["SAM", Value(8.0, 1.0)]]
@@ -45,6 +46,7 @@ class Table:
     rows: Sequence[Sequence[str | Value]]
     caption: str
     best: dict[str, str]
+    errors: str = ""
 
     def csv(self) -> str:
         """Every number to ten digits, its error in a column of its own."""
@@ -109,7 +111,8 @@ class Table:
     def _caption(self) -> str:
         values = [cell for row in self.rows for cell in row if isinstance(cell, Value)]
         stars = " *: did not reach its accuracy." if any(not v.converged for v in values) else ""
-        return f"{self.caption} ±: {error_words(values)}.{stars}"
+        bars = f" ±: {self.errors or error_words(values)}." if values else ""
+        return f"{self.caption}{bars}{stars}"
 
 
 def save_table(table: Table, stem: str | Path) -> list[Path]:

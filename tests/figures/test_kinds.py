@@ -229,6 +229,58 @@ def test_extrema_are_shares_of_all_directions():
     assert [patch.get_height() for patch in axes.patches] == [0.25, 0.75, 0.0]
 
 
+def test_extrema_of_both_evaluations_are_drawn_below_each_other():
+    def counted(*histogram: int) -> Measurement:
+        keys = [f"{raw}{what}_histogram" for raw in ("raw_", "") for what in ("minima", "maxima")]
+        details = {key: list(histogram) for key in keys}  # as the rows of a study hold them
+        return Measurement("local_minima", 0.0, details=details | {"noise_expectation": 1.0})
+
+    drawn = draw("extrema", [run(local_minima=counted(4, 0, 0), local_minima_minibatch=counted(1, 2, 1))])
+    heights = [[patch.get_height() for patch in axes.patches] for axes in drawn.axes]
+    assert heights == [[1.0, 0.0, 0.0]] * 4 + [[0.25, 0.5, 0.25]] * 4
+    assert [axes.get_title().partition("; ")[2] for axes in drawn.axes] == ["all data"] * 4 + ["fresh mini-batches"] * 4
+
+
+def on_a_grid(optimizer, **split) -> list[Run]:
+    """Runs whose radius is the root of their rate."""
+    return [
+        Run(
+            Path("r"),
+            {"recipe": {"optimizer": optimizer, "lr": lr, "weight_decay": wd, "seed": seed, "rho": lr**0.5}},
+            {
+                name: {m: Measurement(m, value + lr) for m in ("accuracy", "trace", "lambda_max")}
+                for name, value in split.items()
+            },
+        )
+        for lr in (0.1, 0.5)
+        for wd in (0.01, 0.02)
+        for seed in (0, 1)
+        if not (seed and lr == 0.5)
+    ]
+
+
+def test_the_heat_map_is_of_corrupted_images_where_there_are_and_a_tied_radius_is_no_optimizer():
+    one, *others = draw("heat-map", on_a_grid("sam", test=1.0, corrupted=2.0)).axes
+    assert (one.get_title(), len(others)) == ("SAM", 5)  # three metrics and their colour bars
+    assert one.images[0].get_array().tolist() == [[2.1, 2.5], [2.1, 2.5]]
+    assert [axes.get_ylabel() for axes in others[2:]] == [
+        f"{m} (corrupted)" for m in ("accuracy", "trace", "lambda_max")
+    ]
+    assert [text.get_text() for text in one.texts] == ["2.1", "2.5\n1 of 2", "2.1", "2.5\n1 of 2"]
+
+
+def test_many_optimizers_of_a_heat_map_are_rows():
+    names = ("sgd", "sam", "gam", "r-sam")
+    axes = draw("heat-map", [run for i, name in enumerate(names) for run in on_a_grid(name, test=float(i))]).axes
+    middle = [one for one in axes[:12] if one.get_subplotspec().colspan.start == 1]
+    assert sorted((one.get_title(), one.images[0].get_array()[0, 0]) for one in middle) == [
+        ("GAM", 2.1),
+        ("R-SAM", 3.1),
+        ("SAM", 1.1),
+        ("SGD", 0.1),
+    ]
+
+
 def test_the_bars_of_layers_are_95_percent_intervals():
     one = {key: np.array([4.0]) for key in ("trace", "lambda_max", "share", "gradient_norm", "num_params")}
     errors = {"trace_std_error": np.array([0.5]), "lambda_max_error": np.array([0.5])}

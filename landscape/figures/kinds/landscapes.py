@@ -25,7 +25,7 @@ def landscapes(runs: Sequence[Run]) -> Figure:
     """Landscapes side by side from above, one scale for colours and axes (CR-SAM fig. 4, GAM fig. 5)."""
     planes = _by_name(runs)
     norm = common_norm(list(planes.values()))
-    columns = min(_COLUMNS, len(planes))
+    columns = 2 if len(planes) == 4 else min(_COLUMNS, len(planes))
     rows = -(-len(planes) // columns)
     width = TWO_COLUMNS * max(columns, 1.6) / _COLUMNS
     figure = sized_figure(width, (width - 1.1) / columns * rows + 0.8)
@@ -51,7 +51,7 @@ def landscapes_3d(runs: Sequence[Run]) -> Figure:
     norm = common_norm(list(planes.values()))
     height = np.log10 if isinstance(norm, LogNorm) else np.asarray
     low, high = (float(height(bound)) for bound in norm.inverse(np.array([0.0, 1.0])))
-    columns = min(_COLUMNS, len(planes))
+    columns = 2 if len(planes) == 4 else min(_COLUMNS, len(planes))
     rows = -(-len(planes) // columns)
     figure = sized_figure(TWO_COLUMNS * max(columns, 1.5) / _COLUMNS, 2.1 * rows + 0.3)
     grid = figure.subplots(rows, columns, squeeze=False, subplot_kw={"projection": "3d", "computed_zorder": False})

@@ -13,7 +13,7 @@ from landscape.figures.pooled import error_words, pooled, require
 from landscape.figures.runs import Run, last_epochs, named
 
 _METRICS = ("accuracy", "trace", "lambda_max")
-_WIDEST = 24  # characters of all names together that still stand side by side
+_WIDEST = 20  # characters of all names together that still stand side by side
 _HATCHES = ("", "////", "....")
 
 

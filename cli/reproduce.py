@@ -1,0 +1,121 @@
+"""``landscape reproduce``: a question of a paper, asked again: trained, measured, drawn, and answered."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from .console import print_json, print_table, print_text, progress
+from .device import find_device
+
+if TYPE_CHECKING:
+    from landscape.studies import Cost
+
+
+def _print_list(asked: bool) -> None:
+    """Print the studies and what each asks, and stop."""
+    if not asked:
+        return
+    from landscape.studies import named_studies
+
+    for name, study in named_studies().items():
+        print_text(f"{name}: {study.question} ({study.paper})", indent=2)
+    raise typer.Exit
+
+
+def reproduce(
+    study: Annotated[str, Argument(metavar="STUDY", help="A name of --list, or your own: mine.py.")],
+    scale: Annotated[str, Option(metavar="SCALE", help="laptop: the digits. gpu: CIFAR-10.")] = "laptop",
+    seeds: Annotated[int | None, Option(metavar="N", help="How many of each.", show_default="the study's")] = None,
+    out: Annotated[
+        Path | None, Option(metavar="DIR", help="Folder of the study.", show_default="reproduced/STUDY")
+    ] = None,
+    data: Annotated[
+        str | None, Option(metavar="NAME", help="Of scale gpu: cifar10:PATH.", show_default="cifar10")
+    ] = None,
+    device: Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    dry_run: Annotated[bool, Option("--dry-run", help="Say what it would cost, from timed steps, and stop.")] = False,
+    json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
+    _list: Annotated[
+        bool, Option("--list", is_eager=True, callback=_print_list, help="Print the studies; stop.")
+    ] = False,
+) -> None:
+    """Ask a paper's question again: train, measure, draw, and say what the intervals over seeds allow.
+
+    [bold]landscape reproduce cr-sam-geometry[/]
+    [bold]landscape reproduce gam-geometry --scale gpu --device cuda --data cifar10:PATH --dry-run[/]
+
+    It says first what it will cost. It can be stopped at any moment, and goes on where it was.
+    """
+    from landscape.studies import SCALES, Collected, Store, find_study, foresee_study
+    from landscape.studies import reproduce as run
+
+    if scale not in SCALES:
+        raise ValueError(f"--scale {scale} is unknown. Expected one of: {', '.join(SCALES)}.")
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"--seeds {seeds} is out of range. Expected at least 1.")
+    if data and scale == "laptop":
+        raise ValueError(f"--data {data} is for --scale gpu. Scale laptop is the digits.")
+    found, on = find_study(study), find_device(device)
+    plan = found.plan(scale, data or "cifar10")
+    plan = replace(plan, num_seeds=seeds or plan.num_seeds)
+    folder = out or Path("reproduced") / found.name
+    command = ["landscape", "reproduce", Path(study).name, *(["--scale", scale] if scale != "laptop" else [])]
+    command += ["--seeds", str(seeds)] if seeds else []
+    facts: dict[str, Any] = {"study": found.name, "scale": scale, "num_seeds": plan.num_seeds}
+    store = Store.open(folder, plan, facts | {"command": shlex.join(command)})
+    costs = foresee_study(store, on)
+    if dry_run:
+        print_json({"dry_run": _document(costs)}) if json else _print_cost(costs)
+        return
+    if not json:
+        _print_cost(costs)
+    with progress("Runs", len(plan.runs)) as tell:
+        run(found, store, device=on, progress=lambda done, _, text: tell(done, text))
+    collected = Collected(plan, folder)
+    readme = folder / "README.md"
+    if json:
+        print_json(
+            {
+                "schema": "landscape.reproduce/1",
+                "report": str(readme),
+                "answer": found.answer(collected),
+                "num_trainings": len(collected.trainings),
+                "num_diverged": len(collected.diverged),
+                "num_not_converged": len(collected.not_converged),
+            }
+        )
+    else:
+        print_text(found.answer(collected))
+        print(f"\nThe report is {readme}.")
+
+
+def _print_cost(costs: "list[Cost]") -> None:
+    rows = [[c.optimizer, str(c.num_runs), _minutes(c.training), _minutes(c.measuring)] for c in costs]
+    if rows:
+        print_table(["to do", "runs", "training", "measuring"], rows)
+    total = sum(cost.training + cost.measuring for cost in costs)
+    print_text(f"About {_minutes(total)} are left, by timed steps." if costs else "Everything is done already.")
+
+
+def _minutes(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _document(costs: "list[Cost]") -> dict[str, Any]:
+    return {
+        "optimizers": {
+            cost.optimizer: {"runs": cost.num_runs, "training": cost.training, "measuring": cost.measuring}
+            for cost in costs
+        },
+        "seconds": sum(cost.training + cost.measuring for cost in costs),
+    }

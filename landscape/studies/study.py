@@ -1,0 +1,96 @@
+"""What a study is: which networks are trained, what is measured of them, and what is drawn and said of that.
+
+A study is a file that ends in ``STUDY = Study(...)``. What it says, in its first sentence and in every finding, is a
+function of the results, and rests on their intervals over seeds: whoever runs it anew, or changes it, gets the sentence
+that his own numbers allow.
+"""
+
+import runpy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from landscape.figures import Table, draw
+from landscape.studies.collected import Collected
+from landscape.studies.plan import Plan
+
+SCALES = ("laptop", "gpu")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a paper says, and what was found here.
+
+    Attributes:
+        claim: of the paper, with its figure or table.
+        found: here, with its interval.
+        agrees: whether that is the same; None where the intervals cannot tell.
+        why: why it may differ, where it does.
+    """
+
+    claim: str
+    found: str
+    agrees: bool | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, and all that it takes to answer it.
+
+    Attributes:
+        name: as in ``landscape reproduce NAME``.
+        question: in a sentence.
+        paper: whose question it was.
+        plan: ``plan(scale, data)``: what is trained and measured; ``data`` names the images of scale "gpu".
+        answer: one sentence, chosen by the intervals.
+        findings: each of the paper's claims beside what was found.
+        tables: by name of the file.
+        figures: by name of the file; the first one stands for the study.
+        limits: what a reader must know about the protocol: what was cut, and how choices were made.
+    """
+
+    name: str
+    question: str
+    paper: str
+    plan: Callable[[str, str], Plan]
+    answer: Callable[[Collected], str]
+    findings: Callable[[Collected], Sequence[Finding]]
+    tables: Mapping[str, Callable[[Collected], Table]]
+    figures: Mapping[str, Callable[[Collected], Figure | Table]]
+    limits: str
+
+
+def kind(name: str) -> Callable[[Collected], Figure | Table]:
+    """One of the kinds of ``landscape figures --list``, drawn from all runs of a study."""
+    return lambda found: draw(name, found.runs)
+
+
+def find_study(name: str) -> Study:
+    """The study of this name, or the ``STUDY`` of a file.
+
+    Raises:
+        ValueError: there is neither.
+
+    Example:
+        >>> find_study("gam-geometry").name
+        'gam-geometry'
+    """
+    studies = named_studies()
+    if name in studies:
+        return studies[name]
+    if not (name.endswith(".py") and Path(name).is_file()):
+        raise ValueError(f"study '{name}' is unknown. Expected one of: {', '.join(studies)}; or a file: mine.py.")
+    study = runpy.run_path(name).get("STUDY")
+    if not isinstance(study, Study):
+        raise ValueError(f"{name} defines no STUDY = Study(...). See landscape/studies/cr_sam_geometry.py.")
+    return study
+
+
+def named_studies() -> dict[str, Study]:
+    """Our studies by name."""
+    from landscape.studies import cr_sam_geometry, gam_geometry, sa_sam_tuning
+
+    return {each.STUDY.name: each.STUDY for each in (cr_sam_geometry, gam_geometry, sa_sam_tuning)}

@@ -1,0 +1,175 @@
+"""The committed reports follow from their result files, and the sentences follow from the numbers."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from landscape.models import build_model
+from landscape.results.files import plain
+from landscape.studies import SCALES, Collected, Plan, named_studies, read_facts, write_report
+from landscape.training import load_recipe
+
+REPORTS = Path(__file__).parents[2] / "reports"
+STUDIES = named_studies()
+
+
+def planned(out: Path) -> Plan:
+    facts = read_facts(out)
+    return replace(STUDIES[facts["study"]].plan(facts["scale"], "cifar10"), num_seeds=facts["num_seeds"])
+
+
+@pytest.fixture(params=STUDIES)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def copy(name, tmp_path) -> Path:
+    shutil.copytree(REPORTS / name / "results", tmp_path / "results")
+    return tmp_path
+
+
+def test_tables_and_text_follow_from_the_results(name, copy):
+    write_report(STUDIES[name], planned(copy), copy, figures=False)
+    for path in (copy / "README.md", *(copy / "tables").iterdir()):
+        committed = REPORTS / name / path.relative_to(copy)
+        assert path.read_text(encoding="utf-8") == committed.read_text(encoding="utf-8"), path.name
+    assert {path.name for path in (copy / "tables").iterdir()} == {
+        path.name for path in (REPORTS / name / "tables").iterdir()
+    }
+
+
+def test_a_table_changes_with_a_number(name, copy):
+    doctor(copy, lambda row, metric: 2.0 if row["recipe"]["optimizer"] == "sam" and row["recipe"]["seed"] == 1 else 1.0)
+    write_report(STUDIES[name], planned(copy), copy, figures=False)
+    committed = [(REPORTS / name / "tables" / path.name).read_text() for path in (copy / "tables").iterdir()]
+    assert [path.read_text() for path in (copy / "tables").iterdir()] != committed
+
+
+def test_all_is_there_and_nothing_else(name):
+    folder = REPORTS / name
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(((?!http)[^)#]+)\)", readme):
+        assert (folder / link).is_file(), link
+    figures = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert figures == set(STUDIES[name].figures) == {path.stem for path in (folder / "figures").glob("*.pdf")}
+    assert sum(path.stat().st_size for path in (folder / "results").rglob("*") if path.is_file()) < 2**20
+    documents = [*folder.rglob("*.json*"), *folder.rglob("*.md"), *folder.rglob("*.toml")]
+    documents = [path for path in documents if "runs" not in path.relative_to(folder).parts]  # not committed
+    assert not [path for path in documents if re.search(r"\"/|[ (`]/(tmp|home|work|root)\b", path.read_text())]
+    plan = planned(folder)
+    for recipe_name, path in zip(plan.names, plan.names, strict=True):
+        file = folder / "recipes" / f"{plan.folder(plan.names[path]).rpartition('-seed-')[0]}.toml"
+        assert load_recipe(file) == plan.names[recipe_name]
+
+
+def test_every_claim_has_its_seeds(name):
+    plan = planned(REPORTS / name)
+    found = Collected(plan, REPORTS / name)
+    assert plan.num_seeds >= 3
+    assert len(found.trainings) == len(plan.runs)
+    assert f"{plan.num_seeds} seeds" in STUDIES[name].answer(found)
+    assert all(finding.found and (finding.agrees or finding.why) for finding in STUDIES[name].findings(found))
+
+
+def test_the_list_of_reports_says_what_they_say(name):
+    listed = (REPORTS / "README.md").read_text(encoding="utf-8")
+    answer = (REPORTS / name / "README.md").read_text(encoding="utf-8").splitlines()[2].strip("*")
+    assert f"]({name}/README.md)" in listed
+    assert answer in listed
+    assert f"{name}/figures/{next(iter(STUDIES[name].figures))}.png" in listed
+
+
+def test_one_seed_claims_nothing(name, copy):
+    plan = replace(planned(copy), num_seeds=1)
+    found = Collected(plan, copy)
+    assert "cannot tell" in STUDIES[name].answer(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "begins"),
+    [
+        ("cr-sam-geometry", lambda row, _: 10.0 if row["recipe"]["optimizer"] == "cr-sam" else 1.0, "No: CR-SAM"),
+        ("cr-sam-geometry", lambda row, _: 0.1 if row["recipe"]["optimizer"] == "cr-sam" else 1.0, "Yes: CR-SAM"),
+        ("cr-sam-geometry", lambda row, _: 10.0 ** (row["recipe"]["seed"] % 2), "Yes: CR-SAM"),  # paired by seed
+        (
+            "cr-sam-geometry",
+            lambda row, _: 10.0 ** (row["recipe"]["seed"] * (row["recipe"]["optimizer"] == "sam") % 2 * 2 - 1),
+            "These runs cannot tell",
+        ),
+        ("sa-sam-tuning", lambda row, _: by_rate(row, "sam"), "Yes, SA-SAM is easier"),
+        ("sa-sam-tuning", lambda row, _: by_rate(row, "sa-sam"), "No, SA-SAM is harder"),
+    ],
+)
+def test_the_answer_is_the_one_that_the_intervals_allow(name, factor, begins, copy):
+    doctor(copy, factor)
+    assert STUDIES[name].answer(Collected(planned(copy), copy)).startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("histograms", "begins"),
+    [
+        ({"local_minima": [0, 0, 100], "local_minima_minibatch": [0, 0, 100]}, "About the loss"),
+        ({"local_minima": [100, 0, 0], "local_minima_minibatch": [0, 0, 100]}, "About its sampling"),
+        ({"local_minima": [100, 0, 0], "local_minima_minibatch": [100, 0, 0]}, "These runs cannot tell"),
+    ],
+)
+@pytest.mark.parametrize("name", ["gam-geometry"])
+def test_the_minima_are_the_losss_or_the_samplings(histograms, begins, copy):
+    edit(copy, lambda _, at, m: m | {key: histograms[at.split()[1]] for key in m if key.endswith("histogram")})
+    assert STUDIES["gam-geometry"].answer(Collected(planned(copy), copy)).startswith(begins)
+
+
+@pytest.mark.parametrize("name", ["sa-sam-tuning"])
+def test_nothing_is_chosen_on_corrupted_images(copy):
+    def tuned() -> list[str]:
+        table = STUDIES["sa-sam-tuning"].tables["tuned"](Collected(planned(copy), copy))
+        return [str(row[0]) for row in table.rows]
+
+    before = tuned()
+    doctor(copy, lambda row, at: 1 / row["recipe"]["lr"] if at == "corrupted accuracy" else 1.0)
+    assert tuned() == before
+    doctor(copy, lambda row, at: row["recipe"]["lr"] ** -2 if at == "validation accuracy" else 1.0)
+    assert all("lr 0.001," in name for name in tuned())
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_plans_can_be_trained_and_say_what_they_are(name, scale):
+    plan = STUDIES[name].plan(scale, "cifar10:PATH")
+    recipes = plan.recipes
+    assert plan.num_seeds >= 3
+    assert len(plan.names) == len(recipes)
+    assert {recipe.data for recipe in recipes} == {"digits" if scale == "laptop" else "cifar10:PATH"}
+    shape = (1, 8, 8) if scale == "laptop" else (3, 32, 32)
+    (model,) = {recipe.model for recipe in recipes}
+    assert build_model(model, input_shape=shape, num_classes=10, **recipes[0].model_args)
+    assert scale == "laptop" or (min(recipe.epochs for recipe in recipes) >= 30 and model in ("resnet18", "vgg19"))
+
+
+def by_rate(row: dict, hard: str) -> float:
+    """One optimizer is worth the less the lower its learning rate, the others are worth little at any."""
+    return row["recipe"]["lr"] if row["recipe"]["optimizer"] == hard else 1e-3
+
+
+def doctor(out: Path, factor: Callable) -> None:
+    """Multiply the values of the results by a factor of their checkpoint and metric."""
+    edit(out, lambda row, metric, m: m | {"value": m["value"] * factor(row, metric)})
+
+
+def edit(out: Path, change: Callable) -> None:
+    path = out / "results" / "track.jsonl"
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        for split, found in row["splits"].items():
+            row["splits"][split] = {
+                metric: change(row["checkpoint"], f"{split} {metric}", m) if m["value"] is not None else m
+                for metric, m in found.items()
+            }
+        lines.append(json.dumps(plain(row)))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
