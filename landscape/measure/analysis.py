@@ -2,10 +2,12 @@
 
 import inspect
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,7 +67,7 @@ def analyze(
         "device": device_name(next(iter(splits.values())).device),
         "num_threads": torch.get_num_threads(),
         **options,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "started": started.isoformat(timespec="seconds"),
         "seconds": time.perf_counter() - start,
     }
@@ -92,6 +94,12 @@ def metric_names(metrics: Sequence[str], objective: Objective) -> list[str]:
 def device_name(device: torch.device) -> str:
     """The device in words: the GPU's name, or the processor's architecture."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
+def command_line() -> str:
+    """The command of this process as a shell takes it, without the folder that its program is installed in."""
+    program, *arguments = sys.argv
+    return shlex.join([Path(program).name, *arguments])
 
 
 def _describe(splits: Mapping[str, Objective]) -> dict[str, Any]:

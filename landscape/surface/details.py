@@ -1,7 +1,6 @@
 """What a line or plane says of itself: how it was made, what it was held against, and what it cost where."""
 
 import platform
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 
 from landscape import __version__
-from landscape.measure.analysis import device_name
+from landscape.measure.analysis import command_line, device_name
 from landscape.objective import Objective
 from landscape.results import Line, Plane
 from landscape.surface.checks import centre_check, curvature_check, noise_floor
@@ -64,7 +63,7 @@ def details_of(
             "python": platform.python_version(),
             "device": device_name(objective.device),
             "num_threads": torch.get_num_threads(),
-            "command": " ".join(sys.argv),
+            "command": command_line(),
             "started": points.started.isoformat(timespec="seconds"),
             "seconds_grid": points.seconds,
             "seconds": points.seconds + time.perf_counter() - start,

@@ -268,3 +268,9 @@ def test_normalized_trace_at_a_critical_point_is_not_a_number_and_says_so():
     assert not measured.converged
     assert "gradient" in measured.reason
     assert not torch.isfinite(torch.tensor(measured.value))
+
+
+def test_the_command_can_be_pasted_into_a_shell(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/landscape", "analyze", "my runs/last.pt", "--params", "*.weight"])
+    found = analyze(objective_of(make("mlp_tanh")), metrics=("loss",))
+    assert found.provenance["command"] == "landscape analyze 'my runs/last.pt' --params '*.weight'"
