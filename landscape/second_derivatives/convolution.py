@@ -1,60 +1,20 @@
-"""Forward passes that can be differentiated twice, at what it should cost.
+"""Convolutions whose second derivative is made of backward passes.
 
-Scaled dot-product attention has second derivatives in its plain form alone. A convolution's double backward is made by
-torch of a convolution with the axes exchanged, a kernel as large as the image, for the part that belongs to the weight;
-here it is a weight gradient of the same kind as in the first backward pass. So a Hessian-vector product of ResNet-18
-takes 2.0 gradients instead of 2.5, to the same rounding.
+torch makes the weight's part of a convolution's double backward by a convolution with the axes exchanged, a kernel as
+large as the image; here it is a weight gradient of the same kind as in the first backward pass.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
 _Settings = tuple[Any, Any, Any, int]  # stride, padding, dilation, groups
-_NUM_AXES: dict[Callable[..., Any], int] = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+_NUM_AXES: dict[Callable[..., Tensor], int] = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 
 
-@contextmanager
-def twice_differentiable() -> Iterator[None]:
-    """While it is entered, forward passes build graphs whose gradients can be differentiated.
-
-    Example:
-        >>> w = torch.ones(1, 1, 1, 1, requires_grad=True)
-        >>> with twice_differentiable():
-        ...     loss = torch.nn.functional.conv2d(torch.ones(1, 1, 2, 2), w).square().sum()
-        >>> (grad,) = torch.autograd.grad(loss, w, create_graph=True)
-        >>> torch.autograd.grad(grad, w)[0].item()
-        8.0
-    """
-    with sdpa_kernel(SDPBackend.MATH), _Convolutions():
-        yield
-
-
-class _Convolutions(TorchFunctionMode):
-    """``conv1d`` to ``conv3d`` with a double backward that is made of plain backward passes.
-
-    Autocast, complex numbers, inputs without a batch axis and padding by name are left to torch.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """What ``func`` returns, by our convolution where it is one."""
-        kwargs = kwargs or {}
-        if func not in _NUM_AXES:
-            return func(*args, **kwargs)
-        if "input" in kwargs:
-            args = (kwargs["input"], *args)
-            kwargs = {name: value for name, value in kwargs.items() if name != "input"}
-        return _convolve(func, *args, **kwargs)
-
-
-def _convolve(
+def convolve(
     func: Callable[..., Tensor],
     x: Tensor,
     weight: Tensor,
@@ -64,6 +24,10 @@ def _convolve(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
+    """What ``func``, one of torch's convolutions, returns.
+
+    Autocast, complex numbers, inputs without a batch axis and padding by name are left to torch.
+    """
     num_axes = _NUM_AXES[func]
     by_torch = isinstance(padding, str) or x.ndim != num_axes + 2 or x.is_complex()
     if by_torch or torch.is_autocast_enabled(x.device.type):
