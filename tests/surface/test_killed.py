@@ -1,7 +1,6 @@
 """A plane that is killed at any moment goes on from its finished rows to the same losses, and measures none twice."""
 
 import json
-import multiprocessing
 import random
 import signal
 import time
@@ -27,9 +26,7 @@ def measure(rows: Path | None, refine: bool, pause: float = 0.0):
 
 
 @pytest.mark.parametrize("refine", [False, True])
-def test_sigkills_change_nothing(tmp_path: Path, refine: bool) -> None:
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["landscape.surface", "landscape.results", "tests.cases"])
+def test_sigkills_change_nothing(tmp_path: Path, refine: bool, processes) -> None:
     delays, rows = random.Random(refine), tmp_path / "rows"
     for _ in range(NUM_KILLS):
         before = len(finished(rows))

@@ -4,7 +4,6 @@ More kills, in a minute: LANDSCAPE_KILLS=50 python -m pytest tests/tracking/test
 """
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -30,10 +29,8 @@ def measure(folder: Path, out: Path) -> None:
     track(folder, SETTINGS, out=out, progress=note)
 
 
-def test_sigkills_lose_one_measurement_each_and_double_none(tmp_path: Path) -> None:
+def test_sigkills_lose_one_measurement_each_and_double_none(tmp_path: Path, processes) -> None:
     folder = run(tmp_path / "run", NUM_CHECKPOINTS)
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["landscape.tracking", "landscape.measure", "landscape.problem"])
     delays = random.Random(0)
     kills, logs, in_the_middle = 0, 0, 0
     out = tmp_path / "out-0"

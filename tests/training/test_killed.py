@@ -1,7 +1,6 @@
 """A run that is killed at any moment leaves whole files, and goes on to the very weights it would have had."""
 
 import csv
-import multiprocessing
 import random
 import signal
 from pathlib import Path
@@ -15,11 +14,8 @@ NUM_KILLS = 20
 RECIPE = Recipe(model_args={"hidden": [16]}, optimizer="sam", epochs=100, batch_size=256, checkpoint_every=10)
 
 
-def test_twenty_sigkills_change_nothing(tmp_path: Path) -> None:
+def test_twenty_sigkills_change_nothing(tmp_path: Path, processes) -> None:
     straight = load_checkpoint(train(RECIPE, tmp_path / "straight"))
-    processes = multiprocessing.get_context("forkserver")
-    # imported once, not twenty times; the first is what torch's first optimizer imports, for most of a second
-    processes.set_forkserver_preload(["torch._dynamo", "landscape.training"])
     delays, longest = random.Random(0), 0.4
     finished = 0
     epochs_at_kills: list[int] = []
