@@ -47,8 +47,16 @@ class _Replaced(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _OURS:
+        if func not in _OURS or _watched():
             return func(*args, **kwargs)
         if "input" in kwargs:
             args = (kwargs["input"], *args)
         return _OURS[func](*args, **{name: value for name, value in kwargs.items() if name != "input"})
+
+
+def _watched() -> bool:
+    """Whether somebody follows which tensors are saved, as activation checkpointing does.
+
+    It runs the block again in the backward pass, where no function mode reaches, and wants the same tensors saved.
+    """
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
