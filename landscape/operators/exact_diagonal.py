@@ -77,9 +77,7 @@ def exact_passes(objective: Objective) -> int:
     layers, leaves = _Layers(objective), objective.leaves()
 
     def passes(terms: Terms) -> int:
-        outputs = _checked_outputs(terms)
-        if reason := obstacle(outputs, leaves):
-            raise NoExactDiagonalError(f"not exact here: {reason}")
+        _prove(terms, leaves)
         return len(_factors(objective, terms))
 
     return next(objective.over_batches(leaves, passes, context=layers.recording))
@@ -92,12 +90,11 @@ def _squares(objective: Objective, of_hessian: bool, products: Products) -> tupl
 
     def squares(terms: Terms) -> tuple[dict[str, Tensor], int]:
         losses.append(terms.losses.detach())
-        outputs = _checked_outputs(terms)
-        if of_hessian and (reason := obstacle(outputs, leaves)):
-            raise NoExactDiagonalError(f"not exact here: {reason}")
+        if of_hessian:
+            _prove(terms, leaves)
         factors = _factors(objective, terms)  # (C, n, outputs)
         with torch.no_grad():
-            return layers.squares(outputs, factors, products), len(factors)
+            return layers.squares(_checked_outputs(terms), factors, products), len(factors)
 
     parts = copy.copy(objective)
     parts.microbatch = layers.examples_at_once(objective)
@@ -190,6 +187,12 @@ def _checked_outputs(terms: Terms) -> Tensor:
     if outputs is None or outputs.ndim != 2 or not outputs.requires_grad:
         raise NoExactDiagonalError("no exact diagonal for a model whose output is not one tensor (n, classes)")
     return outputs
+
+
+def _prove(terms: Terms, leaves: list[Tensor]) -> None:
+    """Raise where the diagonal of this microbatch is not the Hessian's."""
+    if reason := obstacle(_checked_outputs(terms), leaves):
+        raise NoExactDiagonalError(f"not exact here: {reason}")
 
 
 def _factors(objective: Objective, terms: Terms) -> Tensor:
