@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landscape.figures.pooled import Value, error_words
-from landscape.quantity import quantity
+from landscape.results.measurement import quantity
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"±": "$\\pm$", "×": "$\\times$", "–": "--", "~": "\\textasciitilde{}"}
 _SYMBOLS = {

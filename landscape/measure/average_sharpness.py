@@ -89,4 +89,6 @@ def average_sharpness(
         converged=converged,
         reason=f"{interval_reason(mean, half_width, rel_error)} after {len(samples)} pairs",
         details={"sigma": sigma, "samples": np.array(samples), "rounding": rounding},
+        error_kind="standard error",
+        num_samples=len(samples),
     )

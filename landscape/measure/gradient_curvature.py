@@ -60,4 +60,5 @@ def gradient_curvature(objective: Objective, *, rho: float = 0.05, rel_error: fl
         converged=within == "within",
         reason=f"step-size error {step_error:.1e} and rounding {rounding:.1e} {within} {rel_error:g} of the value",
         details={"rho": rho, "slope": (above - below) / (2 * rho), "step_error": step_error, "rounding": rounding},
+        error_kind="bound",
     )

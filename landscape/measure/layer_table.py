@@ -90,6 +90,8 @@ def layer_table(
             "lambda_max": np.array([e.value for e in largest]),
             "lambda_max_error": np.array([e.error for e in largest]),
         },
+        error_kind="standard error" if found.num_probes else "none",
+        num_samples=found.num_probes,
     )
 
 

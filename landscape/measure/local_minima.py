@@ -98,6 +98,8 @@ def local_minima(
         details=counts
         | {f"{name}_histogram": np.bincount(found, minlength=most + 1) for name, found in counts.items()}
         | {"floor": floor, "noise_expectation": (num_steps - 1) / 3, "losses": losses, "evaluation": evaluation},
+        error_kind="standard error",
+        num_samples=num_directions,
     )
 
 

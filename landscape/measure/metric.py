@@ -69,7 +69,9 @@ def shared_krylov(objective: Objective, seed: int) -> Lanczos:
 
 
 def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
-    """The measurement that an estimate is, with what else there is to say of it."""
+    """The measurement that an estimate is: its error is that of its samples, or a bound where it has none."""
+    samples = found.details.get("samples")
+    exact = samples is not None and len(samples) == 1 and not found.error
     return Measurement(
         name,
         found.value,
@@ -78,6 +80,8 @@ def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
         converged=found.converged,
         reason=found.reason,
         details=details,
+        error_kind="none" if exact else "bound" if samples is None else "standard error",
+        num_samples=0 if samples is None or exact else len(samples),
     )
 
 

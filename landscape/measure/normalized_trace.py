@@ -43,5 +43,7 @@ def normalized_trace(
         num_gradients=tr.num_gradients + norm.num_gradients,
         converged=measured,
         reason=reason,
-        details={"trace": tr.value, "gradient_norm": norm.value, "num_samples": tr.details.get("num_samples", 0)},
+        details={"trace": tr.value, "gradient_norm": norm.value},
+        error_kind=tr.error_kind if norm.value else "standard error",
+        num_samples=tr.num_samples,
     )

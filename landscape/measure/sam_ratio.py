@@ -103,6 +103,8 @@ def sam_ratio(
             "best_rises": bests,
             "weights": weights,
         },
+        error_kind="standard error",
+        num_samples=len(rows),
     )
 
 

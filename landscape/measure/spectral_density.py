@@ -45,7 +45,6 @@ def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int 
     threshold = _LINEAR_PART * max(np.abs(rule.nodes).max() for rule in found.rules) or 1.0
     details: dict[str, object] = {
         "engine": shared_hessian(objective).engine,
-        "num_samples": len(found.rules),
         "nodes": np.stack([rule.nodes for rule in found.rules]),
         "weights": np.stack([rule.weights for rule in found.rules]),
         "log_threshold": threshold,
@@ -64,6 +63,8 @@ def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int 
         converged=several,
         reason=reason if several else f"{reason}: no error bar",
         details=details,
+        error_kind="none" if found.exact else "standard error",
+        num_samples=0 if found.exact else len(found.rules),
     )
 
 
@@ -95,7 +96,7 @@ def effective_dimension(
         1.4
     """
     found = effective_dimension_of(_quadrature(objective, num_runs, num_steps, seed), gamma=gamma, rel_error=rel_error)
-    return measurement_of("effective_dimension", found, gamma=gamma, num_samples=len(found.details["samples"]))
+    return measurement_of("effective_dimension", found, gamma=gamma)
 
 
 @metric
@@ -118,7 +119,7 @@ def negative_share(
         0.0
     """
     found = negative_share_of(_quadrature(objective, num_runs, num_steps, seed), rel_error=rel_error)
-    return measurement_of("negative_share", found, num_samples=len(found.details["samples"]))
+    return measurement_of("negative_share", found)
 
 
 def _quadrature(objective: Objective, num_runs: int, num_steps: int, seed: int) -> SpectralQuadrature:

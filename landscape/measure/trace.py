@@ -62,15 +62,13 @@ def trace(
     if method == "auto":
         method = "deflated" if num_probes is None else "hutchinson"
     found = _estimate(objective, method, rel_error, num_probes, max_matvecs, seed)
-    samples = found.details["samples"]
     return measurement_of(
         "trace",
         found,
         method=method,
         engine=shared_hessian(objective).engine,
-        num_samples=len(samples),
         not_exact=not_exact,
-        samples=samples,
+        samples=found.details["samples"],
     )
 
 

@@ -74,4 +74,5 @@ def zeroth_order_flatness(
         converged=found.error <= rel_error * found.value,
         reason=found.reason(rel_error),
         details={"peaks": np.array(found.peaks), "distance": found.u.norm().item()},
+        error_kind="lower bound",
     )

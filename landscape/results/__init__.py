@@ -4,7 +4,8 @@ Numbers are written as JSON and arrays as npz, and read back without torch.
 """
 
 from landscape.results.analysis import Analysis
+from landscape.results.difference import Difference, difference
 from landscape.results.measurement import Measurement
 from landscape.results.surface import Line, Plane, load_surfaces, save_surfaces
 
-__all__ = ["Analysis", "Line", "Measurement", "Plane", "load_surfaces", "save_surfaces"]
+__all__ = ["Analysis", "Difference", "Line", "Measurement", "Plane", "difference", "load_surfaces", "save_surfaces"]

@@ -28,7 +28,7 @@ def write(
     return document_path
 
 
-def read_document(path: Path, schema: str, writer: str) -> dict[str, Any]:
+def read_document(path: Path, schema: str | tuple[str, ...], writer: str) -> dict[str, Any]:
     """The document at ``path``.
 
     Raises:
@@ -40,9 +40,10 @@ def read_document(path: Path, schema: str, writer: str) -> dict[str, Any]:
         raise ValueError(f"{path}: {error.strerror}. Expected a directory written by {writer}.") from error
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}). Measure again.") from error
-    if not isinstance(document, dict) or document.get("schema") != schema:
+    schemas = (schema,) if isinstance(schema, str) else schema
+    if not isinstance(document, dict) or document.get("schema") not in schemas:
         found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        raise ValueError(f"{path}: schema is {found!r}. Expected {schema!r}.")
+        raise ValueError(f"{path}: schema is {found!r}. Expected {' or '.join(map(repr, schemas))}.")
     return document
 
 

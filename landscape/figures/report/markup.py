@@ -12,7 +12,6 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from landscape.quantity import quantity
 from landscape.results import Measurement
 
 _SHORT = 0.01  # seconds
@@ -53,7 +52,7 @@ def policy(scripts: Sequence[str]) -> str:
 
 def cell(m: Measurement) -> dict[str, Any]:
     """What a table says of a measurement."""
-    text = number(quantity(m.value, m.std_error))
+    text = number(m.text)
     value = text.partition(" × " if text.startswith("(") else " ±")[0]  # a narrow column may break the line here
     return {
         "value": value,

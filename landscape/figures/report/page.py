@@ -20,8 +20,8 @@ from landscape.figures.report.markup import asset, cell, code, number, policy, r
 from landscape.figures.report.readings import reading, stability_limit
 from landscape.figures.report.rotatable import plotly_script, surface_data
 from landscape.figures.report.warn import warnings_of
-from landscape.quantity import quantity
 from landscape.results import Analysis, Line, Plane, load_surfaces
+from landscape.results.measurement import quantity
 
 _RESULTS = ("analysis.json", "arrays.npz", "surface.json", "surface.npz")
 _SHARE_WIDTH = 5  # em, of a layer with all of the trace

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landscape.quantity import quantity
 from landscape.results import Analysis, Measurement
+from landscape.results.measurement import quantity
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from landscape.figures.difference import difference
 from landscape.figures.report import pictures
 from landscape.figures.report.facts import Facts, measured_on, provenance
 from landscape.figures.report.markup import cell, code, number, policy, render, write
 from landscape.figures.report.readings import reading
 from landscape.figures.report.warn import warnings_of
 from landscape.figures.track import by_run, edge_of_stability
-from landscape.quantity import quantity
-from landscape.results import Analysis, Measurement
+from landscape.results import Analysis, Measurement, difference
 
 _LOG = "track.jsonl"
 _IN_THE_LEAD = 4  # metrics
@@ -296,7 +294,7 @@ def _many(num: int, what: str) -> str:
 
 
 def _value(m: Measurement) -> str:
-    return quantity(m.value, m.std_error)
+    return m.text
 
 
 def _n(value: float) -> str:
