@@ -142,3 +142,13 @@ def kendall(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     """
     found = stats.kendalltau(a, b)
     return float(found.statistic), float(found.pvalue)
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's rank correlation of two orders.
+
+    Example:
+        >>> spearman([1.0, 2.0, 4.0], [9.0, 7.0, 5.0])
+        -1.0
+    """
+    return float(stats.spearmanr(a, b).statistic)

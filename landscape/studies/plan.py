@@ -36,7 +36,7 @@ class Step(Protocol):
     def do(self, run: Recipe, weights: Path, results: Path, device: torch.device, tell: Tell) -> None:
         """Measure what is not there yet, from the checkpoints in the folder ``weights``."""
 
-    def foresee(self, checkpoint: Checkpoint, device: torch.device) -> float:
+    def estimate_cost(self, checkpoint: Checkpoint, device: torch.device) -> float:
         """Seconds it takes for a run, from timed passes over the weights of any checkpoint of such a run."""
 
 
