@@ -16,7 +16,7 @@ from landscape.checkpoint import Checkpoint, load_checkpoint
 from landscape.data import Data, load_data
 from landscape.losses import LOSSES
 from landscape.measure import METRICS, analyze
-from landscape.measure.cost import foresee
+from landscape.measure.cost import estimate_cost
 from landscape.objective import Objective
 from landscape.problem import Problem
 from landscape.results import Analysis, Measurement
@@ -80,7 +80,7 @@ class Measure:
         seconds = 0.0
         for split, one in self._objectives(checkpoint, device).items():
             names = [self.variants.get(name, (name, {}))[0] for name in self.metrics[split]]
-            costs = foresee(one, names)["metrics"]
+            costs = estimate_cost(one, names)["metrics"]
             seconds += sum(costs[name]["seconds"]["least"] for name in names)
         return seconds * len(self._epochs(recipe))
 

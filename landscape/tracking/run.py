@@ -34,7 +34,7 @@ import torch
 
 from landscape.checkpoint import CheckpointError, load_checkpoint
 from landscape.measure import analyze
-from landscape.measure.cost import foresee
+from landscape.measure.cost import estimate_cost
 from landscape.results import Analysis
 from landscape.tracking.log import TrackLog, read_track
 from landscape.tracking.settings import Objectives, Settings
@@ -157,7 +157,7 @@ def foresee_track(
     """What ``track`` would cost, from one timed product on the first checkpoint that is not done; nothing is written.
 
     Returns:
-        "num_checkpoints", "num_done"; where there is one to do, the "splits" of ``foresee`` for one checkpoint, and
+        "num_checkpoints", "num_done"; where there is one to do, the "splits" of ``estimate_cost`` for one, and
         "seconds" {"least", "most"} for all of them.
     """
     tracking = _Tracking(sources, settings or Settings(), out, every, False, device)
@@ -166,7 +166,7 @@ def foresee_track(
     plan: dict[str, Any] = {"num_checkpoints": len(found), "num_done": len(found) - len(todo)}
     if todo:
         objectives = tracking.objectives.of(load_checkpoint(todo[0].path))
-        splits = {split: foresee(one, tracking.settings.metrics) for split, one in objectives.items()}
+        splits = {split: estimate_cost(one, tracking.settings.metrics) for split, one in objectives.items()}
         totals = [cost["metrics"]["total"]["seconds"] for cost in splits.values()]
         plan |= {"splits": splits}
         plan["seconds"] = {end: len(todo) * sum(total[end] for total in totals) for end in ("least", "most")}
