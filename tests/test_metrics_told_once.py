@@ -21,7 +21,7 @@ FEWER = {
     "average_sharpness": {"num_probes": 4},
     "first_order_flatness": {"num_steps": 2},
     "local_minima": {"num_directions": 3},
-    **dict.fromkeys(("spectral_density", "effective_dimension", "negative_share"), {"num_steps": 8}),
+    **{name: {"num_steps": 8} for name in ("spectral_density", "effective_dimension", "negative_share")},
     "top_eigenvalues": {"k": 3},
 }
 NEW = '''
