@@ -1,6 +1,6 @@
 """``track``: measure every checkpoint of a run in order, going on where an earlier call was stopped.
 
-    OUT/track.jsonl        a line a checkpoint, as soon as it is measured: see ``log``
+    OUT/track.jsonl        a line a checkpoint, as soon as it is measured: see ``landscape.results.track``
     OUT/track.csv .png .pdf    the same as a table and a figure, at the end and now and then
     OUT/report.html            all of it on a page that opens offline
 
@@ -35,8 +35,7 @@ import torch
 from landscape.checkpoint import CheckpointError, load_checkpoint
 from landscape.measure import analyze
 from landscape.measure.cost import foresee
-from landscape.results import Analysis
-from landscape.tracking.log import TrackLog, read_track
+from landscape.results import Analysis, TrackLog, read_track
 from landscape.tracking.settings import Objectives, Settings
 from landscape.tracking.summary import latest, summarize
 from landscape.tracking.survey import Found, Survey

@@ -1,6 +1,5 @@
 """``track.csv``, the figure and the report: what the log holds of one kind of settings, drawn up anew each time."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pandas as pd
 from landscape.figures import save_figure
 from landscape.figures.report import write_track_report
 from landscape.figures.track import track as figure
+from landscape.files import write_text
 from landscape.results import Analysis
 
 _POINT = ("path", "step", "epoch", "lr")
@@ -22,10 +22,8 @@ def summarize(analyses: Iterable[Analysis], folder: str | Path) -> list[Path]:
     folder, points = Path(folder), latest(analyses)
     if not points:
         return []
-    csv, part = folder / "track.csv", folder / "track.csv.part"
-    frame(points).to_csv(part, index=False, lineterminator="\n")
-    os.replace(part, csv)
-    return [csv, *save_figure(figure(points), folder / "track"), write_track_report(points, folder)]
+    table = write_text(folder / "track.csv", frame(points).to_csv(index=False, lineterminator="\n"))
+    return [table, *save_figure(figure(points), folder / "track"), write_track_report(points, folder)]
 
 
 def frame(analyses: Iterable[Analysis]) -> pd.DataFrame:

@@ -34,6 +34,7 @@ from torch.nn.functional import cross_entropy
 
 from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from landscape.data import Split, augment, load_data
+from landscape.files import whole
 from landscape.isolation import rng_untouched
 from landscape.models import build_model
 from landscape.training.interrupt import Interrupted, interrupts_wait
@@ -135,8 +136,9 @@ def _begun(recipe: Recipe, last: Path, resume: bool) -> Checkpoint | None:
             f"{last} is of another recipe: {', '.join(differ)}. Resume with the recipe it began with, "
             "or choose another folder."
         )
-    for leftover in last.parent.glob(".*.pt.*.tmp"):  # half-written when the run was killed
-        leftover.unlink()
+    for name in ("*.pt", "metrics.csv"):
+        for leftover in last.parent.glob(f".{name}.*.tmp"):  # half-written when the run was killed
+            leftover.unlink()
     return begun
 
 
@@ -294,12 +296,10 @@ def _known(function: Callable[..., Any], args: dict[str, Any]) -> dict[str, Any]
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="") as file:
+    with whole(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)
 
 
 @contextmanager
