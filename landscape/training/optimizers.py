@@ -5,16 +5,16 @@ optimizer that is built on another takes "base" among them, one of `BASES` ("sgd
 arguments too: {"rho": 0.1, "base": "adamw", "betas": (0.9, 0.95)}.
 """
 
-import inspect
 from collections.abc import Callable
 from functools import partial
+from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from landscape.arguments import refuse_unfit
 from landscape.optim import ASAM, CRSAM, GAM, RSAM, SAM, SASAM, SASGD, CurvSAM
+from landscape.registry import check, options
 
 if TYPE_CHECKING:
     from landscape.training.recipe import Recipe
@@ -50,16 +50,16 @@ def build_optimizer(recipe: "Recipe", model: nn.Module) -> Optimizer:
     """
     args = dict(recipe.optimizer_args)
     expected = optimizer_args(recipe.optimizer, args.get("base", "sgd"))
-    refuse_unfit(f"optimizer '{recipe.optimizer}'", args, expected)
+    check(f"optimizer '{recipe.optimizer}'", args, expected)
     args |= {"params": model.named_parameters(), "model": model, "seed": recipe.seed}
     args |= {"lr": recipe.lr, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
     build = OPTIMIZERS[recipe.optimizer]
-    if "base" in inspect.signature(build).parameters:
+    if "base" in options(build):
         args["base"] = _call(BASES[args.get("base", "sgd")], args)
     return _call(build, args)
 
 
-def optimizer_args(name: str, base: str = "sgd") -> dict[str, inspect.Parameter]:
+def optimizer_args(name: str, base: str = "sgd") -> dict[str, Parameter]:
     """Return what the optimizer takes from `Recipe.optimizer_args`, over that base if it has one.
 
     Raises:
@@ -71,11 +71,12 @@ def optimizer_args(name: str, base: str = "sgd") -> dict[str, inspect.Parameter]
     """
     if base not in BASES:
         raise ValueError(f"base={base!r} is unknown. Expected one of: {', '.join(BASES)}.")
-    own = dict(inspect.signature(OPTIMIZERS[name]).parameters)
+    own = options(OPTIMIZERS[name], *_BY_RECIPE, *_INTERNAL)
     if "base" in own:
-        own |= inspect.signature(BASES[base]).parameters
-    return {arg: own[arg] for arg in own if arg not in (*_BY_RECIPE, *_INTERNAL)}
+        own["base"] = own["base"].replace(default="sgd")
+        own |= options(BASES[base], *_BY_RECIPE, *_INTERNAL)
+    return own
 
 
 def _call(build: Callable[..., Optimizer], args: dict[str, Any]) -> Optimizer:
-    return build(**{arg: args[arg] for arg in inspect.signature(build).parameters if arg in args})
+    return build(**{arg: args[arg] for arg in options(build) if arg in args})

@@ -4,14 +4,13 @@ Weight decay is the optimizer's, on every parameter. The defaults are for "mlp" 
 batch size and number of epochs with which the training loss has settled (100 epochs end no lower, with "sgd" or "sam").
 """
 
-import inspect
 import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_origin
 
-from landscape.arguments import refuse_unfit
+from landscape.registry import check, options
 from landscape.training.optimizers import OPTIMIZERS
 from landscape.training.schedule import SCHEDULES
 from landscape.training.toml import to_toml
@@ -80,8 +79,8 @@ class Recipe:
             object.__setattr__(self, item.name, _checked(item.name, expected, getattr(self, item.name)))
         if not 0 <= self.warmup < self.epochs:
             raise ValueError(f"warmup={self.warmup} is out of range. Expected 0 <= warmup < epochs ({self.epochs}).")
-        own = list(inspect.signature(SCHEDULES[self.schedule]).parameters.items())[2:]  # after epochs done and in all
-        refuse_unfit(f"schedule '{self.schedule}'", self.schedule_args, dict(own))
+        own = list(options(SCHEDULES[self.schedule]).items())[2:]  # after epochs done and in all
+        check(f"schedule '{self.schedule}'", self.schedule_args, dict(own))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, which `from_dict` takes back."""
