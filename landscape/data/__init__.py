@@ -9,11 +9,10 @@ from landscape.data.cifar_c import cifar10_c, cifar100_c
 from landscape.data.corruptions import corrupt, corrupted
 from landscape.data.digits import digits
 from landscape.data.folder import folder
-from landscape.data.held_out import held_out
 from landscape.data.npz import npz
 from landscape.data.parquet import parquet
 from landscape.data.places import DataError
-from landscape.data.split import Data, Split
+from landscape.data.split import Data, Split, held_out
 from landscape.registry import check, find, options
 
 __all__ = ["DATA", "Data", "DataError", "Split", "augment", "corrupt", "load_data"]

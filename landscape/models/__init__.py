@@ -5,13 +5,11 @@ from typing import Any
 
 from torch import nn
 
-from landscape.models.cnn import cnn
-from landscape.models.gpt import gpt
+from landscape.models.cnn import cnn, vgg19
 from landscape.models.mlp import mlp
 from landscape.models.pyramidnet import pyramidnet
 from landscape.models.resnet import resnet18, resnet50, resnet101
-from landscape.models.vgg import vgg19
-from landscape.models.vit import vit_small
+from landscape.models.transformer import gpt, vit_small
 from landscape.models.wide_resnet import wide_resnet, wrn_16_8, wrn_28_2, wrn_28_10
 from landscape.registry import check, find, options
 

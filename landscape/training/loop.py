@@ -37,11 +37,9 @@ from landscape.files import whole
 from landscape.isolation import rng_untouched
 from landscape.models import build_model
 from landscape.registry import check, options
-from landscape.training.interrupt import Interrupted, interrupts_wait
-from landscape.training.optimizers import BASES, build_optimizer
+from landscape.training.optimizers import BASES, build_optimizer, learning_rate
 from landscape.training.recipe import Recipe
-from landscape.training.rng import rng_states, seed_everything, set_rng_states
-from landscape.training.schedule import learning_rate
+from landscape.training.resume import Interrupted, interrupts_wait, rng_states, seed_everything, set_rng_states
 
 _EVAL_BATCH = 2048
 
