@@ -3,12 +3,12 @@
 import csv
 import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from landscape.figures.pooled import Value, error_words
+from landscape.files import write_text
 from landscape.metrics import about_metrics
 from landscape.results.measurement import quantity
 
@@ -116,11 +116,7 @@ def save_table(table: Table, stem: str | Path) -> list[Path]:
     """Write STEM.csv, STEM.md and STEM.tex, each whole or not at all."""
     paths = []
     for ending, text in (("csv", table.csv()), ("md", table.markdown() + "\n"), ("tex", table.latex() + "\n")):
-        path = Path(f"{stem}.{ending}")
-        part = path.with_name(path.name + ".part")
-        part.write_text(text, encoding="utf-8", newline="")
-        os.replace(part, path)
-        paths.append(path)
+        paths.append(write_text(Path(f"{stem}.{ending}"), text))
     return paths
 
 

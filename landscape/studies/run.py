@@ -9,9 +9,10 @@ from collections.abc import Callable
 import torch
 
 from landscape.checkpoint import load_checkpoint
+from landscape.files import write_text
 from landscape.studies.plan import slug
 from landscape.studies.report import write_report
-from landscape.studies.store import Store, write_text
+from landscape.studies.store import Store
 from landscape.studies.study import Study
 from landscape.training import Recipe, TrainingError, train
 

@@ -103,7 +103,7 @@ def eigenvalue(value: float) -> Measurement:
     ("first", "second", "state", "words"),
     [
         (estimate(20.0), estimate(16.0), "lower", "20 % lower (p = 0.0047)"),
-        (estimate(20.0), estimate(17.3), "not told apart", "not told apart: 14 % lower (p = 0.056)"),
+        (estimate(20.0), estimate(17.3), "not told apart", "not told apart: 13 % lower (p = 0.056)"),
         (estimate(-20.0), estimate(-10.0), "higher", "50 % higher (p < 0.001)"),
         (estimate(20.0), estimate(20.0), "not told apart", "equal (p = 1)"),
         (estimate(20.0), estimate(math.nan), "not measured", "not measured"),
