@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _NOTES = {  # by kind of error
     "standard error": "± is half of the 95 % interval.",
-    "bound": "Of {} it is a bound on the error.",
+    "bound": "Of {} ± is a bound on the error.",
     "lower bound": "≥ is a lower bound: a higher maximum may have been missed.",
 }
 _UNBROKEN = 10_000  # columns of a file or a pipe, so that no line of a table is broken there

@@ -17,7 +17,7 @@ from .console import cell, print_notes, print_table, print_text, progress
 
 if TYPE_CHECKING:
     from landscape.results import Analysis
-    from landscape.results.difference import State
+    from landscape.results.difference import Difference, State
     from landscape.training import Recipe
 
 _RUNS = {"SGD": "sgd", "SAM": "sam"}  # by the name in the table: the optimizer, which is also the folder
@@ -47,11 +47,12 @@ def demo(
     places = [(metric, split) for metric in sgd["train"] for split in sgd.splits]
     differences = {(metric, split): difference(sgd[split][metric], sam[split][metric]) for metric, split in places}
     rows = [
-        [metric, split, cell(sgd[split][metric]), cell(sam[split][metric]), found.words]
+        [metric, split, cell(sgd[split][metric]), cell(sam[split][metric]), _words(found)]
         for (metric, split), found in differences.items()
     ]
     print_table(["", "", *_RUNS, "SAM against SGD"], rows, num_left=2)
     print_notes({"SGD": sgd, "SAM": sam})
+    print_text("In brackets: within the 95 % error bars, which do not tell the two apart.")
     print("\nWhat it shows:")
     for line in summary({place: found.state for place, found in differences.items()}, *_RUNS):
         print_text(f"- {line}", indent=2)
@@ -63,6 +64,11 @@ def demo(
     print(f"\nThe figure is {out / 'comparison.png'}. To try next:")
     for command in _next_commands(out):
         print(f"  {command}")
+
+
+def _words(found: "Difference") -> str:
+    """In brackets where it is no more than the error."""
+    return f"({found.size})" if found.state == "not told apart" and found.change else found.size
 
 
 def summary(states: "Mapping[tuple[str, str], State]", first: str, second: str) -> list[str]:

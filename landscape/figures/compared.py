@@ -27,7 +27,7 @@ class Row:
             name: {"value": m.value if m else math.nan, "std_error": m.std_error if m else math.nan}
             for name, m in self.values.items()
         }
-        differences = {name: asdict(found) for name, found in self.differences.items()}
+        differences = {name: {**asdict(found), "words": found.words} for name, found in self.differences.items()}
         return {"metric": self.metric, "split": self.split, "values": values, "differences": differences}
 
 

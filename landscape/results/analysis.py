@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from landscape.results.files import plain, read_document, write
+from landscape.files import plain, read_document, write_document
 from landscape.results.measurement import ErrorKind, Measurement
 
 SCHEMA, SCHEMA_1 = "landscape.analysis/2", "landscape.analysis/1"
@@ -92,7 +92,7 @@ class Analysis:
             for key, value in m.details.items()
             if isinstance(value, np.ndarray)
         }
-        return write(directory / "analysis.json", self.to_dict(), directory / "arrays.npz", arrays)
+        return write_document(directory / "analysis.json", self.to_dict(), (directory / "arrays.npz", arrays))
 
     @classmethod
     def load(cls, directory: str | Path) -> "Analysis":

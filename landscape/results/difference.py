@@ -22,7 +22,8 @@ class Difference:
 
     Attributes:
         state: what can be said: "lower", "higher", "not told apart" or "not measured".
-        words: all of it in a few words.
+        size: the change in words, such as "25 % lower".
+        how: what the state rests on: a p value, or that the intervals meet or do not.
         change: second minus first; NaN where one was not measured.
         std_error: of the change; NaN where it is not two standard errors that are compared, as the next three.
         t: the change in standard errors.
@@ -31,12 +32,19 @@ class Difference:
     """
 
     state: State
-    words: str
+    size: str
+    how: str = ""
     change: float = math.nan
     std_error: float = math.nan
     t: float = math.nan
     freedom: float = math.nan
     p: float = math.nan
+
+    @property
+    def words(self) -> str:
+        """All of it in a few words."""
+        lead = "not told apart: " if self.state == "not told apart" and self.change else ""
+        return f"{lead}{self.size}" + (f" ({self.how})" if self.how else "")
 
 
 def difference(first: Measurement | None, second: Measurement | None) -> Difference:
@@ -54,22 +62,22 @@ def difference(first: Measurement | None, second: Measurement | None) -> Differe
     """
     if first is None or second is None or not math.isfinite(second.value - first.value):
         return Difference("not measured", "not measured")
-    change, words = second.value - first.value, _change_words(first, second)
+    change, size = second.value - first.value, _size(first, second)
     a, b = first.of_fresh_data(), second.of_fresh_data()
     if not math.isfinite(a.std_error + b.std_error):
-        return Difference("not told apart", f"{words}; the error is not known", change)
+        return Difference("not told apart", size, "the error is not known", change)
     if {a.error_kind, b.error_kind} <= {"none", "standard error"} and (a.std_error or b.std_error):
         t, freedom, p = welch(change, (a.std_error, a.num_samples), (b.std_error, b.num_samples))
-        state = _state(change, p < 1 - LEVEL)
         how = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-        return Difference(state, _told(state, words, how), change, math.hypot(a.std_error, b.std_error), t, freedom, p)
+        std_error = math.hypot(a.std_error, b.std_error)
+        return Difference(_state(change, p < 1 - LEVEL), size, how, change, std_error, t, freedom, p)
     (a_low, a_high), (b_low, b_high) = a.interval(), b.interval()
     state = _state(change, b_low > a_high or b_high < a_low)
     if not (a.std_error or b.std_error or "lower bound" in (a.error_kind, b.error_kind)):
         how = "exact"
     else:
         how = "intervals apart" if state in ("lower", "higher") else "intervals meet"
-    return Difference(state, _told(state, words, how), change)
+    return Difference(state, size, how, change)
 
 
 def _state(change: float, told_apart: bool) -> State:
@@ -78,12 +86,7 @@ def _state(change: float, told_apart: bool) -> State:
     return "lower" if change < 0 else "higher"
 
 
-def _told(state: State, words: str, how: str) -> str:
-    lead = "not told apart: " if state == "not told apart" and words != "equal" else ""
-    return f"{lead}{words} ({how})"
-
-
-def _change_words(first: Measurement, second: Measurement) -> str:
+def _size(first: Measurement, second: Measurement) -> str:
     change = second.value - first.value
     direction = "lower" if change < 0 else "higher"
     if change == 0:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from landscape.figures import Run, Table, load_runs
-from landscape.results import Analysis, Measurement
+from landscape.results import Analysis, Measurement, read_track
 from landscape.statistics import Interval
 from landscape.studies.plan import Plan, identity, key
 from landscape.studies.seeds import change, over_seeds, percent, points, relative_change, table
 from landscape.studies.store import read_facts
-from landscape.tracking import read_track
 
 
 class Collected:

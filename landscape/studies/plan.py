@@ -17,7 +17,7 @@ import torch
 
 from landscape.checkpoint import Checkpoint
 from landscape.figures import Run, named
-from landscape.results.files import plain
+from landscape.files import plain
 from landscape.training import Recipe
 
 Tell = Callable[[str], None]

@@ -18,14 +18,13 @@ from landscape.data import Data, Split, corrupt, load_data
 from landscape.data.corruptions import CORRUPTIONS
 from landscape.losses import LOSSES
 from landscape.measure import METRICS, analyze
-from landscape.measure.cost import foresee as cost_of_metrics
+from landscape.measure.cost import estimate_cost as cost_of_metrics
 from landscape.objective import Objective
 from landscape.problem import Problem
-from landscape.results import Analysis, Measurement, load_surfaces
+from landscape.results import Analysis, Measurement, TrackLog, load_surfaces, read_track
 from landscape.studies.plan import Tell, identity, key, slug
 from landscape.surface import plane
 from landscape.surface.cost import foresee as cost_of_surface
-from landscape.tracking import TrackLog, read_track
 from landscape.tracking.settings import digest
 from landscape.training import Recipe, learning_rate
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from landscape.files import plain
 from landscape.models import build_model
-from landscape.results.files import plain
 from landscape.studies import SCALES, Collected, Plan, named_studies, read_facts, write_up
 from landscape.training import load_recipe
 

@@ -148,7 +148,7 @@ def test_other_settings_and_other_studies_are_refused(copy):
     with pytest.raises(ValueError, match="holds tiny at scale laptop"):
         Store.open(copy, plan, FACTS | {"scale": "gpu"})
     (copy / "results" / "study.json").write_text("{}")
-    with pytest.raises(ValueError, match="is no study of ours"):
+    with pytest.raises(ValueError, match=r"schema is None. Expected 'landscape.study/1'"):
         Store.open(copy, plan, FACTS)
     (copy / "results" / "study.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):

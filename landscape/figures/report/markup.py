@@ -2,11 +2,9 @@
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -25,14 +23,6 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters |= {"number": number, "breakable": breakable}
     return environment.get_template(template).render(css=Markup(asset("report.css")), **values)
-
-
-def write(page: str, path: Path) -> Path:
-    """Write a page, whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, path)
-    return path
 
 
 def asset(name: str) -> str:

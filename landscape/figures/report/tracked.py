@@ -14,10 +14,11 @@ from markupsafe import Markup
 
 from landscape.figures.report import pictures
 from landscape.figures.report.facts import Facts, measured_on, provenance
-from landscape.figures.report.markup import cell, code, number, policy, render, write
+from landscape.figures.report.markup import cell, code, number, policy, render
 from landscape.figures.report.readings import reading
 from landscape.figures.report.warn import warnings_of
 from landscape.figures.track import by_run, edge_of_stability
+from landscape.files import write_text
 from landscape.results import Analysis, Measurement, difference
 
 _LOG = "track.jsonl"
@@ -36,7 +37,7 @@ def write_track_report(analyses: Sequence[Analysis], directory: str | Path) -> P
     directory = Path(directory)
     log = directory / _LOG
     hashes = {_LOG: hashlib.sha256(log.read_bytes()).hexdigest()} if log.is_file() else {}
-    return write(render_track(analyses, hashes=hashes), directory / "report.html")
+    return write_text(directory / "report.html", render_track(analyses, hashes=hashes))
 
 
 def render_track(analyses: Sequence[Analysis], *, hashes: Mapping[str, str] | None = None) -> str:
