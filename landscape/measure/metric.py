@@ -12,16 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec
 
-import torch
-
-from landscape.linalg import Estimate, Lanczos
+from landscape.linalg import Estimate
+from landscape.measure.work import Work
 from landscape.objective import MeasurementError, Objective
-from landscape.operators import Hessian
 from landscape.results import Measurement
 
 P = ParamSpec("P")
 
-PROBES = 1 << 32  # added to the seed of probes: they must not be drawn from the state that drew the Krylov start
 METRICS: dict[str, Callable[..., Measurement]] = {}  # by name
 DEFAULT = ("loss", "accuracy", "gradient_norm", "trace", "lambda_max", "normalized_trace")
 
@@ -38,34 +35,18 @@ def metric(
         bound = signature.bind(objective, *args, **kwargs)
         bound.apply_defaults()
         key = (name, *list(bound.arguments.items())[1:])
-        objective.refresh()
-        if key not in objective.memo:
+        done = Work.of(objective).measured
+        if key not in done:
             start = time.perf_counter()
             try:
                 measurement = function(objective, *args, **kwargs)
             except MeasurementError as error:
                 measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))
-            objective.memo[key] = replace(measurement, seconds=time.perf_counter() - start)
-        return objective.memo[key]
+            done[key] = replace(measurement, seconds=time.perf_counter() - start)
+        return done[key]
 
     METRICS[name] = measured
     return measured
-
-
-def shared_hessian(objective: Objective) -> Hessian:
-    """One Hessian an objective, so that its kept graphs serve every metric."""
-    objective.refresh()
-    if "hessian" not in objective.memo:
-        objective.memo["hessian"] = Hessian(objective)
-    return objective.memo["hessian"]
-
-
-def shared_krylov(objective: Objective, seed: int) -> Lanczos:
-    """One Lanczos run an objective and seed, made longer by whoever needs it: largest, least, top k, density."""
-    H = shared_hessian(objective)
-    if ("krylov", seed) not in objective.memo:
-        objective.memo["krylov", seed] = Lanczos(H, generator=generator(seed))
-    return objective.memo["krylov", seed]
 
 
 def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
@@ -79,8 +60,3 @@ def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
         reason=found.reason,
         details=details,
     )
-
-
-def generator(seed: int) -> torch.Generator:
-    """A CPU generator for this seed: the same draws on every device."""
-    return torch.Generator().manual_seed(seed)

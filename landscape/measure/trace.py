@@ -2,7 +2,8 @@
 
 from landscape.linalg import Estimate, deflated_trace, hutchinson_trace, hutchpp_trace, xtrace
 from landscape.linalg.estimate import require_positive
-from landscape.measure.metric import PROBES, generator, measurement_of, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import measurement_of, metric
+from landscape.measure.work import PROBES, Work, generator
 from landscape.objective import Objective
 from landscape.operators import NoExactDiagonalError, gauss_newton_traces
 from landscape.results import Measurement
@@ -67,7 +68,7 @@ def trace(
         "trace",
         found,
         method=method,
-        engine=shared_hessian(objective).engine,
+        engine=Work.of(objective).hessian.engine,
         num_samples=len(samples),
         not_exact=not_exact,
         samples=samples,
@@ -88,7 +89,8 @@ def _exact(objective: Objective) -> Measurement:
 def _estimate(
     objective: Objective, method: str, rel_error: float, num_probes: int | None, max_matvecs: int, seed: int
 ) -> Estimate:
-    H, probes = shared_hessian(objective), generator(seed + PROBES)
+    work, probes = Work.of(objective), generator(seed + PROBES)
+    H = work.hessian
     if method == "hutchinson":
         return hutchinson_trace(
             H, rel_error=rel_error, num_probes=num_probes, max_probes=max_matvecs, generator=generator(seed)
@@ -96,7 +98,7 @@ def _estimate(
     if method == "deflated":
         return deflated_trace(
             H,
-            shared_krylov(objective, seed),
+            work.krylov(seed),
             rel_error=rel_error,
             num_matvecs=num_probes,
             max_matvecs=max_matvecs,
