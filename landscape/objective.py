@@ -41,8 +41,11 @@ class Objective(Passes):
             active dropout, batch statistics, shuffling or augmenting loaders, ``drop_last``, one-shot generators.
 
     Attributes:
-        names, num_params: of the parameters, in the order of the vector; and its length d.
-        num_examples, num_batches, batch_size: of the data; examples computed at once at most.
+        names: of the parameters, in the order of the vector.
+        num_params: length d of the vector.
+        num_examples: n, over all batches.
+        num_batches: how many the data are.
+        batch_size: examples computed at once, at most.
         criterion: the torch criterion that the loss was given as, with reduction "none"; None for a function.
         classifies: whether the loss tells which examples are classified correctly.
         num_gradients: full-data gradients computed so far, for the cost of measurements.
