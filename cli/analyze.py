@@ -51,7 +51,7 @@ def analyze(
     import landscape
     from landscape.checkpoint import load_checkpoint
     from landscape.measure.analysis import metric_names
-    from landscape.measure.cost import foresee
+    from landscape.measure.cost import estimate_cost
     from landscape.problem import Problem
 
     names, on = [name.strip() for name in metrics.split(",")], find_device(device)
@@ -69,7 +69,7 @@ def analyze(
             for name in splits
         }
         if dry_run:
-            costs = {name: foresee(objective, names) for name, objective in objectives.items()}
+            costs = {name: estimate_cost(objective, names) for name, objective in objectives.items()}
             documents.append({"checkpoint": file.identity, "dry_run": costs})
             if not json:
                 _print_costs(file, costs)

@@ -153,9 +153,9 @@ def _measured(
 
 def _save(surfaces: "Sequence[Line | Plane]", folder: Path | None, formats: Sequence[str]) -> dict[str, Any]:
     """Write the surfaces, their exports and the report, and give the document."""
+    from landscape.files import plain
     from landscape.results import save_surfaces
     from landscape.results.export import export
-    from landscape.results.files import plain
     from landscape.results.surface import surfaces_document
 
     if folder is not None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from .console import print_table, print_text, quantity
+from .console import print_table, print_text
 
 if TYPE_CHECKING:
     from landscape.checkpoint import Checkpoint
@@ -76,6 +76,8 @@ def duration(seconds: float) -> str:
 
 
 def _row(surface: "Line | Plane") -> list[str]:
+    from landscape.results.measurement import quantity
+
     finite = surface.loss[abs(surface.loss) < float("inf")]
     ends = [quantity(float(end)) for end in (finite.min(), finite.max())] if len(finite) else ["", ""]
     middle = tuple(size // 2 for size in surface.loss.shape)

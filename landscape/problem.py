@@ -21,6 +21,7 @@ from landscape.losses import LOSSES
 from landscape.memory import saved_bytes
 from landscape.models import build_model
 from landscape.objective import Objective
+from landscape.registry import find
 from landscape.second_derivatives import twice_differentiable
 
 _PILOT = 8  # examples whose forward pass is weighed
@@ -58,11 +59,9 @@ class Problem:
             )
         loaded = load_data(data_spec["name"], **data_spec["args"])
         loss_spec = checkpoint.loss or {"name": "cross_entropy", "args": {}}
-        if loss_spec["name"] not in LOSSES:
-            raise ValueError(f"loss '{loss_spec['name']}' is unknown. Expected one of: {', '.join(LOSSES)}.")
+        criterion = find(LOSSES, "loss", loss_spec["name"])
         network = _named_model(model, loaded, checkpoint) if model else checkpoint.build_model()
-        loss = LOSSES[loss_spec["name"]](**loss_spec["args"])
-        return cls(network, loss, {"train": loaded.train, "test": loaded.test})
+        return cls(network, criterion(**loss_spec["args"]), {"train": loaded.train, "test": loaded.test})
 
     @classmethod
     def from_file(cls, where: str, checkpoint: Checkpoint) -> "Problem":
