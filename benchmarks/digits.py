@@ -13,6 +13,7 @@ from benchmarks.race import Contender, Found, Timing, race
 from benchmarks.report import US, Bar, Row, ratio_bar
 from benchmarks.subjects import Exact, Subject, digits_mlp
 from landscape import measure
+from landscape.measure.work import Work
 from landscape.operators import gauss_newton_diagonal
 
 subject = cache(digits_mlp)
@@ -122,7 +123,7 @@ def microbatches(quick: bool) -> Row:
 
     def ours_again(seed: int) -> Found:
         found = measure.trace(kept, method="hutchinson", num_probes=32, rel_error=0.01, seed=10_000 + seed)
-        kept.memo = {key: value for key, value in kept.memo.items() if key in ("hessian", "gradient")}
+        Work.of(kept).measured.clear()
         return Found(found.value, found.num_matvecs)
 
     contenders = [
@@ -239,7 +240,7 @@ def _exact_in_gradients(network: Subject, quick: bool, timings: list[Timing]) ->
         return Found(gauss_newton_diagonal(objective, of_hessian=True)[0])
 
     def metric(_seed: int) -> Found:
-        objective.memo.clear()
+        objective.forget()
         return Found(measure.trace(objective, method="exact").value)
 
     gradient, bare, whole = race(

@@ -2,14 +2,18 @@
 
 The objective is sum(losses) / sum(weights). A weight is 1 an example (or token), except under the class weights of
 ``CrossEntropyLoss`` and ``NLLLoss``, where torch's mean divides by the summed class weights, and so does ours.
-A token whose target is ``ignore_index`` is not counted at all.
+A token whose target is ``ignore_index`` is not counted at all. What makes losses random is refused here by name.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 T = TypeVar("T")
 
@@ -126,6 +130,32 @@ class LossTerms(nn.Module):
         entries = losses.flatten(1) if losses.ndim > 1 else losses[:, None]
         per_example = entries.sum(1) if self.sum_over_entries else entries.mean(1)
         return Terms(per_example, len(per_example))
+
+
+def refuse_random_modules(model: nn.Module, *, training: bool) -> None:
+    """Raise ValueError for active dropout and for batch statistics, by the name of the module."""
+    for name, module in model.named_modules():
+        where = f"{type(module).__name__} {name or 'model'!r}"
+        if training and isinstance(module, _DropoutNd) and module.p > 0:
+            raise ValueError(
+                f"{where} is active in train mode and makes the loss random. Use mode='eval', or set its p to 0."
+            )
+        if isinstance(module, _BatchNorm) and (training or module.running_mean is None):
+            raise ValueError(
+                f"{where} would use batch statistics, so that the loss depends on how the data are batched. "
+                + ("Use mode='eval'." if module.running_mean is not None else "Give it track_running_stats=True.")
+            )
+
+
+def refuse_random_losses(first: Tensor, second: Tensor) -> None:
+    """Raise ValueError where two evaluations of the losses of one batch differ by more than rounding."""
+    tolerance = math.sqrt(torch.finfo(first.dtype).eps)
+    scale = float(first[torch.isfinite(first)].abs().sum()) / max(len(first), 1)
+    if not torch.allclose(first, second, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
+        raise ValueError(
+            "Two evaluations of the same batch differ: the model or the loss is random (functional dropout with "
+            "training=True, noise drawn in forward?). Make it deterministic in eval mode, then measure."
+        )
 
 
 def _without_reduction(criterion: nn.Module) -> nn.Module:

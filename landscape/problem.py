@@ -18,13 +18,14 @@ from torch import nn
 from landscape.checkpoint import Checkpoint, CheckpointError
 from landscape.data import Data, Split, load_data
 from landscape.losses import LOSSES
-from landscape.memory import available_bytes
+from landscape.memory import saved_bytes
 from landscape.models import build_model
-from landscape.objective import NonFiniteError, Objective
-from landscape.operators import Hessian
+from landscape.objective import Objective
 from landscape.registry import find
+from landscape.second_derivatives import twice_differentiable
 
-_PILOT = 8  # examples from whose graph the memory of a batch is foreseen
+_PILOT = 8  # examples whose forward pass is weighed
+_BATCH_BYTES = 2**30  # saved by the forward pass of a batch; a Hessian's graph of it saves twice that, which 8 GiB hold
 _LARGEST_BATCH = 2048  # beyond, a batch gains nothing and the graph's memory traffic grows
 
 
@@ -97,7 +98,11 @@ class Problem:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Objective:
-        """The mean loss over a split, in batches whose graphs fit in memory, or over a stratified sample of it.
+        """The mean loss over a split, or over a stratified sample of it.
+
+        A ``Split`` is cut into batches of a power of two of examples, at most 2048, for which autograd saves at most
+        1 GiB in a forward pass: by sizes alone, so that the same data are cut alike whatever else the machine does.
+        ``Objective.batch_size`` tells it, and so does every analysis.
 
         Raises:
             ValueError: for a split that is not there, or a sample of data that are not a ``Split``.
@@ -112,7 +117,8 @@ class Problem:
             return objective(data)
         if num_samples is not None and num_samples < len(data):
             data = data.sample(num_samples, seed=seed)
-        return objective(data.batches(_batch_size(objective(data.batches(_PILOT)[:1]))))
+        pilot = objective(data.batches(_PILOT)[:1])
+        return pilot.over(data.batches(_batch_size(pilot)))
 
 
 def _named_model(name: str, data: Data, checkpoint: Checkpoint) -> nn.Module:
@@ -123,10 +129,14 @@ def _named_model(name: str, data: Data, checkpoint: Checkpoint) -> nn.Module:
 
 
 def _batch_size(pilot: Objective) -> int:
-    """The power of two of examples whose graph takes at most an eighth of the free memory: steady from run to run."""
-    try:
-        per_example = Hessian(pilot).graph_bytes() / pilot.num_examples
-    except NonFiniteError:  # which the measurements will say, each for itself
-        return _LARGEST_BATCH
-    fits = int(available_bytes(pilot.device) / 8 / max(per_example, 1))
+    """Examples a batch, by the bytes that the second half of the pilot adds: parameters are saved but once."""
+    _, (inputs, targets) = next(pilot.batches())
+    half = (len(targets) + 1) // 2
+    added = _saved_bytes(pilot, (inputs, targets)) - _saved_bytes(pilot, (inputs[:half], targets[:half]))
+    fits = _BATCH_BYTES * (len(targets) - half) // max(added, 1)
     return min(_LARGEST_BATCH, 1 << max(fits.bit_length() - 1, 0))
+
+
+def _saved_bytes(pilot: Objective, batch: Any) -> int:
+    with twice_differentiable():
+        return saved_bytes(lambda: pilot.with_parameters(pilot.leaves(), lambda: pilot.terms(batch)))

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.isolation import rng_untouched
+from landscape.passes import rng_untouched
 
 POLICIES = ("randaugment", "autoaugment")
 

@@ -14,6 +14,7 @@ import torch
 
 from landscape import __version__
 from landscape.measure.metric import DEFAULT, METRICS
+from landscape.measure.work import Work
 from landscape.objective import Objective
 from landscape.results import Analysis, Measurement
 
@@ -59,7 +60,7 @@ def analyze(
             function = METRICS[name]
             accepted = inspect.signature(function).parameters
             results[split][name] = function(one, **{key: value for key, value in options.items() if key in accepted})
-        one.memo.pop("hessian", None)  # its kept graphs are large, and the next split needs the memory
+        Work.of(one).release()  # the next split needs the memory
     provenance = {
         "landscape": __version__,
         "torch": torch.__version__,
@@ -107,9 +108,10 @@ def _describe(splits: Mapping[str, Objective]) -> dict[str, Any]:
     return {
         "splits": list(splits),
         "num_examples": {split: one.num_examples for split, one in splits.items()},
+        "batch_size": {split: one.batch_size for split, one in splits.items()},
         "num_params": first.num_params,
         "params": first.params,
-        "unused": first.memo.get("unused", []),  # known where a gradient was measured
+        "unused": first.known_unused,
         "mode": first.mode,
         "dtype": str(first.dtype).removeprefix("torch."),
     }

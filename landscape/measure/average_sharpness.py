@@ -14,8 +14,9 @@ import torch
 
 from landscape.linalg.estimate import require_positive
 from landscape.linalg.hutchinson import FIRST_LOOK, NEXT_LOOK, half_width_95, interval_reason
-from landscape.measure.metric import FORWARD, Cost, generator, metric
+from landscape.measure.metric import FORWARD, Cost, metric
 from landscape.measure.rise import Rise
+from landscape.measure.work import generator
 from landscape.objective import Objective
 from landscape.results import Measurement
 

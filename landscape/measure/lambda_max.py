@@ -1,7 +1,8 @@
 """The largest eigenvalue of the Hessian: the steepest curvature there is."""
 
 from landscape.linalg import lanczos_extreme, power_iteration
-from landscape.measure.metric import Cost, generator, measurement_of, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import Cost, measurement_of, metric
+from landscape.measure.work import Work, generator
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -51,13 +52,13 @@ def lambda_max(
         >>> round(lambda_max(Objective(model, torch.nn.MSELoss(), [batch]), rel_error=1e-4).value, 5)  # 2/n X^T X
         9.0
     """
+    work = Work.of(objective)
     if method == "lanczos":
-        found = lanczos_extreme(shared_krylov(objective, seed), rel_error=rel_error, max_matvecs=max_matvecs)
+        found = lanczos_extreme(work.krylov(seed), rel_error=rel_error, max_matvecs=max_matvecs)
     elif method == "power":
-        found = power_iteration(
-            shared_hessian(objective), rel_error=rel_error, max_matvecs=max_matvecs, generator=generator(seed)
-        )
+        found = power_iteration(work.hessian, rel_error=rel_error, max_matvecs=max_matvecs, generator=generator(seed))
     else:
         raise ValueError(f"method={method!r}. Expected 'lanczos' or 'power'.")
-    engine = shared_hessian(objective).engine
-    return measurement_of("lambda_max", found, method=method, engine=engine, residual=found.details["residual"])
+    return measurement_of(
+        "lambda_max", found, method=method, engine=work.hessian.engine, residual=found.details["residual"]
+    )

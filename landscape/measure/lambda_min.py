@@ -1,7 +1,8 @@
 """The least eigenvalue of the Hessian: negative away from minima, and how negative says how unstable the point is."""
 
 from landscape.linalg import lanczos_extreme
-from landscape.measure.metric import Cost, measurement_of, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import Cost, measurement_of, metric
+from landscape.measure.work import Work
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -33,7 +34,6 @@ def lambda_min(objective: Objective, *, rel_error: float = 0.05, max_matvecs: in
         >>> round(lambda_min(Objective(model, torch.nn.MSELoss(), [batch]), rel_error=1e-4).value, 5)  # 2/n X^T X
         1.0
     """
-    run = shared_krylov(objective, seed)
-    found = lanczos_extreme(run, end=-1, rel_error=rel_error, max_matvecs=max_matvecs)
-    engine = shared_hessian(objective).engine
-    return measurement_of("lambda_min", found, engine=engine, residual=found.details["residual"])
+    work = Work.of(objective)
+    found = lanczos_extreme(work.krylov(seed), end=-1, rel_error=rel_error, max_matvecs=max_matvecs)
+    return measurement_of("lambda_min", found, engine=work.hessian.engine, residual=found.details["residual"])

@@ -11,7 +11,8 @@ from torch import Tensor
 from landscape.linalg import Lanczos, lanczos_extreme
 from landscape.linalg.estimate import require_positive
 from landscape.linalg.hutchinson import NEXT_LOOK, draw_probes, half_width_95, interval_reason
-from landscape.measure.metric import PROBES, Cost, generator, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import Cost, metric
+from landscape.measure.work import PROBES, Work, generator
 from landscape.objective import Objective
 from landscape.operators import NoExactDiagonalError, Restricted, gauss_newton_traces
 from landscape.params import matches
@@ -91,7 +92,7 @@ def layer_table(
     except NoExactDiagonalError:
         found = _estimated(objective, rows, rel_error, max_matvecs, seed)
     gradient = objective.gradient().double()
-    H = shared_hessian(objective)
+    H = Work.of(objective).hessian
     runs = [Lanczos(Restricted(H, name), generator=generator(seed)) for name in names]
     largest = [lanczos_extreme(run, rel_error=rel_error, max_matvecs=max_matvecs) for run in runs]
     unsettled = [name for name, e in zip(names, largest, strict=True) if not e.converged]
@@ -144,8 +145,8 @@ def _exact(objective: Objective, layers: Sequence[str]) -> _Traces:
 
 def _estimated(objective: Objective, rows: Sequence[Tensor], rel_error: float, max_matvecs: int, seed: int) -> _Traces:
     """tr(P_l H) = tr(P_l Q Q^T H) + E[z^T P_l (I - Q Q^T) H z], Q from the Krylov run that the spectrum uses."""
-    H, draws = shared_hessian(objective), generator(seed + PROBES)
-    run, d = shared_krylov(objective, seed), objective.num_params
+    work, draws = Work.of(objective), generator(seed + PROBES)
+    H, run, d = work.hessian, work.krylov(seed), objective.num_params
     steps = min(_KRYLOV_STEPS, d - 1, max(1, max_matvecs // 2))
     T = run.first(steps + 1)
     basis = run.first_vectors(steps + 1)

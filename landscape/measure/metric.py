@@ -12,18 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Concatenate, ParamSpec
 
-import torch
-
-from landscape.linalg import Estimate, Lanczos
+from landscape.linalg import Estimate
+from landscape.measure.work import Work
 from landscape.metrics import DEFAULT as DEFAULT
 from landscape.metrics import About
 from landscape.objective import MeasurementError, Objective
-from landscape.operators import Hessian
 from landscape.results import Measurement
 
 P = ParamSpec("P")
 
-PROBES = 1 << 32  # added to the seed of probes: they must not be drawn from the state that drew the Krylov start
 METRICS: dict[str, Callable[..., Measurement]] = {}  # by name
 ESTIMATES: dict[str, "Callable[[Any], Cost]"] = {}  # of their costs, likewise
 FORWARD = 1 / 3  # of a gradient
@@ -62,37 +59,21 @@ def metric(
             bound = signature.bind(objective, *args, **kwargs)
             bound.apply_defaults()
             key = (name, *list(bound.arguments.items())[1:])
-            objective.refresh()
-            if key not in objective.memo:
+            done = Work.of(objective).measured
+            if key not in done:
                 start = time.perf_counter()
                 try:
                     measurement = function(objective, *args, **kwargs)
                 except MeasurementError as error:
                     measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))
-                objective.memo[key] = replace(measurement, seconds=time.perf_counter() - start)
-            return objective.memo[key]
+                done[key] = replace(measurement, seconds=time.perf_counter() - start)
+            return done[key]
 
         About(name, **about)  # which raises for what is missing
         METRICS[name], ESTIMATES[name] = measured, estimate_cost
         return measured
 
     return register
-
-
-def shared_hessian(objective: Objective) -> Hessian:
-    """One Hessian an objective, so that its kept graphs serve every metric."""
-    objective.refresh()
-    if "hessian" not in objective.memo:
-        objective.memo["hessian"] = Hessian(objective)
-    return objective.memo["hessian"]
-
-
-def shared_krylov(objective: Objective, seed: int) -> Lanczos:
-    """One Lanczos run an objective and seed, made longer by whoever needs it: largest, least, top k, density."""
-    H = shared_hessian(objective)
-    if ("krylov", seed) not in objective.memo:
-        objective.memo["krylov", seed] = Lanczos(H, generator=generator(seed))
-    return objective.memo["krylov", seed]
 
 
 def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
@@ -110,8 +91,3 @@ def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
         error_kind="none" if exact else "bound" if samples is None else "standard error",
         num_samples=0 if samples is None or exact else len(samples),
     )
-
-
-def generator(seed: int) -> torch.Generator:
-    """A CPU generator for this seed: the same draws on every device."""
-    return torch.Generator().manual_seed(seed)

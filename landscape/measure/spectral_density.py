@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from landscape.linalg.estimate import require_positive
-from landscape.linalg.slq import SpectralQuadrature, slq
 from landscape.linalg.slq import effective_dimension as effective_dimension_of
 from landscape.linalg.slq import negative_share as negative_share_of
-from landscape.measure.metric import PROBES, Cost, generator, measurement_of, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import Cost, measurement_of, metric
+from landscape.measure.work import Work
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -73,11 +72,11 @@ def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int 
         >>> found.details["nodes"].round(4), found.details["weights"]  # of 2/n X^T X, all of it
         (array([[9., 1.]]), array([[0.5, 0.5]]))
     """
-    found = _quadrature(objective, num_runs, num_steps, seed)
+    found = Work.of(objective).quadrature(num_runs, num_steps, seed)
     mean = found.trace(lambda x: x / found.dimension, rel_error=1.0)
     threshold = _LINEAR_PART * max(np.abs(rule.nodes).max() for rule in found.rules) or 1.0
     details: dict[str, object] = {
-        "engine": shared_hessian(objective).engine,
+        "engine": Work.of(objective).hessian.engine,
         "nodes": np.stack([rule.nodes for rule in found.rules]),
         "weights": np.stack([rule.weights for rule in found.rules]),
         "log_threshold": threshold,
@@ -138,7 +137,9 @@ def effective_dimension(
         >>> round(effective_dimension(Objective(model, torch.nn.MSELoss(), [batch]), gamma=1.0).value, 4)  # 9/10 + 1/2
         1.4
     """
-    found = effective_dimension_of(_quadrature(objective, num_runs, num_steps, seed), gamma=gamma, rel_error=rel_error)
+    found = effective_dimension_of(
+        Work.of(objective).quadrature(num_runs, num_steps, seed), gamma=gamma, rel_error=rel_error
+    )
     return measurement_of("effective_dimension", found, gamma=gamma)
 
 
@@ -168,20 +169,5 @@ def negative_share(
         >>> negative_share(Objective(model, torch.nn.MSELoss(), [batch])).value
         0.0
     """
-    found = negative_share_of(_quadrature(objective, num_runs, num_steps, seed), rel_error=rel_error)
+    found = negative_share_of(Work.of(objective).quadrature(num_runs, num_steps, seed), rel_error=rel_error)
     return measurement_of("negative_share", found)
-
-
-def _quadrature(objective: Objective, num_runs: int, num_steps: int, seed: int) -> SpectralQuadrature:
-    require_positive(num_runs=num_runs, num_steps=num_steps)
-    objective.refresh()
-    key = ("slq", num_runs, num_steps, seed)
-    if key not in objective.memo:
-        objective.memo[key] = slq(
-            shared_hessian(objective),
-            generator=generator(seed + PROBES),
-            num_runs=num_runs,
-            num_steps=num_steps,
-            first=shared_krylov(objective, seed),
-        )
-    return objective.memo[key]

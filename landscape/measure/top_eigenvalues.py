@@ -1,7 +1,8 @@
 """The k largest eigenvalues of the Hessian (GAM, Zhang et al. 2023, fig. 3 draws 50)."""
 
 from landscape.linalg import lanczos_top
-from landscape.measure.metric import Cost, measurement_of, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import Cost, measurement_of, metric
+from landscape.measure.work import Work
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -57,9 +58,10 @@ def top_eigenvalues(
         >>> found.details["eigenvalues"].round(4)  # of 2/n X^T X
         array([9., 1.])
     """
-    run = shared_krylov(objective, seed)
+    work = Work.of(objective)
+    run = work.krylov(seed)
     found = lanczos_top(run, k, rel_error=rel_error, max_matvecs=max_matvecs)
     details = {key: found.details[key] for key in ("eigenvalues", "residuals", "bounds")}
     if vectors:
         details["eigenvectors"] = run.vectors(found.details["vectors"]).cpu().numpy()
-    return measurement_of("top_eigenvalues", found, k=k, engine=shared_hessian(objective).engine, **details)
+    return measurement_of("top_eigenvalues", found, k=k, engine=work.hessian.engine, **details)

@@ -4,7 +4,8 @@ from typing import Any
 
 from landscape.linalg import Estimate, deflated_trace, hutchinson_trace, hutchpp_trace, xtrace
 from landscape.linalg.estimate import require_positive
-from landscape.measure.metric import PROBES, Cost, generator, measurement_of, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import Cost, measurement_of, metric
+from landscape.measure.work import PROBES, Work, generator
 from landscape.objective import Objective
 from landscape.operators import NoExactDiagonalError, gauss_newton_traces
 from landscape.results import Measurement
@@ -94,7 +95,7 @@ def trace(
         "trace",
         found,
         method=method,
-        engine=shared_hessian(objective).engine,
+        engine=Work.of(objective).hessian.engine,
         not_exact=not_exact,
         samples=found.details["samples"],
     )
@@ -114,7 +115,8 @@ def _exact(objective: Objective) -> Measurement:
 def _estimate(
     objective: Objective, method: str, rel_error: float, num_probes: int | None, max_matvecs: int, seed: int
 ) -> Estimate:
-    H, probes = shared_hessian(objective), generator(seed + PROBES)
+    work, probes = Work.of(objective), generator(seed + PROBES)
+    H = work.hessian
     if method == "hutchinson":
         return hutchinson_trace(
             H, rel_error=rel_error, num_probes=num_probes, max_probes=max_matvecs, generator=generator(seed)
@@ -122,7 +124,7 @@ def _estimate(
     if method == "deflated":
         return deflated_trace(
             H,
-            shared_krylov(objective, seed),
+            work.krylov(seed),
             rel_error=rel_error,
             num_matvecs=num_probes,
             max_matvecs=max_matvecs,

@@ -13,11 +13,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from landscape.losses import Terms
-from landscape.memory import available_bytes
+from landscape.memory import available_bytes, saved_bytes
 from landscape.objective import NonFiniteError, Objective
 from landscape.operators.base import ParameterOperator
 from landscape.params import ParameterLayout
@@ -103,7 +102,7 @@ class GraphOperator(ParameterOperator):
 
     def graph_bytes(self) -> int:
         """Bytes that the graph of the first microbatch keeps, counted while building it once. About one gradient."""
-        return _saved_bytes(lambda: next(self._build()))
+        return saved_bytes(lambda: next(self._build()))
 
     def _graph(self, terms: Terms, leaves: list[Tensor]) -> Graph:
         raise NotImplementedError
@@ -225,18 +224,3 @@ def _counting_forwards() -> Iterator[list[str]]:
         yield ran
     finally:
         handle.remove()
-
-
-def _saved_bytes(build: Callable[[], object]) -> int:
-    """Bytes that autograd saves while ``build`` runs, each storage once."""
-    saved: dict[int, int] = {}
-
-    def weigh(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # the tensor itself would make a cycle that is never freed
-
-    with saved_tensors_hooks(weigh, lambda tensor: tensor):
-        built = build()
-    del built
-    return sum(saved.values())

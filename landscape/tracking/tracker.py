@@ -100,7 +100,7 @@ class Tracker:
             self.objectives, s.metrics, rel_error=s.rel_error, num_probes=s.num_probes, seed=s.seed
         ).with_checkpoint({"path": None, "sha256": sha256, "epoch": epoch, "step": step, "lr": lr})
         for objective in self.objectives.values():
-            objective.memo.clear()  # a Krylov basis, which training has no use for
+            objective.forget()  # training has no use for it
         self.training_seconds = start - self._begun - self.seconds
         seconds = self.seconds + time.perf_counter() - start
         cost = {"seconds": seconds, "training_seconds": self.training_seconds}

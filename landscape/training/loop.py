@@ -34,8 +34,8 @@ from torch.nn.functional import cross_entropy
 from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from landscape.data import Split, augment, load_data
 from landscape.files import whole
-from landscape.isolation import rng_untouched
 from landscape.models import build_model
+from landscape.passes import rng_untouched
 from landscape.registry import check, options
 from landscape.training.optimizers import BASES, build_optimizer, learning_rate
 from landscape.training.recipe import Recipe

@@ -68,6 +68,7 @@ def test_json_is_one_document_of_the_schema(of_another_process, folder):
     assert found["objective"] == {
         "splits": ["train", "test"],
         "num_examples": {"train": 1437, "test": 360},
+        "batch_size": {"train": 1437, "test": 360},
         "num_params": 64 * 16 + 16 + 16 * 10 + 10,
         "unused": [],
         "params": "*",

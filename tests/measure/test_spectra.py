@@ -14,7 +14,7 @@ from landscape.measure import (
     top_eigenvalues,
     trace,
 )
-from landscape.measure.metric import shared_hessian
+from landscape.measure.work import Work
 from tests.cases import CASES, make, oracle, relative_error
 from tests.test_objective import objective_of
 
@@ -110,7 +110,7 @@ def test_one_krylov_run_serves_them_all_and_changes_none():
     for function, options in arguments.items():
         objective = objective_of(make("mlp_tanh"), 16)
         alone[function] = function(objective, **options)
-        assert shared_hessian(objective).num_matvecs == alone[function].num_matvecs
+        assert Work.of(objective).hessian.num_matvecs == alone[function].num_matvecs
     together = objective_of(make("mlp_tanh"), 16)
     for function, options in reversed(arguments.items()):
         m = function(together, **options)
@@ -119,4 +119,4 @@ def test_one_krylov_run_serves_them_all_and_changes_none():
             alone[function].std_error,
             alone[function].num_matvecs,
         )
-    assert shared_hessian(together).num_matvecs < 0.7 * sum(m.num_matvecs for m in alone.values())
+    assert Work.of(together).hessian.num_matvecs < 0.7 * sum(m.num_matvecs for m in alone.values())

@@ -88,7 +88,7 @@ def test_it_says_what_it_cost_and_keeps_no_basis():
     tracker = Tracker({"train": objective}, ["lambda_max"])
     point = tracker.measure(0)
     assert 0 < point.provenance["seconds"] <= tracker.seconds
-    assert not objective.memo
+    assert objective.work is None
     assert tracker.measure(0) is not None  # in memory every call counts
 
 

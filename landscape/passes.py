@@ -1,0 +1,247 @@
+"""Passes over the data: what is asked of the loss batch by batch, with given parameters, and leaves no trace.
+
+    over_batches(leaves, work)             each microbatch in its order, on our device and dtype
+      with_parameters(leaves, ...)           the mode and the random states are put back afterwards
+        torch.func.functional_call(...)        the leaves take the places of the model's parameters ...
+          work(terms of the microbatch)          the forward pass, and the backward pass too
+        ...                                    ... until here
+
+``work`` is called back from the inside because activation checkpointing runs the model again *during the backward
+pass*: the leaves must still be in their places then, and torch offers no public context manager that puts them there.
+
+Parameters, buffers and ``.grad`` need no restoring, as nothing here writes to them: the model is called on copies. Its
+train/eval flags are set as attributes, not through ``model.eval()``, which some models override to do work.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from landscape.batches import generators, split, to
+from landscape.losses import LossTerms, Terms, refuse_random_losses
+from landscape.params import ParameterLayout
+
+T = TypeVar("T")
+
+
+class MeasurementError(ArithmeticError):
+    """What was asked cannot be computed here; a metric reports it as its reason instead of failing."""
+
+
+class NonFiniteError(MeasurementError):
+    """A loss, gradient or product is NaN or infinite; the message says where it began."""
+
+
+class Passes:
+    """Passes of a model and its loss over fixed data, with any vector for parameters: the machinery of an objective.
+
+    Attributes:
+        layout: names and shapes of the parameters that the vector holds.
+        device: where everything is computed.
+        dtype: of the vectors: at least float32, whatever the model computes in.
+        accumulation_dtype: of sums over examples: float64 where the device has it.
+        version: counts the changes seen in the model's weights and buffers.
+    """
+
+    def __init__(
+        self,
+        terms: LossTerms,
+        data: Iterable[Any],
+        params: Mapping[str, Tensor],
+        *,
+        device: torch.device | str | None,
+        cast: torch.dtype | None,
+        mode: str,
+        microbatch: int | None,
+    ) -> None:
+        self.model, self.data, self.mode, self.microbatch = terms.model, data, mode, microbatch
+        self.layout = ParameterLayout.of(params)
+        self.names, self.num_params = list(params), self.layout.size
+        self.device = torch.device(device) if device is not None else next(iter(params.values())).device
+        self.dtype = torch.float32
+        for p in params.values():
+            self.dtype = torch.promote_types(self.dtype, cast or p.dtype)
+        self.accumulation_dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        self.per_example = terms.weight_of is None
+        self.version = 0
+        self._terms, self._cast = terms, cast
+        self._tied = _other_names(terms)
+        self._snapshot: dict[str, Tensor] = {}  # as last seen in the model
+        self._state: dict[str, Tensor] = {}  # the same on our device and dtype
+
+    def refresh(self) -> None:
+        """Take a new copy of the model's weights and buffers if anybody changed them; forget what was found there."""
+        if torch.is_inference_mode_enabled():
+            raise ValueError("Gradients do not exist inside torch.inference_mode(). Measure outside of it.")
+        live = dict(self._terms.named_parameters()) | dict(self._terms.named_buffers())
+        known = self._snapshot
+        if live.keys() == known.keys() and all(_same(live[name], known[name]) for name in live):
+            return
+        self._snapshot = {name: tensor.detach().clone() for name, tensor in live.items()}
+        self._state = to(self._snapshot, self.device, self._cast)
+        self.version += 1
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what was found at the weights as they are."""
+        raise NotImplementedError
+
+    def leaves(self, at: Tensor | None = None, *, requires_grad: bool = True) -> list[Tensor]:
+        """The parameters, or a vector (d,), as tensors of their shapes to differentiate with respect to."""
+        if at is None:
+            pieces = [self._state[f"model.{name}"].to(self.dtype) for name in self.layout.names]
+        elif at.shape == (self.num_params,):
+            pieces = self.layout.split(at.to(self.device, self.dtype))
+        else:
+            raise ValueError(f"The point has shape {tuple(at.shape)}. Expected ({self.num_params},).")
+        return [piece.detach().requires_grad_(requires_grad) for piece in pieces]
+
+    def over_batches(
+        self,
+        leaves: list[Tensor],
+        work: Callable[[Terms], T],
+        *,
+        context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> Iterator[T]:
+        """What ``work`` makes of the loss terms of each microbatch, while the model has ``leaves`` for parameters.
+
+        Differentiating belongs inside ``work``. ``context()`` is entered around each.
+
+        Raises:
+            NonFiniteError: naming the first batch whose loss is NaN or infinite.
+        """
+        for index, batch in self.batches():
+            with context():
+                result = self.with_parameters(leaves, partial(self._on_finite_terms, work, index, batch))
+            yield result
+            del result  # a graph, before the next one is built
+
+    def with_parameters(self, leaves: Sequence[Tensor], work: Callable[[], T]) -> T:
+        """What ``work`` returns while the model has ``leaves`` for parameters, copies of its buffers, and our mode."""
+        names = [f"model.{name}" for name in self.layout.names]
+        params = {name: leaf.to(self._state[name].dtype) for name, leaf in zip(names, leaves, strict=True)}
+        buffers = {name: self._state[name].clone() for name, _ in self._terms.named_buffers()}
+        with _mode(self.model, training=self.mode == "train"), torch.set_grad_enabled(leaves[0].requires_grad):
+            tensors = self._state | buffers | params
+            tied = {other: tensors[name] for name, others in self._tied.items() for other in others}
+            return functional_call(self._terms, tensors | tied, (work,), tie_weights=False)
+
+    def terms(self, batch: Any) -> Terms:
+        """The loss terms of a microbatch, NaN and infinity kept: inside ``with_parameters``."""
+        return self._terms.of(batch)
+
+    def batches(self) -> Iterator[tuple[int, Any]]:
+        """(index of the batch in ``data``, microbatch on our device and dtype), in order."""
+        fixed = isinstance(self.data, (list, tuple))  # which draws no random numbers
+        undrawn = nullcontext if fixed else partial(rng_untouched, *generators(self.data))
+        with undrawn():
+            iterator = enumerate(self.data)
+        while True:
+            with undrawn():  # while the loader works; the caller's loop keeps its own draws
+                index, batch = next(iterator, (-1, None))
+            if index < 0:
+                return
+            for part in split(batch, self.microbatch):
+                yield index, to(part, self.device, self._cast)
+
+    def summed(self, terms: Terms) -> Tensor:
+        """The sum of the terms' losses in the accumulation dtype: what is differentiated."""
+        return terms.losses.to(self.accumulation_dtype).sum()
+
+    def _count(self, *, prove_fixed: bool = False) -> None:
+        """Count batches and examples in a forward pass; prove on the first batch that it draws no random numbers."""
+        self.total_weight, self.num_examples, self.num_batches, self.batch_size = 0.0, 0, 0, 0
+        leaves = self.leaves(requires_grad=False)
+        for index, batch in self.batches():
+            terms = self.with_parameters(leaves, partial(self.terms, batch))
+            if prove_fixed and index == 0:
+                with other_random_numbers(self.device):
+                    again = self.with_parameters(leaves, partial(self.terms, batch))
+                refuse_random_losses(terms.losses, again.losses)
+            num_examples = len(terms.losses) if self.per_example else round(float(terms.weight))
+            self.num_batches, self.classifies = index + 1, terms.correct is not None
+            self.batch_size = max(self.batch_size, num_examples)
+            self.num_examples += num_examples
+            self.total_weight += float(terms.weight)
+        if not self.num_examples:
+            raise ValueError("data holds no examples. Expected at least one batch.")
+        if not self.total_weight > 0:
+            raise ValueError(f"The examples' weights sum to {self.total_weight}. Expected a positive sum.")
+
+    def _on_finite_terms(self, work: Callable[[Terms], T], index: int, batch: Any) -> T:
+        terms = self._terms.of(batch)
+        losses = terms.losses
+        if not torch.isfinite(losses.sum(dtype=self.accumulation_dtype)):
+            bad = losses[~torch.isfinite(losses)]
+            what = f"{bad[0].item()}" if len(bad) else "too large to add up"
+            raise NonFiniteError(
+                f"The loss is {what}, first at batch {index} ({len(bad)} of its {len(losses)} examples)."
+            )
+        return work(terms)
+
+
+@contextmanager
+def rng_untouched(*generators: torch.Generator) -> Iterator[None]:
+    """Run the body and put back the random states of torch, numpy, Python and the ``generators`` given."""
+    cuda = torch.cuda.is_initialized()
+    torch_state, cuda_states = torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else []
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    own_states = [generator.get_state() for generator in generators]
+    try:
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda_states)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        for generator, state in zip(generators, own_states, strict=True):
+            generator.set_state(state)
+
+
+@contextmanager
+def other_random_numbers(device: torch.device) -> Iterator[None]:
+    """Run the body further along every random stream, so that what depends on them comes out differently."""
+    with rng_untouched():
+        torch.rand(1)
+        torch.rand(1, device=device)
+        np.random.rand()
+        random.random()
+        yield
+
+
+@contextmanager
+def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Run the body with every submodule in train or eval mode; flags and random states are put back in any case."""
+    before = [(module, module.training) for module in model.modules()]
+    with rng_untouched():
+        try:
+            for module, _ in before:
+                module.training = training
+            yield
+        finally:
+            for module, flag in before:
+                module.training = flag
+
+
+def _other_names(model: nn.Module) -> dict[str, list[str]]:
+    """Further names of tied parameters and buffers, by their first: one a module, however often that is used.
+
+    ``functional_call`` by itself ties all names, and leaves its own tensor in a module that has two of them.
+    """
+    names: dict[Tensor, list[str]] = {}
+    for owner, module in model.named_modules():
+        for key, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            names.setdefault(tensor, []).append(f"{owner}.{key}" if owner else key)
+    return {first: others for first, *others in names.values() if others}
+
+
+def _same(live: Tensor, known: Tensor) -> bool:
+    return live.device == known.device and live.dtype == known.dtype and torch.equal(live, known)
