@@ -81,8 +81,9 @@ def test_json_is_one_document_of_the_schema(of_another_process, folder):
     for split in ("train", "test"):
         assert list(found["splits"][split]) == METRICS
         for m in found["splits"][split].values():
-            assert list(m)[:7] == [
-                "value", "std_error", "converged", "reason", "num_matvecs", "num_gradients", "seconds",
+            assert list(m)[:9] == [
+                "value", "std_error", "error_kind", "num_samples", "converged", "reason", "num_matvecs",
+                "num_gradients", "seconds",
             ]  # fmt: skip
             assert m["converged"]
         row = checkpoint.metrics[-1]
