@@ -57,8 +57,7 @@ def average_sharpness(
         max_probes: the budget; a mean that needs more is reported as not converged.
         seed: of the noise.
 
-    ``std_error`` includes rounding, found on one pair by comparing precisions. ``details``: sigma, the rise of each
-    pair (``samples``), and ``rounding``.
+    ``std_error`` includes rounding, found on one pair by comparing precisions.
 
     Raises:
         ValueError: for a ``sigma`` or accuracy that is not positive, or fewer than 2 probes.

@@ -62,8 +62,6 @@ def first_order_flatness(
         rel_error: what the ascents should agree to.
         seed: of the random starts.
 
-    ``details``: the value that each ascent reached (``peaks``), and the length of the best step (``distance``).
-
     Raises:
         ValueError: for a radius or number of steps that is not positive, or fewer than 2 ascents.
 

@@ -24,7 +24,7 @@ from landscape.results import Measurement
     estimate_cost=lambda _: Cost(gradients=1 + 5 * FORWARD),
     details={
         "rho": "length of the step",
-        "slope": "first difference",
+        "slope": "(L(w + rho v) - L(w - rho v)) / 2 rho",
         "step_error": "of the finite step",
         "rounding": "error from it",
     },
@@ -35,8 +35,6 @@ def gradient_curvature(objective: Objective, *, rho: float = 0.05, rel_error: fl
     ``std_error`` estimates how far it is from its limit for small steps: the step-size error 2 |C(rho) - C(rho / 2)|
     (4/3 is enough where the loss is smooth), plus the rounding error, found by comparing precisions. Converged means
     that this is within ``rel_error``; a smaller rho has less of the first error and more of the second.
-
-    ``details``: both errors, and the ``slope`` (L(w + rho v) - L(w - rho v)) / 2 rho.
 
     Raises:
         ValueError: for a step or accuracy that is not positive.

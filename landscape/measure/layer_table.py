@@ -59,12 +59,9 @@ def layer_table(
 ) -> Measurement:
     """Trace, its share, gradient norm and largest eigenvalue of the Hessian's diagonal block of each layer.
 
-    ``value`` is the trace over the layers of the table. ``details`` holds arrays, one entry a layer: "layers" (names),
-    "num_params", "trace", "trace_std_error", "share" (of the value), "gradient_norm", "lambda_max" and
-    "lambda_max_error" (its bound, as in ``lambda_max``). All traces come from one pass: exact where the network is
-    proved piecewise linear; elsewhere the part of H in a Krylov space of 24 steps is taken exactly, and the rest from
-    the same random signs for every layer, z_l^T (R z)_l. Cost: one backward pass a class or the products of Krylov
-    space and probes, and 4 to 15 products a layer for the eigenvalues.
+    ``value`` is the trace over the layers of the table; ``details`` has arrays with an entry a layer. All traces come
+    from one pass: exact where the network is proved piecewise linear; elsewhere the part of H in a Krylov space of 24
+    steps is taken exactly, and the rest from the same random signs for every layer, z_l^T (R z)_l.
 
     Args:
         objective: the loss around whose parameters to measure.

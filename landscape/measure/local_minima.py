@@ -65,8 +65,6 @@ def local_minima(
 ) -> Measurement:
     """The mean number of local minima per direction above the noise floor. Forward passes: a step of a direction each.
 
-    ``std_error`` is over directions.
-
     Args:
         objective: the loss around whose parameters to measure.
         num_directions: random directions.
@@ -77,10 +75,8 @@ def local_minima(
         batch_size: rows of a mini-batch; they are cut anew from the data, in order, and drawn without repetition.
         seed: of the directions and the draws.
 
-    ``details``: for minima and maxima, counts per direction and how many directions have how many (``_histogram``), raw
-    and above the floor; the ``floor``; ``noise_expectation``, the raw count that noise alone would have; ``losses``
-    (num_directions, num_steps + 1). The floor is twice the spread of the rounding error along a direction, found by
-    comparing precisions, or twice the spread of the mini-batches' losses at w.
+    The floor is twice the spread of the rounding error along a direction, found by comparing precisions, or twice the
+    spread of the mini-batches' losses at w. ``std_error`` is over directions.
 
     Raises:
         ValueError: for an argument out of its range, or fewer mini-batches than points on a line.

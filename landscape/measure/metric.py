@@ -69,7 +69,10 @@ def metric(
                 done[key] = replace(measurement, seconds=time.perf_counter() - start)
             return done[key]
 
-        About(name, **about)  # which raises for what is missing
+        told = About(name, **about)  # which raises for what is missing
+        measured.__doc__ = "\n        ".join(
+            [f"{function.__doc__}\n    Details:", *(f"{key}: {text}" for key, text in told.details.items())]
+        )
         METRICS[name], ESTIMATES[name] = measured, estimate_cost
         return measured
 

@@ -34,7 +34,7 @@ from landscape.results import Measurement
     error_kind="standard error",
     estimate_cost=lambda given: Cost(gradients=1 + given.ascent_steps * (1 + FORWARD)),
     details={
-        "mean_of_ratios": "over the batches that rise",
+        "mean_of_ratios": "over the batches whose loss rises under delta*",
         "mean_of_ratios_std_error": "its standard error",
         "num_flat_batches": "that do not rise",
         "one_step_rises": "(batches,)",
@@ -67,9 +67,6 @@ def sam_ratio(
         batch_size: rows of a mini-batch; they are cut anew from the data, in order, the last one with what is left.
         num_examples: rows that take part, the first ones of the data.
         adaptive: perturbations in units of |w|, entry by entry (ASAM's, Kwon et al. 2021).
-
-    ``details``: ``mean_of_ratios`` and its standard error, over the batches whose loss rises under delta*; how many do
-    not rise (``num_flat_batches``); for each batch, its ``one_step_rises``, ``best_rises`` and ``weights``.
 
     Raises:
         ValueError: for an argument out of its range, or data without rows.

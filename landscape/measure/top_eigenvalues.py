@@ -32,12 +32,10 @@ def top_eigenvalues(
     max_matvecs: int = 1000,
     seed: int = 0,
 ) -> Measurement:
-    """The k largest algebraic eigenvalues of the Hessian of the mean loss, each as often as it occurs.
+    """The k largest algebraic eigenvalues of the Hessian of the mean loss, fewer where there are fewer parameters.
 
-    ``value`` is the largest. ``details["eigenvalues"]`` (k,) descends; ``details["residuals"]`` (k,) are
-    ||Hv - lambda v||, and ``details["bounds"]`` (k,) the errors that follow: an eigenvalue lies that near each. With
-    ``vectors`` on, ``details["eigenvectors"]`` is (d, k), in the order of ``objective.layout``. Fewer than k where
-    there are fewer parameters. Cost: about 90 products for 50 to 1 %, shared with ``lambda_max``.
+    ``value`` is the largest; an eigenvalue lies within its bound of each. Eigenvectors are in the order of
+    ``objective.layout``. Products are shared with ``lambda_max``.
 
     Args:
         objective: the loss around whose parameters to measure.
