@@ -53,7 +53,7 @@ def about_metrics() -> dict[str, About]:
         ('Tr ∇²L', 'bound')
     """
     found = {}
-    for file in sorted(files("landscape.measure").iterdir(), key=lambda file: file.name):
+    for file in sorted((files("landscape") / "measure").iterdir(), key=lambda file: file.name):
         if file.name.endswith(".py"):
             for node in ast.parse(file.read_text(encoding="utf-8")).body:
                 for call in getattr(node, "decorator_list", []):
