@@ -47,7 +47,7 @@ def analyze(
     from landscape.checkpoint import load_checkpoint
     from landscape.measure import analyze as measure
     from landscape.measure.analysis import metric_names
-    from landscape.measure.cost import foresee
+    from landscape.measure.cost import estimate_cost
 
     names, on = options.names_in(metrics), options.find_device(device)
     files = [load_checkpoint(path) for path in checkpoints]  # all of them before the first is measured
@@ -59,7 +59,7 @@ def analyze(
     for file, one, folder in zip(files, problems, folders, strict=True):
         objectives = options.find_objectives(one, split, **how)
         if dry_run:
-            costs = {name: foresee(objective, names) for name, objective in objectives.items()}
+            costs = {name: estimate_cost(objective, names) for name, objective in objectives.items()}
             documents.append({"checkpoint": file.identity, "dry_run": costs})
             if not json:
                 _print_costs(file, costs)

@@ -21,7 +21,7 @@ def compare(
     [bold]landscape compare results/sgd results/sam[/]
     [bold]landscape compare results/sgd results/sam results/gam --out comparison[/]
 
-    A difference is put in words with its p value: z, or Welch's t where an estimate has few probes.
+    A difference of two estimates is put in words with the p value of Welch's t; of bounds, whether intervals meet.
     """
     from landscape.figures import compared, comparison, comparison_table, run_names, save_figure, save_table
     from landscape.results import Analysis

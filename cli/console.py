@@ -11,11 +11,14 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landscape.quantity import quantity as quantity
-
 if TYPE_CHECKING:
     from landscape.results import Analysis, Line, Measurement, Plane
 
+_NOTES = {  # by kind of error
+    "standard error": "± is half of the 95 % interval.",
+    "bound": "Of {} ± is a bound on the error.",
+    "lower bound": "≥ is a lower bound: a higher maximum may have been missed.",
+}
 _UNBROKEN = 10_000  # columns of a file or a pipe, so that no line of a table is broken there
 
 
@@ -33,14 +36,14 @@ def print_analysis(analysis: "Analysis") -> None:
 
 def cell(m: "Measurement") -> str:
     """The value with its error, starred where it did not converge."""
-    return quantity(m.value, m.std_error) + ("" if m.converged else " *")
+    return m.text + ("" if m.converged else " *")
 
 
 def print_notes(analyses: Mapping[str, "Analysis"]) -> None:
     """Print what the errors are, and why starred values did not converge, for analyses by the name of their run."""
-    print_text(
-        "± is one standard error; for eigenvalues (lambda_max, lambda_min, top_eigenvalues) it is a bound on the error."
-    )
+    every = [m for analysis in analyses.values() for found in analysis.splits.values() for m in found.values()]
+    kinds = {kind: ", ".join(dict.fromkeys(m.name for m in every if m.error_kind == kind)) for kind in _NOTES}
+    print_text(" ".join(_NOTES[kind].format(names) for kind, names in kinds.items() if names))
     for run, analysis in analyses.items():
         for split, measurements in analysis.splits.items():
             starred: dict[str, list[str]] = {}
@@ -89,6 +92,8 @@ def print_surfaces(path: Path, surfaces: "Sequence[Line | Plane]") -> None:
 
 
 def _row(surface: "Line | Plane") -> list[str]:
+    from landscape.results.measurement import quantity
+
     finite = surface.loss[abs(surface.loss) < float("inf")]
     ends = [quantity(float(end)) for end in (finite.min(), finite.max())] if len(finite) else ["", ""]
     middle = tuple(size // 2 for size in surface.loss.shape)

@@ -6,7 +6,7 @@ OUT/NEXT.txt                 what to try next; also the sign that the folder is 
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from .console import cell, print_notes, print_table, print_text, progress
-from .verdict import difference, summary
 
 if TYPE_CHECKING:
     from landscape.results import Analysis
+    from landscape.results.difference import Difference, State
     from landscape.training import Recipe
 
 _RUNS = {"SGD": "sgd", "SAM": "sam"}  # by the name in the table: the optimizer, which is also the folder
@@ -35,6 +35,8 @@ def demo(
     [bold]landscape demo[/]
     [bold]landscape demo --seed 1 --out landscape-demo-1[/]
     """
+    from landscape.results import difference
+
     sgd, sam = train_and_measure(out, seed=seed).values()
     examples = " and ".join(f"{n:,} {split}" for split, n in sgd.objective["num_examples"].items())
     print_text(
@@ -42,17 +44,17 @@ def demo(
         f"start (seed {seed}): with SGD and with SAM. Measured over all {examples} examples."
     )
     print()
-    differences = [
-        difference(split, sgd[split][metric], sam[split][metric]) for metric in sgd["train"] for split in sgd.splits
-    ]
+    places = [(metric, split) for metric in sgd["train"] for split in sgd.splits]
+    differences = {(metric, split): difference(sgd[split][metric], sam[split][metric]) for metric, split in places}
     rows = [
-        [d.metric, d.split, cell(sgd[d.split][d.metric]), cell(sam[d.split][d.metric]), d.words] for d in differences
+        [metric, split, cell(sgd[split][metric]), cell(sam[split][metric]), _words(found)]
+        for (metric, split), found in differences.items()
     ]
     print_table(["", "", *_RUNS, "SAM against SGD"], rows, num_left=2)
     print_notes({"SGD": sgd, "SAM": sam})
     print_text("In brackets: within the 95 % error bars, which do not tell the two apart.")
     print("\nWhat it shows:")
-    for line in summary(differences, *_RUNS):
+    for line in summary({place: found.state for place, found in differences.items()}, *_RUNS):
         print_text(f"- {line}", indent=2)
     print_text(
         "- The error bars are those of measuring, and on loss and accuracy of having so few examples. They do not say "
@@ -62,6 +64,39 @@ def demo(
     print(f"\nThe figure is {out / 'comparison.png'}. To try next:")
     for command in _next_commands(out):
         print(f"  {command}")
+
+
+def _words(found: "Difference") -> str:
+    """In brackets where it is no more than the error."""
+    return f"({found.size})" if found.state == "not told apart" and found.change else found.size
+
+
+def summary(states: "Mapping[tuple[str, str], State]", first: str, second: str) -> list[str]:
+    """What the states of all differences, by (metric, split), come to in a few lines; of runs of these names."""
+    by_state: dict[str, dict[str, list[str]]] = {}
+    for (metric, split), state in states.items():
+        by_state.setdefault(state, {}).setdefault(metric, []).append(split)
+    leads: dict[str, str] = {
+        "lower": f"Lower with {second}, beyond the error bars",
+        "higher": f"Higher with {second}, beyond the error bars",
+        "not told apart": "Not told apart",
+        "not measured": "Not measured",
+    }
+    lines = []
+    for lead, metrics in ((leads[key], by_state[key]) for key in leads if key in by_state):
+        listed = ", ".join(f"{metric} ({', '.join(splits)})" for metric, splits in metrics.items())
+        lines.append(f"{lead}: {listed}.")
+    flatter = [
+        name
+        for direction, name in (("lower", second), ("higher", first))
+        if all("train" in by_state.get(direction, {}).get(metric, ()) for metric in ("trace", "lambda_max"))
+    ]
+    lines.append(
+        f"By trace and lambda_max on the training data, {flatter[0]} found the flatter place."
+        if flatter
+        else f"By trace and lambda_max on the training data, neither {first} nor {second} found the flatter place."
+    )
+    return lines
 
 
 def train_and_measure(out: Path, *, seed: int, **recipe: Any) -> dict[str, "Analysis"]:

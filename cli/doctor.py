@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from .console import print_json, quantity
+from .console import print_json
 from .options import Json, devices, find_device
 
 _DISTRIBUTION = "landscape-geometry"
@@ -113,6 +113,8 @@ def _checks(name: str) -> list[dict[str, Any]]:
 
 
 def _print(report: dict[str, Any]) -> None:
+    from landscape.results.measurement import quantity
+
     build = report["torch_build"]
     backend = f"CUDA {build['cuda']}" if build["cuda"] else f"ROCm {build['hip']}" if build["hip"] else "CPU only"
     print(f"landscape {report['landscape']}, Python {report['python']}, {report['platform']}")

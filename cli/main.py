@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from landscape import __version__
@@ -51,8 +52,20 @@ app = typer.Typer(
 _INTERRUPTED = 130
 _REFUSALS = {"landscape.checkpoint": "CheckpointError", "landscape.data": "DataError"}  # of a file, by module
 
+
+class _Measuring(TyperCommand):
+    """A command whose help ends with the metrics, which are read when it is shown."""
+
+    def format_help(self, *args: Any) -> None:
+        from landscape.metrics import about_metrics
+
+        metrics = "\n\n".join(f"[bold]{name}[/]: {about.definition}" for name, about in about_metrics().items())
+        self.epilog = f"Metrics, the first six of which are the default:\n\n{metrics}"
+        super().format_help(*args)
+
+
 for command in (demo, train, analyze, track, surface, figures, compare, reproduce, inspect, doctor):
-    app.command()(command)
+    app.command(cls=_Measuring if command in (analyze, track) else None)(command)
 
 
 @app.callback(invoke_without_command=True)

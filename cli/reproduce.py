@@ -50,7 +50,7 @@ def reproduce(
 
     It says first what it will cost. It can be stopped at any moment, and goes on where it was.
     """
-    from landscape.studies import SCALES, Collected, Store, find_study, foresee_study
+    from landscape.studies import SCALES, Collected, Store, estimate_cost, find_study
     from landscape.studies import reproduce as run
 
     if scale not in SCALES:
@@ -67,7 +67,7 @@ def reproduce(
     command += ["--seeds", str(seeds)] if seeds else []
     facts: dict[str, Any] = {"study": found.name, "scale": scale, "num_seeds": plan.num_seeds}
     store = Store.open(folder, plan, facts | {"command": shlex.join(command)})
-    costs = foresee_study(store, on)
+    costs = estimate_cost(store, on)
     if dry_run:
         print_json({"dry_run": _document(costs)}) if json else _print_cost(costs)
         return

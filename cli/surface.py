@@ -64,7 +64,7 @@ def surface(
     With --out, a run that was stopped goes on from where it was, and report.html, where there is one, is made anew.
     """
     from landscape.checkpoint import load_checkpoint
-    from landscape.results.files import plain
+    from landscape.files import plain
     from landscape.results.surface import surfaces_document
 
     on, formats = options.find_device(device), _formats(export, out, line)

@@ -22,6 +22,7 @@ from landscape.memory import available_bytes
 from landscape.models import build_model
 from landscape.objective import NonFiniteError, Objective
 from landscape.operators import Hessian
+from landscape.registry import find
 
 _PILOT = 8  # examples from whose graph the memory of a batch is foreseen
 _LARGEST_BATCH = 2048  # beyond, a batch gains nothing and the graph's memory traffic grows
@@ -57,11 +58,9 @@ class Problem:
             )
         loaded = load_data(data_spec["name"], **data_spec["args"])
         loss_spec = checkpoint.loss or {"name": "cross_entropy", "args": {}}
-        if loss_spec["name"] not in LOSSES:
-            raise ValueError(f"loss '{loss_spec['name']}' is unknown. Expected one of: {', '.join(LOSSES)}.")
+        criterion = find(LOSSES, "loss", loss_spec["name"])
         network = _named_model(model, loaded, checkpoint) if model else checkpoint.build_model()
-        loss = LOSSES[loss_spec["name"]](**loss_spec["args"])
-        return cls(network, loss, {"train": loaded.train, "test": loaded.test})
+        return cls(network, criterion(**loss_spec["args"]), {"train": loaded.train, "test": loaded.test})
 
     @classmethod
     def from_file(cls, where: str, checkpoint: Checkpoint) -> "Problem":

@@ -11,7 +11,17 @@ from tests.cases import make
 from tests.test_objective import objective_of
 
 CHECKPOINT = {"path": "runs/a/last.pt", "sha256": "0" * 64, "epoch": 3, "step": 120}
-FIELDS = {"value", "std_error", "converged", "reason", "num_matvecs", "num_gradients", "seconds"}
+FIELDS = {
+    "value",
+    "std_error",
+    "error_kind",
+    "num_samples",
+    "converged",
+    "reason",
+    "num_matvecs",
+    "num_gradients",
+    "seconds",
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +61,7 @@ def document_of(analysis, directory):
 
 def test_schema(measured, tmp_path):
     document = document_of(measured, tmp_path)
-    assert document["schema"] == "landscape.analysis/1"
+    assert document["schema"] == "landscape.analysis/2"
     assert document["checkpoint"] == CHECKPOINT
     assert {"splits", "num_examples", "mode", "dtype"} <= set(document["objective"])
     assert {"landscape", "torch", "device", "seed", "command", "started", "seconds"} <= set(document["provenance"])

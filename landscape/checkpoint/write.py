@@ -1,13 +1,6 @@
-"""Write a checkpoint so that a reader sees the old file or the new one, whole, whatever interrupts the writer.
-
-The bytes go to a temporary name in the same directory, reach the disk (fsync), and only then take the file's place
-(rename, which is atomic), and the directory is fsynced. Only SIGKILL or a power cut can leave a temporary file behind;
-it is called ``.NAME.*.tmp`` and is never read.
-"""
+"""Write a checkpoint so that a reader sees the old file or the new one, whole, whatever interrupts the writer."""
 
 import os
-import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +9,7 @@ from torch import nn
 
 from landscape import __version__
 from landscape.checkpoint.checkpoint import FORMAT, CheckpointError, first_few, to_device
+from landscape.files import whole
 
 
 def save_checkpoint(
@@ -85,31 +79,18 @@ def save_checkpoint(
     }
     path = Path(path)
     try:
-        _replace(path, content)
+        with whole(path) as part:
+            with part.open("wb") as file:
+                _save(content, file)
+            if refused := torch.serialization.get_unsafe_globals_in_checkpoint(part):
+                raise CheckpointError(
+                    f"{path}: was not written, as reading it back would run {first_few(sorted(refused))}. "
+                    "Pass plain Python values and tensors."
+                )
     except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be written: {error}. Check permissions and free space; a file that was there is as it was."
         ) from error
-
-
-def _replace(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One name a writer: two that write the same checkpoint do not meet, and the last to finish wins.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            _save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if refused := torch.serialization.get_unsafe_globals_in_checkpoint(temporary):
-            raise CheckpointError(
-                f"{path}: was not written, as reading it back would run {first_few(sorted(refused))}. "
-                "Pass plain Python values and tensors."
-            )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_directory(path.parent)
 
 
 def _save(content: dict[str, Any], file: BinaryIO) -> None:
@@ -118,13 +99,3 @@ def _save(content: dict[str, Any], file: BinaryIO) -> None:
     except RuntimeError as error:
         # After a write that failed or was interrupted torch still ends the archive; its complaint hides the cause.
         raise error.__context__ or error from None
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the rename durable where the file system can; where it cannot, the file is whole all the same."""
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -1,21 +1,19 @@
 """Datasets by name, so that a checkpoint can say what it was trained on."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from landscape.arguments import refuse_unfit
 from landscape.data.augment import augment
 from landscape.data.cifar import cifar10, cifar100
 from landscape.data.cifar_c import cifar10_c, cifar100_c
 from landscape.data.corruptions import corrupt, corrupted
 from landscape.data.digits import digits
 from landscape.data.folder import folder
-from landscape.data.held_out import held_out
 from landscape.data.npz import npz
 from landscape.data.parquet import parquet
 from landscape.data.places import DataError
-from landscape.data.split import Data, Split
+from landscape.data.split import Data, Split, held_out
+from landscape.registry import check, find, options
 
 __all__ = ["DATA", "Data", "DataError", "Split", "augment", "corrupt", "load_data"]
 
@@ -54,25 +52,13 @@ def load_data(name: str, **args: Any) -> Data:
     name, colon, path = name.partition(":")
     if colon:
         args = {"path": path} | args
-    base = name if name in DATA else name.removesuffix("-c")
-    if base not in DATA:
-        raise ValueError(f"data '{name}' is unknown. Expected one of: {', '.join(DATA)}.")
-    reader = DATA[base]
-    changes: list[Callable[..., Data]] = [held_out] if base == name else [corrupted, held_out]
-    options = {function: _options(function) for function in (reader, *changes)}
-    expected = {arg: parameter for some in options.values() for arg, parameter in some.items()}
-    refuse_unfit(f"data '{name}'", args, expected)
-    missing = [arg for arg, parameter in expected.items() if parameter.default is parameter.empty and arg not in args]
-    if missing:
-        raise ValueError(f"data '{name}' needs {', '.join(missing)}. Expected arguments: {', '.join(expected)}.")
-    given = {function: {arg: args[arg] for arg in some if arg in args} for function, some in options.items()}
-    data = reader(**given[reader])
-    for change in changes:
-        data = change(data, **given[change])
+    made = name not in DATA and name.removesuffix("-c") in DATA
+    reader = find(DATA, "data", name.removesuffix("-c") if made else name)
+    changes: list[Callable[..., Data]] = [corrupted, held_out] if made else [held_out]
+    taken = [options(function, "data") for function in (reader, *changes)]
+    check(f"data '{name}'", args, {arg: parameter for some in taken for arg, parameter in some.items()})
+    given = [{arg: args[arg] for arg in some if arg in args} for some in taken]
+    data = reader(**given[0])
+    for change, some in zip(changes, given[1:], strict=True):
+        data = change(data, **some)
     return data
-
-
-def _options(function: Callable[..., Data]) -> dict[str, inspect.Parameter]:
-    parameters = dict(inspect.signature(function).parameters)
-    parameters.pop("data", None)
-    return parameters

@@ -1,18 +1,23 @@
-"""From arrays of images and labels to `Data`: the checks and the normalization that all readers of images share.
+"""From images and labels to `Data`: the decoding, the checks and the normalization that readers of images share.
 
 uint8 images are normalized by the mean and deviation of every channel over all train pixels; floating images are taken
 for what networks read, and are left alone.
 """
 
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from landscape.data.places import DataError
 from landscape.data.split import Data, Split
 
 _CHUNK = 1000  # images
+
+# What Pillow raises on bytes that make no sense, beside OSError.
+MALFORMED = (SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class Labelled(NamedTuple):
@@ -64,6 +69,23 @@ def from_arrays(
         )
     mean, std = channel_statistics(train.images) if train.images.dtype == np.uint8 else ((), ())
     return Data(name, args, _split(train, mean, std), _split(test, mean, std), num_classes)
+
+
+def read_picture(source: Path | BinaryIO) -> np.ndarray:
+    """Decode an image into uint8 pixels (channels, height, width): one channel if it is gray, else red, green, blue.
+
+    Raises:
+        OSError: it cannot be read or decoded; or one of `MALFORMED`.
+
+    Example:
+        >>> import io
+        >>> Image.new("RGB", (5, 4), "red").save(file := io.BytesIO(), "PNG")
+        >>> read_picture(file)[:, 0, 0], read_picture(file).shape
+        (array([255,   0,   0], dtype=uint8), (3, 4, 5))
+    """
+    with Image.open(source) as image:
+        pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def channels_first(images: np.ndarray, where: Any) -> np.ndarray:

@@ -46,7 +46,7 @@ CIFAR10 = Cifar(
     num_classes=10,
     archive="cifar-10-python.tar.gz",
     folder="cifar-10-batches-py",
-    train=tuple(f"data_batch_{number}" for number in range(1, 6)),
+    train=("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"),
     test="test_batch",
     labels=b"labels",
 )

@@ -22,6 +22,7 @@ from PIL import Image
 from scipy import ndimage
 
 from landscape.data.split import Data, Split
+from landscape.registry import find
 
 
 def corrupted(data: Data, *, corruption: str, severity: int, seed: int = 0) -> Data:
@@ -55,8 +56,7 @@ def corrupt(split: Split, *, corruption: str, severity: int, seed: int = 0) -> S
         >>> corrupt(split, corruption="brightness", severity=5).inputs[0, 0, 0, 0]  # 100 + 0.3 * 255, rounded
         tensor(176, dtype=torch.uint8)
     """
-    if corruption not in CORRUPTIONS:
-        raise ValueError(f"corruption '{corruption}' is unknown. Expected one of: {', '.join(CORRUPTIONS)}.")
+    function, strengths = find(CORRUPTIONS, "corruption", corruption)
     if severity not in range(1, 6):
         raise ValueError(f"severity={severity} is out of range. Expected 1 to 5.")
     inputs = split.inputs
@@ -65,7 +65,6 @@ def corrupt(split: Split, *, corruption: str, severity: int, seed: int = 0) -> S
         raise ValueError(f"The inputs have shape {tuple(inputs.shape)}. Expected gray or color images of at least 8×8.")
     if not is_pixels and not (inputs.min() >= 0 and inputs.max() <= 1):
         raise ValueError("The inputs are floats outside of [0, 1]. Expected images that are not normalized.")
-    function, strengths = CORRUPTIONS[corruption]
     images = inputs.cpu().numpy().transpose(0, 2, 3, 1)
     out = np.empty_like(images)
     for index, image in enumerate(images):

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from landscape.data.arrays import Labelled, from_arrays
-from landscape.data.pictures import MALFORMED, read_picture
+from landscape.data.arrays import MALFORMED, Labelled, from_arrays, read_picture
 from landscape.data.places import DataError, found_again, not_found, places, reading
 from landscape.data.split import Data
 

@@ -2,8 +2,7 @@
 
 from landscape.figures import kinds
 from landscape.figures.compared import compared, comparison_table, run_names
-from landscape.figures.comparison import comparison, error_bar
-from landscape.figures.difference import Difference, difference
+from landscape.figures.comparison import comparison
 from landscape.figures.figure import STYLES, save_figure
 from landscape.figures.kind import KINDS, draw, save, thumbnail
 from landscape.figures.pooled import MissingMeasurementError
@@ -13,16 +12,13 @@ from landscape.figures.table import Table, save_table
 __all__ = [
     "KINDS",
     "STYLES",
-    "Difference",
     "MissingMeasurementError",
     "Run",
     "Table",
     "compared",
     "comparison",
     "comparison_table",
-    "difference",
     "draw",
-    "error_bar",
     "kinds",
     "load_runs",
     "named",

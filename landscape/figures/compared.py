@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.figures.difference import Difference, difference
 from landscape.figures.pooled import Value, pooled
 from landscape.figures.runs import Run, named
 from landscape.figures.table import Table
-from landscape.results import Analysis, Measurement
+from landscape.results import Analysis, Difference, Measurement, difference
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Row:
             name: {"value": m.value if m else math.nan, "std_error": m.std_error if m else math.nan}
             for name, m in self.values.items()
         }
-        differences = {name: asdict(found) for name, found in self.differences.items()}
+        differences = {name: {**asdict(found), "words": found.words} for name, found in self.differences.items()}
         return {"metric": self.metric, "split": self.split, "values": values, "differences": differences}
 
 
@@ -67,7 +66,7 @@ def comparison_table(analyses: Mapping[str, Analysis]) -> Table:
         for row in compared(analyses)
     ]
     header = ["metric", "split", *analyses, *(f"{name} against {first}" for name in others)]
-    return Table(header, rows, "Differences: z test, or Welch's where an estimate has few probes.", {})
+    return Table(header, rows, "p: Welch's test; for bounds, whether 95 % intervals meet.", {})
 
 
 def run_names(paths: Sequence[str | Path]) -> list[str]:

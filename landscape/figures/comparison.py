@@ -9,15 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from scipy.special import stdtrit
 
 from landscape.figures.figure import TWO_COLUMNS, sized_figure, style
-from landscape.results import Analysis, Measurement
+from landscape.results import Analysis
 
 _PANEL_HEIGHT = 1.6  # inches
 _PANELS_A_ROW = 3
 _APART = 0.24  # of the splits of one run, where the runs are 1 apart
-EIGENVALUES = ("lambda_max", "lambda_min", "top_eigenvalues")  # their `std_error` is a bound already
 
 
 def comparison(analyses: Mapping[str, Analysis], *, look: str = "paper") -> Figure:
@@ -61,20 +59,6 @@ def draw_comparison(analyses: Mapping[str, Analysis]) -> Figure:
     return figure
 
 
-def error_bar(m: Measurement) -> float:
-    """Half the width of the 95 % interval (Student's t where there are probes), or the bound on an eigenvalue's error.
-
-    Example:
-        >>> round(error_bar(Measurement("trace", 12.5, 0.25, num_matvecs=64)), 3)
-        0.5
-    """
-    if m.name in EIGENVALUES:
-        return m.std_error
-    num_samples = m.details.get("num_samples", m.num_matvecs)
-    freedom = num_samples - 1 if num_samples > 1 else math.inf
-    return float(stdtrit(freedom, 0.975)) * m.std_error
-
-
 def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: list[str]) -> None:
     lowest = math.inf
     for column, analysis in enumerate(analyses.values()):
@@ -88,9 +72,10 @@ def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: lis
                     x, 0.5, "not finite", rotation=90, ha="center", va="center", transform=axes.get_xaxis_transform()
                 )
                 continue
+            bar = m.half_width() if m.error_kind != "lower bound" else 0.0
             marker = _marker(index)
-            axes.errorbar(x, m.value, error_bar(m), color=f"C{column}", capsize=2, clip_on=False, **marker)
-            lowest = min(lowest, m.value - (error_bar(m) if math.isfinite(m.std_error) else 0))
+            axes.errorbar(x, m.value, bar, color=f"C{column}", capsize=2, clip_on=False, **marker)
+            lowest = min(lowest, m.value - (bar if math.isfinite(bar) else 0))
             if not m.converged:
                 axes.annotate("*", (x, m.value), (4, 2), textcoords="offset points")
     axes.set_xticks(range(len(analyses)), list(analyses))

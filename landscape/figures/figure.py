@@ -4,7 +4,6 @@ Figures are plain ``matplotlib.figure.Figure`` objects: no pyplot, no window, an
 left as they are. Sizes are those of a paper, in inches; "slides" draws the same larger, with larger type.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
@@ -13,6 +12,8 @@ from pathlib import Path
 import matplotlib
 from matplotlib import rcParams
 from matplotlib.figure import Figure
+
+from landscape.files import whole
 
 COLUMN, TWO_COLUMNS = 3.25, 6.75  # inches wide
 STYLES = ("paper", "slides", "dark")
@@ -59,10 +60,6 @@ def save_figure(figure: Figure, stem: str | Path, *, look: str = "paper") -> lis
     paths = [Path(f"{stem}.{kind}") for kind in _METADATA]
     with style(look):
         for path, (kind, metadata) in zip(paths, _METADATA.items(), strict=True):
-            part = path.with_name(path.name + ".part")
-            try:
+            with whole(path) as part:
                 figure.savefig(part, format=kind, metadata=metadata)
-                os.replace(part, path)
-            finally:
-                part.unlink(missing_ok=True)
     return paths

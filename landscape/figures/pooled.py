@@ -11,11 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landscape.figures.comparison import error_bar
 from landscape.figures.runs import Run
 from landscape.results import Measurement
-
-_NORMAL_95 = 1.96
 
 
 class MissingMeasurementError(ValueError):
@@ -43,17 +40,10 @@ def pooled(measurements: Iterable[Measurement | None]) -> Value:
     if not found:
         return Value(math.nan, math.nan, 0)
     if len(found) == 1:
-        return Value(found[0].value, half_width(found[0]), 1, found[0].converged)
+        return Value(found[0].value, found[0].of_fresh_data().half_width(), 1, found[0].converged)
     values = np.array([m.value for m in found])
     converged = all(m.converged for m in found)
     return Value(float(values.mean()), float(values.std(ddof=1)), len(found), converged)
-
-
-def half_width(m: Measurement) -> float:
-    """Half the 95 % interval; of loss and accuracy, as a sample of that many examples gives them."""
-    if "data_std_error" in m.details:
-        return _NORMAL_95 * float(m.details["data_std_error"])
-    return error_bar(m)
 
 
 def error_words(values: Iterable[Value]) -> str:

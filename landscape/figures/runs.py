@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from landscape.results import Analysis, Line, Measurement, Plane, load_surfaces
+from landscape.results import Analysis, Line, Measurement, Plane, load_surfaces, read_track
 
 _UNNAMED = ("seed", "epochs", "checkpoint_every", "checkpoint_at")  # what two runs of one name may differ in
 _SPELLED = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "curvsam": "CurvSAM"}  # the others are capitals
@@ -143,10 +143,7 @@ def _from_surfaces(file: Path) -> list[Run]:
 
 
 def _from_track(file: Path) -> list[Run]:
-    """Each line is the document of an analysis, arrays left out."""
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
-    analyses = [Analysis.from_dict(row) for row in rows]
-    return [Run(file.parent, one.checkpoint or {}, one.splits, one.objective) for one in analyses]
+    return [Run(file.parent, one.checkpoint or {}, one.splits, one.objective) for one in read_track(file)]
 
 
 _READERS: dict[str, Callable[[Path], list[Run]]] = {

@@ -3,21 +3,16 @@
 import csv
 import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from landscape.figures.pooled import Value, error_words
-from landscape.quantity import quantity
+from landscape.files import write_text
+from landscape.metrics import about_metrics
+from landscape.results.measurement import quantity
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"±": "$\\pm$", "×": "$\\times$", "–": "--", "~": "\\textasciitilde{}"}
-_SYMBOLS = {
-    "gradient_norm": (r"$\|\nabla L(w)\|_2$", "‖∇L(w)‖₂"),
-    "trace": (r"$\mathrm{Tr}(\nabla^2 L(w))$", "Tr(∇²L(w))"),
-    "normalized_trace": (r"$C(w)$", "C(w)"),
-    "lambda_max": (r"$\lambda_{\max}$", "λmax"),
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,8 @@ class Table:
     def markdown(self) -> str:
         """As a pipe table, with the caption below."""
         numeric = [any(isinstance(row[i], Value) for row in self.rows) for i in range(len(self.header))]
-        header = [_SYMBOLS.get(name, ("", name))[1] for name in self.header]
+        about = about_metrics()
+        header = [(about[name].symbol if name in about else "") or name for name in self.header]
         lines = [f"| {' | '.join(header)} |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
         for row, bold in zip(self.rows, self._bold(), strict=True):
             cells = [_words(cell).replace("|", "\\|") for cell in row]
@@ -80,7 +76,8 @@ class Table:
     def latex(self) -> str:
         r"""As a ``table`` with the rules of booktabs: ``\usepackage{booktabs}``."""
         numeric = [any(isinstance(row[i], Value) for row in self.rows) for i in range(len(self.header))]
-        header = [_SYMBOLS[name][0] if name in _SYMBOLS else _latex(name) for name in self.header]
+        about = about_metrics()
+        header = [(about[name].latex if name in about else "") or _latex(name) for name in self.header]
         lines = [
             r"\begin{table}",
             r"\centering",
@@ -119,11 +116,7 @@ def save_table(table: Table, stem: str | Path) -> list[Path]:
     """Write STEM.csv, STEM.md and STEM.tex, each whole or not at all."""
     paths = []
     for ending, text in (("csv", table.csv()), ("md", table.markdown() + "\n"), ("tex", table.latex() + "\n")):
-        path = Path(f"{stem}.{ending}")
-        part = path.with_name(path.name + ".part")
-        part.write_text(text, encoding="utf-8", newline="")
-        os.replace(part, path)
-        paths.append(path)
+        paths.append(write_text(Path(f"{stem}.{ending}"), text))
     return paths
 
 

@@ -19,7 +19,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from landscape.figures.comparison import error_bar
 from landscape.figures.figure import style
 from landscape.results import Analysis
 
@@ -127,7 +126,7 @@ def _draw(axes: Axes, metric: str, split: str, run: list[Analysis], look: dict[s
         return
     steps = [step for step, _ in points]
     values = np.array([m.value for _, m in points])  # NaN, where it could not be measured, breaks the line
-    errors = np.array([error_bar(m) for _, m in points])
+    errors = np.array([m.half_width() for _, m in points])
     axes.plot(steps, values, marker="." if len(points) <= _MANY else "", markersize=3, **look)
     if np.nansum(errors) > 0:
         axes.fill_between(steps, values - errors, values + errors, color=look["color"], alpha=0.2, linewidth=0)

@@ -1,11 +1,21 @@
 """The fraction of examples classified correctly."""
 
-from landscape.measure.metric import metric
+from landscape.measure.metric import FORWARD, Cost, metric
 from landscape.objective import Objective
 from landscape.results import Measurement
 
 
-@metric
+@metric(
+    definition="the fraction of examples (or tokens) whose largest output is their target",
+    meaning="The share of the examples that are classified correctly.",
+    limits="On training examples it is no estimate for new ones.",
+    cost="one forward pass",
+    error_kind="none",
+    estimate_cost=lambda _: Cost(gradients=FORWARD),
+    details={
+        "data_std_error": "binomial standard error as an estimate for fresh data",
+    },
+)
 def accuracy(objective: Objective) -> Measurement:
     """The fraction, in [0, 1], of examples (or tokens) whose largest output is their target. One forward pass.
 

@@ -14,7 +14,7 @@ import torch
 
 from landscape.linalg.estimate import require_positive
 from landscape.linalg.hutchinson import FIRST_LOOK, NEXT_LOOK, half_width_95, interval_reason
-from landscape.measure.metric import generator, metric
+from landscape.measure.metric import FORWARD, Cost, generator, metric
 from landscape.measure.rise import Rise
 from landscape.objective import Objective
 from landscape.results import Measurement
@@ -22,7 +22,19 @@ from landscape.results import Measurement
 _LENGTH = 0.05  # of a typical perturbation where sigma is not given: the default radius of the other sharpnesses
 
 
-@metric
+@metric(
+    definition="the mean rise of the loss when Gaussian noise is added to the weights",
+    meaning="How sharp the place is in an average direction.",
+    limits="A mean over directions, most of which are flat: it says nothing of the worst one.",
+    cost="two forward passes a pair, 16 pairs and more",
+    error_kind="standard error",
+    estimate_cost=lambda _: Cost(gradients=2 * FIRST_LOOK * FORWARD),
+    details={
+        "sigma": "of the noise on every weight",
+        "samples": "rises of the pairs",
+        "rounding": "error from it",
+    },
+)
 def average_sharpness(
     objective: Objective,
     *,
@@ -89,4 +101,6 @@ def average_sharpness(
         converged=converged,
         reason=f"{interval_reason(mean, half_width, rel_error)} after {len(samples)} pairs",
         details={"sigma": sigma, "samples": np.array(samples), "rounding": rounding},
+        error_kind="standard error",
+        num_samples=len(samples),
     )

@@ -3,22 +3,21 @@
 import inspect
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape.measure.analysis import metric_names
-from landscape.measure.metric import METRICS
+from landscape.measure.metric import ESTIMATES, METRICS, Cost
 from landscape.objective import Objective
 from landscape.operators import Hessian, NoExactDiagonalError, exact_passes
 
 _BLOCK_VECTORS = 3 * 32  # probes, products and their accumulators, in a block of 32
-_KRYLOV = ("lambda_max", "lambda_min", "top_eigenvalues", "spectral_density")  # they keep a basis
-_FORWARD = 1 / 3  # of a gradient
 
 
-def foresee(objective: Objective, metrics: Sequence[str] = ("default",)) -> dict[str, Any]:
+def estimate_cost(objective: Objective, metrics: Sequence[str] = ("default",)) -> dict[str, Any]:
     """Least and most products, gradients, seconds and MiB of each metric, and of all together.
 
     How many products an estimate takes depends on the spectrum; the most is its budget, at which it is reported as not
@@ -30,7 +29,7 @@ def foresee(objective: Objective, metrics: Sequence[str] = ("default",)) -> dict
 
     Example:
         >>> objective = Objective(torch.nn.Linear(2, 1), torch.nn.MSELoss(), [(torch.eye(2), torch.zeros(2, 1))])
-        >>> cost = foresee(objective, ["trace"])
+        >>> cost = estimate_cost(objective, ["trace"])
         >>> cost["num_params"], cost["metrics"]["trace"]["products"], cost["metrics"]["trace"]["gradients"]
         (3, {'least': 0, 'most': 0}, {'least': 1, 'most': 1})
     """
@@ -45,14 +44,14 @@ def foresee(objective: Objective, metrics: Sequence[str] = ("default",)) -> dict
     exact = _exact_passes(objective)
     costs: dict[str, Any] = {}
     for name in names:
-        (least, most), gradients = _products_and_gradients(name, exact)
-        ends = {"least": least, "most": most}
+        cost = _estimate(name, exact)
+        ends, gradients = dict(zip(("least", "most"), cost.products, strict=True)), cost.gradients
         costs[name] = {
             "products": ends,
             "gradients": dict.fromkeys(ends, gradients),
             "seconds": {end: n * per_product + gradients * per_gradient for end, n in ends.items()},
             "mib": {
-                end: (graph_bytes / 2**20 + vector_mib * (n if name in _KRYLOV else _BLOCK_VECTORS) if n else 0.0)
+                end: (graph_bytes / 2**20 + vector_mib * (n if cost.keeps_basis else _BLOCK_VECTORS) if n else 0.0)
                 for end, n in ends.items()
             },
         }
@@ -77,33 +76,11 @@ def _exact_passes(objective: Objective) -> int | None:
         return None
 
 
-def _products_and_gradients(name: str, exact: int | None) -> tuple[tuple[int, int], float]:
-    """Least and most products, and gradients, with the metric's own defaults; a forward pass is a third of one."""
-    default = {key: p.default for key, p in inspect.signature(METRICS[name]).parameters.items()}
-    budget = default.get("max_matvecs", 0)
-    runs = default.get("num_runs", 0) * default.get("num_steps", 0)
-    ascents = default.get("num_restarts", 0) * (default.get("num_steps", 0) + 1)
-    if name in ("trace", "normalized_trace"):
-        extra = name == "normalized_trace"
-        return ((16, budget), extra) if exact is None else ((0, 0), exact + extra)
-    if name == "layer_table":
-        return ((40, budget), 1) if exact is None else ((4, budget), 1 + exact)
-    fixed: dict[str, tuple[tuple[int, int], float]] = {
-        "gradient_norm": ((0, 0), 1),
-        "lambda_max": ((4, budget), 0),
-        "lambda_min": ((10, budget), 0),
-        "top_eigenvalues": ((default.get("k", 0) + 4, budget), 0),
-        "spectral_density": ((runs, runs), 0),
-        "effective_dimension": ((runs, runs), 0),
-        "negative_share": ((runs, runs), 0),
-        "sam_ratio": ((0, 0), 1 + default.get("ascent_steps", 0) * (1 + _FORWARD)),
-        "zeroth_order_flatness": ((0, 0), ascents),
-        "first_order_flatness": ((ascents, ascents), ascents),
-        "gradient_curvature": ((0, 0), 1 + 5 * _FORWARD),
-        "local_minima": ((0, 0), default.get("num_directions", 0) * (default.get("num_steps", 0) + 1) * _FORWARD),
-        "average_sharpness": ((0, 0), 2 * 16 * _FORWARD),  # at the least: pairs of forward passes
-    }
-    return fixed.get(name, ((0, 0), _FORWARD))
+def _estimate(name: str, exact: int | None) -> Cost:
+    """With the metric's own defaults."""
+    parameters = inspect.signature(METRICS[name]).parameters
+    given = SimpleNamespace(exact_passes=exact, **{key: p.default for key, p in parameters.items()})
+    return ESTIMATES[name](given)
 
 
 def _seconds(work: Callable[[], Tensor]) -> float:

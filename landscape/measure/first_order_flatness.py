@@ -13,14 +13,30 @@ from torch import Tensor
 from landscape.linalg.estimate import dot
 from landscape.losses import Terms
 from landscape.measure.ascent import maximize
-from landscape.measure.metric import generator, metric
+from landscape.measure.metric import Cost, generator, metric
 from landscape.objective import Objective
 from landscape.operators.graph import derivatives
 from landscape.results import Measurement
 from landscape.second_derivatives import twice_differentiable
 
 
-@metric
+@metric(
+    symbol="R¹",
+    latex="$R^1$",
+    definition=("rho times the largest gradient norm in the ball of radius rho (GAM, Zhang et al. 2023, def. 4.1)"),
+    meaning="How steep the ground around is at most, what GAM regularises.",
+    limits="It is a lower bound: a higher point may have been missed.",
+    cost="84 gradients and 84 products",
+    error_kind="lower bound",
+    estimate_cost=lambda given: Cost(
+        products=(given.num_restarts * (given.num_steps + 1),) * 2,
+        gradients=given.num_restarts * (given.num_steps + 1),
+    ),
+    details={
+        "peaks": "what each ascent reached",
+        "distance": "of the highest point from the weights",
+    },
+)
 def first_order_flatness(
     objective: Objective,
     *,
@@ -87,6 +103,7 @@ def first_order_flatness(
         converged=found.error <= rel_error * found.value,
         reason=found.reason(rel_error),
         details={"peaks": np.array(found.peaks), "distance": found.u.norm().item()},
+        error_kind="lower bound",
     )
 
 

@@ -9,13 +9,26 @@ crosses many, count here and not in H: on such networks the two differ at every 
 import math
 
 from landscape.linalg.estimate import dot, require_positive
-from landscape.measure.metric import metric
+from landscape.measure.metric import FORWARD, Cost, metric
 from landscape.measure.rise import Rise
 from landscape.objective import Objective
 from landscape.results import Measurement
 
 
-@metric
+@metric(
+    definition="the second difference of the loss along the gradient (CR-SAM, thm. 1)",
+    meaning="The curvature that CR-SAM measures in training.",
+    limits="Kinks of ReLU count here and not in the Hessian.",
+    cost="one gradient and some ten forward passes",
+    error_kind="bound",
+    estimate_cost=lambda _: Cost(gradients=1 + 5 * FORWARD),
+    details={
+        "rho": "length of the step",
+        "slope": "first difference",
+        "step_error": "of the finite step",
+        "rounding": "error from it",
+    },
+)
 def gradient_curvature(objective: Objective, *, rho: float = 0.05, rel_error: float = 0.05) -> Measurement:
     """The second difference of the loss along the normalized gradient. One gradient and some ten forward passes.
 
@@ -60,4 +73,5 @@ def gradient_curvature(objective: Objective, *, rho: float = 0.05, rel_error: fl
         converged=within == "within",
         reason=f"step-size error {step_error:.1e} and rounding {rounding:.1e} {within} {rel_error:g} of the value",
         details={"rho": rho, "slope": (above - below) / (2 * rho), "step_error": step_error, "rounding": rounding},
+        error_kind="bound",
     )

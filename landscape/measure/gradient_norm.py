@@ -1,12 +1,23 @@
 """The norm of the gradient: how far from a critical point."""
 
 from landscape.linalg.estimate import dot
-from landscape.measure.metric import metric
+from landscape.measure.metric import Cost, metric
 from landscape.objective import Objective
 from landscape.results import Measurement
 
 
-@metric
+@metric(
+    symbol="‖∇L(w)‖₂",
+    latex=r"$\|\nabla L(w)\|_2$",
+    definition="the length of the gradient of the mean loss",
+    meaning="How far from a critical point: 0 where the loss is level.",
+    limits=(
+        "On test it is not 0 even at a minimum of the training loss. Weight decay, which training adds, is not in it."
+    ),
+    cost="one gradient",
+    error_kind="none",
+    estimate_cost=lambda _: Cost(gradients=1),
+)
 def gradient_norm(objective: Objective) -> Measurement:
     """||grad L(w)||_2 over the selected parameters, exact on these data. One gradient.
 

@@ -1,12 +1,29 @@
 """The largest eigenvalue of the Hessian: the steepest curvature there is."""
 
 from landscape.linalg import lanczos_extreme, power_iteration
-from landscape.measure.metric import generator, measurement_of, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import Cost, generator, measurement_of, metric, shared_hessian, shared_krylov
 from landscape.objective import Objective
 from landscape.results import Measurement
 
 
-@metric
+@metric(
+    symbol="λmax",
+    latex=r"$\lambda_{\max}$",
+    definition="the largest algebraic eigenvalue of the Hessian, by Lanczos",
+    meaning="The curvature in the steepest direction; plain gradient descent is stable below 2 / lr.",
+    limits=(
+        "The true one is not below this value. The limit holds for a quadratic loss and full batches; mini-"
+        "batches often settle below it."
+    ),
+    cost="6 to 10 products for 1 %",
+    error_kind="bound",
+    estimate_cost=lambda given: Cost(products=(4, given.max_matvecs), keeps_basis=True),
+    details={
+        "method": "which algorithm",
+        "engine": "what the products are made with",
+        "residual": "||Hv - value v||",
+    },
+)
 def lambda_max(
     objective: Objective, *, method: str = "lanczos", rel_error: float = 0.05, max_matvecs: int = 1000, seed: int = 0
 ) -> Measurement:

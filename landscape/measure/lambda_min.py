@@ -1,12 +1,25 @@
 """The least eigenvalue of the Hessian: negative away from minima, and how negative says how unstable the point is."""
 
 from landscape.linalg import lanczos_extreme
-from landscape.measure.metric import measurement_of, metric, shared_hessian, shared_krylov
+from landscape.measure.metric import Cost, measurement_of, metric, shared_hessian, shared_krylov
 from landscape.objective import Objective
 from landscape.results import Measurement
 
 
-@metric
+@metric(
+    symbol="λmin",
+    latex=r"$\lambda_{\min}$",
+    definition="the least algebraic eigenvalue of the Hessian, by the same run",
+    meaning="Below 0, the loss curves downwards in that direction.",
+    limits="A little below 0 is usual after training.",
+    cost="10 products and more, those of lambda_max among them",
+    error_kind="bound",
+    estimate_cost=lambda given: Cost(products=(10, given.max_matvecs), keeps_basis=True),
+    details={
+        "engine": "what the products are made with",
+        "residual": "||Hv - value v||",
+    },
+)
 def lambda_min(objective: Objective, *, rel_error: float = 0.05, max_matvecs: int = 1000, seed: int = 0) -> Measurement:
     """The least algebraic eigenvalue of the Hessian of the mean loss, by the Krylov run that ``lambda_max`` uses.
 

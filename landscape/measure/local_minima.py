@@ -16,7 +16,7 @@ import torch
 
 from landscape.batches import recut
 from landscape.linalg.estimate import require_positive
-from landscape.measure.metric import generator, metric
+from landscape.measure.metric import FORWARD, Cost, generator, metric
 from landscape.measure.rise import Rise
 from landscape.objective import Objective
 from landscape.results import Measurement
@@ -25,7 +25,33 @@ _CHECKED = 2  # directions along which the rounding noise is measured: 2 x 10 po
 _MARGIN = 2  # on the spread of the noise, of which so few points show most but not all
 
 
-@metric
+@metric(
+    definition=(
+        "local minima of the loss along short random lines from the weights, a mean per line (GAM, §5.1): "
+        "raw, above the noise floor, and what noise alone would give"
+    ),
+    meaning="Whether a count is about the loss or about its sampling.",
+    limits=(
+        "In many dimensions such a line hardly moves the loss: few minima along it do not prove a smooth landscape."
+    ),
+    cost="1,100 forward passes",
+    error_kind="standard error",
+    estimate_cost=lambda given: Cost(gradients=given.num_directions * (given.num_steps + 1) * FORWARD),
+    details={
+        "minima": "above the floor, (directions,)",
+        "maxima": "likewise",
+        "raw_minima": "all, (directions,)",
+        "raw_maxima": "likewise",
+        "minima_histogram": "directions by their count",
+        "maxima_histogram": "likewise",
+        "raw_minima_histogram": "likewise",
+        "raw_maxima_histogram": "likewise",
+        "floor": "noise of the evaluation",
+        "noise_expectation": "raw count that noise alone would have",
+        "losses": "(directions, steps + 1)",
+        "evaluation": "the protocol",
+    },
+)
 def local_minima(
     objective: Objective,
     *,
@@ -98,6 +124,8 @@ def local_minima(
         details=counts
         | {f"{name}_histogram": np.bincount(found, minlength=most + 1) for name, found in counts.items()}
         | {"floor": floor, "noise_expectation": (num_steps - 1) / 3, "losses": losses, "evaluation": evaluation},
+        error_kind="standard error",
+        num_samples=num_directions,
     )
 
 

@@ -1,11 +1,21 @@
 """The loss L(w) itself: the mean over all examples of the split."""
 
-from landscape.measure.metric import metric
+from landscape.measure.metric import FORWARD, Cost, metric
 from landscape.objective import Objective
 from landscape.results import Measurement
 
 
-@metric
+@metric(
+    definition="L(w), the mean loss over all examples of the split",
+    meaning="How well the weights fit these examples.",
+    limits="Exact on these examples, it says nothing of the ground around the weights.",
+    cost="one forward pass",
+    error_kind="none",
+    estimate_cost=lambda _: Cost(gradients=FORWARD),
+    details={
+        "data_std_error": "standard error of the mean as an estimate for fresh data",
+    },
+)
 def loss(objective: Objective) -> Measurement:
     """L(w) = (1/n) sum_i l_i(w), exact on these data. One forward pass.
 

@@ -9,12 +9,14 @@ import inspect
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Concatenate, ParamSpec
 
 import torch
 
 from landscape.linalg import Estimate, Lanczos
+from landscape.metrics import DEFAULT as DEFAULT
+from landscape.metrics import About
 from landscape.objective import MeasurementError, Objective
 from landscape.operators import Hessian
 from landscape.results import Measurement
@@ -23,33 +25,58 @@ P = ParamSpec("P")
 
 PROBES = 1 << 32  # added to the seed of probes: they must not be drawn from the state that drew the Krylov start
 METRICS: dict[str, Callable[..., Measurement]] = {}  # by name
-DEFAULT = ("loss", "accuracy", "gradient_norm", "trace", "lambda_max", "normalized_trace")
+ESTIMATES: dict[str, "Callable[[Any], Cost]"] = {}  # of their costs, likewise
+FORWARD = 1 / 3  # of a gradient
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a metric will take: products with the Hessian, at least and at most, and gradients."""
+
+    products: tuple[int, int] = (0, 0)
+    gradients: float = 0.0
+    keeps_basis: bool = False
 
 
 def metric(
-    function: Callable[Concatenate[Objective, P], Measurement],
-) -> Callable[Concatenate[Objective, P], Measurement]:
-    """Make ``function(objective, *, ...) -> Measurement`` a metric of its own name."""
-    name = function.__name__
-    signature = inspect.signature(function)
+    *, estimate_cost: Callable[[Any], Cost], **about: Any
+) -> Callable[[Callable[Concatenate[Objective, P], Measurement]], Callable[Concatenate[Objective, P], Measurement]]:
+    """Make ``function(objective, *, ...) -> Measurement`` a metric of its own name.
 
-    @functools.wraps(function)
-    def measured(objective: Objective, *args: P.args, **kwargs: P.kwargs) -> Measurement:
-        bound = signature.bind(objective, *args, **kwargs)
-        bound.apply_defaults()
-        key = (name, *list(bound.arguments.items())[1:])
-        objective.refresh()
-        if key not in objective.memo:
-            start = time.perf_counter()
-            try:
-                measurement = function(objective, *args, **kwargs)
-            except MeasurementError as error:
-                measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))
-            objective.memo[key] = replace(measurement, seconds=time.perf_counter() - start)
-        return objective.memo[key]
+    Args:
+        estimate_cost: from its arguments, as attributes, and ``exact_passes`` (None where the trace is not exact), what
+            it will take.
+        about: the other attributes of ``landscape.metrics.About``, as literals: they are read without being run.
 
-    METRICS[name] = measured
-    return measured
+    Raises:
+        TypeError: where one is missing: a metric without a cost, a definition or the kind of its error is none.
+    """
+
+    def register(
+        function: Callable[Concatenate[Objective, P], Measurement],
+    ) -> Callable[Concatenate[Objective, P], Measurement]:
+        name, signature = function.__name__, inspect.signature(function)
+
+        @functools.wraps(function)
+        def measured(objective: Objective, *args: P.args, **kwargs: P.kwargs) -> Measurement:
+            bound = signature.bind(objective, *args, **kwargs)
+            bound.apply_defaults()
+            key = (name, *list(bound.arguments.items())[1:])
+            objective.refresh()
+            if key not in objective.memo:
+                start = time.perf_counter()
+                try:
+                    measurement = function(objective, *args, **kwargs)
+                except MeasurementError as error:
+                    measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))
+                objective.memo[key] = replace(measurement, seconds=time.perf_counter() - start)
+            return objective.memo[key]
+
+        About(name, **about)  # which raises for what is missing
+        METRICS[name], ESTIMATES[name] = measured, estimate_cost
+        return measured
+
+    return register
 
 
 def shared_hessian(objective: Objective) -> Hessian:
@@ -69,7 +96,9 @@ def shared_krylov(objective: Objective, seed: int) -> Lanczos:
 
 
 def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
-    """The measurement that an estimate is, with what else there is to say of it."""
+    """The measurement that an estimate is: its error is that of its samples, or a bound where it has none."""
+    samples = found.details.get("samples")
+    exact = samples is not None and len(samples) == 1 and not found.error
     return Measurement(
         name,
         found.value,
@@ -78,6 +107,8 @@ def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
         converged=found.converged,
         reason=found.reason,
         details=details,
+        error_kind="none" if exact else "bound" if samples is None else "standard error",
+        num_samples=0 if samples is None or exact else len(samples),
     )
 
 

@@ -1,15 +1,31 @@
 """The normalized Hessian trace of CR-SAM (Wu, Luo & Wunsch 2024, eq. 4)."""
 
 import math
+from dataclasses import replace
 
 from landscape.measure.gradient_norm import gradient_norm
 from landscape.measure.metric import metric
-from landscape.measure.trace import trace
+from landscape.measure.trace import trace, trace_cost
 from landscape.objective import Objective
 from landscape.results import Measurement
 
 
-@metric
+@metric(
+    symbol="C(w)",
+    latex="$C(w)$",
+    definition="trace / gradient_norm (CR-SAM, Wu et al. 2024, eq. 4)",
+    meaning="Curvature relative to slope, what CR-SAM regularises.",
+    limits=(
+        "Large may mean sharp, or only that the gradient is small, as late in training: read it with both its parts."
+    ),
+    cost="those of trace and gradient_norm, which it shares",
+    error_kind="standard error",
+    estimate_cost=lambda given: replace(trace_cost(given), gradients=trace_cost(given).gradients + 1),
+    details={
+        "trace": "Tr H",
+        "gradient_norm": "||grad L||_2",
+    },
+)
 def normalized_trace(
     objective: Objective,
     *,
@@ -43,5 +59,7 @@ def normalized_trace(
         num_gradients=tr.num_gradients + norm.num_gradients,
         converged=measured,
         reason=reason,
-        details={"trace": tr.value, "gradient_norm": norm.value, "num_samples": tr.details.get("num_samples", 0)},
+        details={"trace": tr.value, "gradient_norm": norm.value},
+        error_kind=tr.error_kind if norm.value else "standard error",
+        num_samples=tr.num_samples,
     )

@@ -17,13 +17,31 @@ from torch import Tensor
 from landscape.batches import recut
 from landscape.linalg.estimate import dot, require_positive
 from landscape.measure.ascent import project
-from landscape.measure.metric import metric
+from landscape.measure.metric import FORWARD, Cost, metric
 from landscape.measure.rise import Rise
 from landscape.objective import Objective
 from landscape.results import Measurement
 
 
-@metric
+@metric(
+    definition=("SAM's one-step rise of the loss as a fraction of the best rise that 20 steps find (CR-SAM, eq. 2)"),
+    meaning="1: one step does as well; less: the loss curves within the ball.",
+    limits=(
+        "It says how straight the loss is over SAM's ball, not how flat. As the best rise may be missed, the "
+        "true ratio may be lower."
+    ),
+    cost="28 gradients",
+    error_kind="standard error",
+    estimate_cost=lambda given: Cost(gradients=1 + given.ascent_steps * (1 + FORWARD)),
+    details={
+        "mean_of_ratios": "over the batches that rise",
+        "mean_of_ratios_std_error": "its standard error",
+        "num_flat_batches": "that do not rise",
+        "one_step_rises": "(batches,)",
+        "best_rises": "(batches,)",
+        "weights": "of the batches",
+    },
+)
 def sam_ratio(
     objective: Objective,
     *,
@@ -103,6 +121,8 @@ def sam_ratio(
             "best_rises": bests,
             "weights": weights,
         },
+        error_kind="standard error",
+        num_samples=len(rows),
     )
 
 

@@ -9,13 +9,26 @@ for, and what is known of the result.
 import numpy as np
 
 from landscape.measure.ascent import maximize
-from landscape.measure.metric import generator, metric
+from landscape.measure.metric import Cost, generator, metric
 from landscape.measure.rise import Rise
 from landscape.objective import Objective
 from landscape.results import Measurement
 
 
-@metric
+@metric(
+    symbol="R⁰",
+    latex="$R^0$",
+    definition="the largest rise of the loss in the ball of radius rho (Foret et al. 2021; GAM, def. 3.1)",
+    meaning="How sharp the place is, as SAM has it.",
+    limits="It is a lower bound: a higher point may have been missed.",
+    cost="84 gradients",
+    error_kind="lower bound",
+    estimate_cost=lambda given: Cost(gradients=given.num_restarts * (given.num_steps + 1)),
+    details={
+        "peaks": "what each ascent reached",
+        "distance": "of the highest point from the weights",
+    },
+)
 def zeroth_order_flatness(
     objective: Objective,
     *,
@@ -74,4 +87,5 @@ def zeroth_order_flatness(
         converged=found.error <= rel_error * found.value,
         reason=found.reason(rel_error),
         details={"peaks": np.array(found.peaks), "distance": found.u.norm().item()},
+        error_kind="lower bound",
     )

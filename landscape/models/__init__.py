@@ -1,20 +1,17 @@
 """Networks by name, so that a checkpoint can say what it holds."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
-from landscape.arguments import refuse_unfit
-from landscape.models.cnn import cnn
-from landscape.models.gpt import gpt
+from landscape.models.cnn import cnn, vgg19
 from landscape.models.mlp import mlp
 from landscape.models.pyramidnet import pyramidnet
 from landscape.models.resnet import resnet18, resnet50, resnet101
-from landscape.models.vgg import vgg19
-from landscape.models.vit import vit_small
+from landscape.models.transformer import gpt, vit_small
 from landscape.models.wide_resnet import wide_resnet, wrn_16_8, wrn_28_2, wrn_28_10
+from landscape.registry import check, find, options
 
 __all__ = ["MODELS", "build_model"]
 
@@ -53,9 +50,6 @@ def build_model(name: str, *, input_shape: Sequence[int], num_classes: int, **ar
         >>> model(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
-    if name not in MODELS:
-        raise ValueError(f"model '{name}' is unknown. Expected one of: {', '.join(MODELS)}.")
-    expected = dict(inspect.signature(MODELS[name]).parameters)
-    del expected["input_shape"], expected["num_classes"]
-    refuse_unfit(f"model '{name}'", args, expected)
-    return MODELS[name](input_shape=input_shape, num_classes=num_classes, **args)
+    build = find(MODELS, "model", name)
+    check(f"model '{name}'", args, options(build, "input_shape", "num_classes"))
+    return build(input_shape=input_shape, num_classes=num_classes, **args)

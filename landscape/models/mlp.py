@@ -10,6 +10,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from landscape.registry import find
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
@@ -33,12 +35,11 @@ def mlp(
     """
     if min(hidden, default=1) < 1:
         raise ValueError(f"hidden={tuple(hidden)} is out of range. Expected widths of at least 1.")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation '{activation}' is unknown. Expected one of: {', '.join(ACTIVATIONS)}.")
+    activate = find(ACTIVATIONS, "activation", activation)
     widths = [math.prod(input_shape), *hidden, num_classes]
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     for index, (fan_in, fan_out) in enumerate(pairwise(widths), start=1):
         layers[f"linear{index}"] = nn.Linear(fan_in, fan_out)
-        layers[f"{activation}{index}"] = ACTIVATIONS[activation]()
+        layers[f"{activation}{index}"] = activate()
     layers.popitem()  # logits have no activation
     return nn.Sequential(layers)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from landscape.models.images import require_images
+from landscape.models.cnn import require_images
 
 
 def pyramidnet(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from landscape.models.images import require_images
+from landscape.models.cnn import require_images
 
 
 def resnet18(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:

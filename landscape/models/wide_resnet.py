@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from landscape.models.images import require_images
+from landscape.models.cnn import require_images
 
 
 def wide_resnet(*, input_shape: Sequence[int], num_classes: int, depth: int = 28, width: int = 10) -> nn.Sequential:

@@ -1,7 +1,8 @@
 """All that was measured on a checkpoint, as JSON + npz.
 
-``DIR/analysis.json`` (schema ``landscape.analysis/1``) holds every number, ``DIR/arrays.npz`` every array, under
+``DIR/analysis.json`` (schema ``landscape.analysis/2``) holds every number, ``DIR/arrays.npz`` every array, under
 ``split/metric/name``. JSON has no NaN or infinity: they are written as null, and ``reason`` says what happened.
+Schema 1, which did not say of what kind an error is, is read too: there the metric's name says it.
 """
 
 import math
@@ -13,11 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from landscape.results.files import plain, read_document, write
-from landscape.results.measurement import Measurement
+from landscape.files import plain, read_document, write_document
+from landscape.results.measurement import ErrorKind, Measurement
 
-SCHEMA = "landscape.analysis/1"
-_SCALARS = ("value", "std_error", "converged", "reason", "num_matvecs", "num_gradients", "seconds")
+SCHEMA, SCHEMA_1 = "landscape.analysis/2", "landscape.analysis/1"
+_ERROR = ("std_error", "error_kind", "num_samples")
+_SCALARS = ("value", *_ERROR, "converged", "reason", "num_matvecs", "num_gradients", "seconds")
+_KINDS_1: dict[str, ErrorKind] = {  # of errors in schema 1, where they are not standard errors
+    **dict.fromkeys(("lambda_max", "lambda_min", "top_eigenvalues", "gradient_curvature"), "bound"),
+    **dict.fromkeys(("zeroth_order_flatness", "first_order_flatness"), "lower bound"),
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Analysis:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a measurement: split, metric, value, std_error, converged, reason and cost."""
+        """One row a measurement: split, metric, value, error, converged, reason and cost."""
         rows = [
             {"split": split, "metric": name} | {key: getattr(m, key) for key in _SCALARS}
             for split, metrics in self.splits.items()
@@ -86,7 +92,7 @@ class Analysis:
             for key, value in m.details.items()
             if isinstance(value, np.ndarray)
         }
-        return write(directory / "analysis.json", self.to_dict(), directory / "arrays.npz", arrays)
+        return write_document(directory / "analysis.json", self.to_dict(), (directory / "arrays.npz", arrays))
 
     @classmethod
     def load(cls, directory: str | Path) -> "Analysis":
@@ -96,7 +102,7 @@ class Analysis:
             ValueError: where ``analysis.json`` is missing, is no JSON, or has another schema.
         """
         path = Path(directory) / "analysis.json"
-        document = read_document(path, SCHEMA, "Analysis.save")
+        document = read_document(path, (SCHEMA, SCHEMA_1), "Analysis.save")
         analysis = cls.from_dict(document)
         arrays_path = path.with_name("arrays.npz")
         if arrays_path.exists():
@@ -122,7 +128,9 @@ def _scalars(m: Measurement) -> dict[str, Any]:
 
 
 def _measurement(name: str, entry: dict[str, Any]) -> Measurement:
-    fields = {key: entry[key] for key in _SCALARS}
+    fields = {key: entry[key] for key in _SCALARS if key in entry}
     for key in ("value", "std_error"):
         fields[key] = math.nan if entry[key] is None else entry[key]
+    if "error_kind" not in entry and fields["std_error"]:
+        fields["error_kind"] = _KINDS_1.get(name, "standard error")
     return Measurement(name, **fields, details={key: value for key, value in entry.items() if key not in _SCALARS})

@@ -15,7 +15,6 @@ says where it is not interpolated.
 
 import csv
 import importlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from landscape.files import whole
 from landscape.results.surface import Line, Plane
 
 Surface = Line | Plane
@@ -54,10 +54,8 @@ def export(surfaces: Surface | Sequence[Surface], path: str | Path) -> Path:
     if path.suffix not in _WRITERS:
         raise ValueError(f"{path}: the suffix is {path.suffix!r}. Expected one of: {', '.join(_WRITERS)}.")
     _require_one_grid(surfaces)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    _WRITERS[path.suffix](surfaces, part)
-    os.replace(part, path)
+    with whole(path) as part:
+        _WRITERS[path.suffix](surfaces, part)
     return path
 
 

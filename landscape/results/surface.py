@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from landscape.results.files import read_document, write
+from landscape.files import read_document, write_document
 
 SCHEMA = "landscape.surface/1"
 
@@ -124,8 +124,7 @@ def save_surfaces(directory: str | Path, surfaces: Sequence[_Surface]) -> Path:
         for name, value in surface.details.items():
             if isinstance(value, np.ndarray):
                 arrays[f"{index}/details/{name}"] = value
-    document = surfaces_document(surfaces)
-    return write(directory / "surface.json", document, directory / "surface.npz", arrays)
+    return write_document(directory / "surface.json", surfaces_document(surfaces), (directory / "surface.npz", arrays))
 
 
 def load_surfaces(directory: str | Path) -> list[Line | Plane]:

@@ -1,32 +1,31 @@
 """Studies: a question of a paper, asked again, from recipe to table, figures and a sentence that the intervals allow.
 
-Read ``cr_sam_geometry``, and copy it to make one of your own: ``landscape reproduce mine.py``.
+Read ``papers/cr_sam_geometry.py``, and copy it to make one of your own: ``landscape reproduce mine.py``.
 """
 
 from landscape.studies.collected import Collected
-from landscape.studies.cost import Cost, foresee_study
-from landscape.studies.landscapes import Landscape
-from landscape.studies.measure import Measure
 from landscape.studies.plan import Plan
-from landscape.studies.report import write_report
-from landscape.studies.run import reproduce
+from landscape.studies.run import Cost, estimate_cost, reproduce
+from landscape.studies.steps import Measure, MeasurePlane
 from landscape.studies.store import Store, read_facts
-from landscape.studies.study import SCALES, Finding, Study, find_study, named_studies
+from landscape.studies.study import SCALES, Finding, Study, drawn, find_study, named_studies
+from landscape.studies.writeup import write_up
 
 __all__ = [
     "SCALES",
     "Collected",
     "Cost",
     "Finding",
-    "Landscape",
     "Measure",
+    "MeasurePlane",
     "Plan",
     "Store",
     "Study",
+    "drawn",
+    "estimate_cost",
     "find_study",
-    "foresee_study",
     "named_studies",
     "read_facts",
     "reproduce",
-    "write_report",
+    "write_up",
 ]

@@ -1,16 +1,20 @@
-"""What a study has found so far, read from its results alone: values by seed, by the names that figures have."""
+"""What a study has found so far, read from its results alone: values by seed, comparisons of recipes, and tables.
+
+Recipes have the names that figures have for them.
+"""
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from landscape.figures import Run, load_runs
-from landscape.results import Analysis
-from landscape.studies.intervals import Interval, over_seeds
+from landscape.figures import Run, Table, load_runs
+from landscape.results import Analysis, Measurement, read_track
+from landscape.statistics import Interval
 from landscape.studies.plan import Plan, identity, key
+from landscape.studies.seeds import change, over_seeds, percent, points, relative_change, table
 from landscape.studies.store import read_facts
-from landscape.tracking import read_track
 
 
 class Collected:
@@ -32,50 +36,93 @@ class Collected:
 
     def __init__(self, plan: Plan, out: Path) -> None:
         self.plan = plan
-        wanted = {identity(run) for run in plan.runs}
+        names = {identity(run): plan.name(run) for run in plan.runs}
 
-        def is_ours(checkpoint: Any) -> bool:
-            return json.dumps((checkpoint or {}).get("recipe"), sort_keys=True) in wanted
+        def name_of(checkpoint: Any) -> str | None:
+            return names.get(json.dumps((checkpoint or {}).get("recipe"), sort_keys=True))
 
-        self.runs: list[Run] = [run for run in load_runs([out / "results"]) if is_ours(run.checkpoint)]
-        self.analyses: list[Analysis] = [
-            one for one in read_track(out / "results" / "track.jsonl") if is_ours(one.checkpoint)
-        ]
+        self.runs: list[Run] = [run for run in load_runs([out / "results"]) if name_of(run.checkpoint)]
+        self.groups: dict[str, list[Run]] = {
+            name: [run for run in self.runs if name_of(run.checkpoint) == name] for name in plan.names
+        }
+        track = read_track(out / "results" / "track.jsonl")
+        self.analyses: list[Analysis] = [one for one in track if name_of(one.checkpoint)]
         there = read_facts(out).get("trainings", {})
         self.trainings: list[dict[str, Any]] = [there[key(run)] for run in plan.runs if key(run) in there]
-        self.groups: dict[str, list[Run]] = {name: [] for name in plan.names}
-        names = {identity(recipe, seed=0): name for name, recipe in plan.names.items()}
-        for run in self.runs:
-            self.groups[names[json.dumps(run.checkpoint["recipe"] | {"seed": 0}, sort_keys=True)]].append(run)
 
-    def values(self, name: str, metric: str, split: str, *, epoch: int | None = None) -> dict[int, float]:
-        """The metric of every seed that has a finite one, at an epoch or the last one of the recipe.
+    def measurements(self, name: str, metric: str, split: str, *, epoch: int | None = None) -> dict[int, Measurement]:
+        """The metric by seed.
 
         Args:
             name: of the recipe, as in figures.
             metric: its name.
             split: "train", "test", ...
-            epoch: of the checkpoint.
+            epoch: of the checkpoint; None for the last of the recipe.
         """
-        found = {}
-        for run in self.groups[name]:
-            at = run.setting("epochs") if epoch is None else epoch
-            measurement = run.get(metric, split)
-            if run.epoch == at and measurement is not None and math.isfinite(measurement.value):
-                found[int(run.setting("seed"))] = measurement.value
-        return found
-
-    def details(self, name: str, metric: str, split: str) -> dict[int, dict[str, Any]]:
-        """What else the measurement says, by seed, at the last epoch."""
         return {
-            int(run.setting("seed")): measurement.details
+            int(run.setting("seed")): measurement
             for run in self.groups[name]
-            if run.epoch == run.setting("epochs") and (measurement := run.get(metric, split)) is not None
+            if run.epoch == (run.setting("epochs") if epoch is None else epoch)
+            and (measurement := run.get(metric, split)) is not None
         }
 
-    def mean(self, name: str, metric: str, split: str, *, epoch: int | None = None) -> Interval:
-        """Its mean over seeds, with the interval."""
-        return over_seeds(self.values(name, metric, split, epoch=epoch))
+    def values(self, name: str, metric: str, split: str, *, epoch: int | None = None) -> dict[int, float]:
+        """Its value, of every seed that has a finite one."""
+        found = self.measurements(name, metric, split, epoch=epoch)
+        return {seed: one.value for seed, one in found.items() if math.isfinite(one.value)}
+
+    def compare(self, before: str, after: str, metric: str, split: str) -> Interval:
+        """How the metric of one recipe stands to that of another at the end: relative; of accuracy, in points."""
+        sides = [self.values(name, metric, split) for name in (before, after)]
+        return (change if metric == "accuracy" else relative_change)(*sides)
+
+    def compare_in_words(self, before: str, after: str, metric: str, split: str) -> str:
+        """The same in words."""
+        return (points if metric == "accuracy" else percent)(self.compare(before, after, metric, split))
+
+    def means(
+        self,
+        columns: Mapping[str, tuple[str, str, int | None]],
+        caption: str,
+        *,
+        names: Mapping[str, str] | None = None,
+        best: Mapping[str, str] | None = None,
+    ) -> Table:
+        """A table with a row a recipe, which says how many of its seeds are in it, and a column a metric.
+
+        Args:
+            columns: by heading, (metric, split, epoch or None for the last).
+            caption: what is in it.
+            names: the recipes to show, by the word that their rows begin with; by default all of them.
+            best: "min" or "max" by heading.
+        """
+        rows: list[Sequence[str | Interval]] = []
+        for label, name in (names or {name: name for name in self.plan.names}).items():
+            means = [
+                over_seeds(self.values(name, metric, split, epoch=epoch)) for metric, split, epoch in columns.values()
+            ]
+            num_seeds = max(mean.num_samples for mean in means)
+            rows.append([label, f"{num_seeds} of {self.plan.num_seeds}", *means])
+        return table(["optimizer", "seeds", *columns], rows, caption, best)
+
+    def changes(
+        self,
+        columns: Mapping[str, tuple[str, str]],
+        pairs: Sequence[tuple[str, str]],
+        caption: str,
+        *,
+        names: Mapping[str, str] | None = None,
+    ) -> Table:
+        """A table with a row a pair (the second against the first), and a column a metric, in words."""
+        names = names or {name: name for name in self.plan.names}
+        rows = [
+            [
+                f"{after} against {before}",
+                *(self.compare_in_words(names[before], names[after], *where) for where in columns.values()),
+            ]
+            for before, after in pairs
+        ]
+        return Table(["", *columns], rows, f"{caption} In brackets: 95 % t-interval, paired by seed.", {})
 
     def epochs(self, name: str) -> list[int]:
         """Those at which the recipe was measured."""

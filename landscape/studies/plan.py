@@ -17,7 +17,7 @@ import torch
 
 from landscape.checkpoint import Checkpoint
 from landscape.figures import Run, named
-from landscape.results.files import plain
+from landscape.files import plain
 from landscape.training import Recipe
 
 Tell = Callable[[str], None]
@@ -36,7 +36,7 @@ class Step(Protocol):
     def do(self, run: Recipe, weights: Path, results: Path, device: torch.device, tell: Tell) -> None:
         """Measure what is not there yet, from the checkpoints in the folder ``weights``."""
 
-    def foresee(self, checkpoint: Checkpoint, device: torch.device) -> float:
+    def estimate_cost(self, checkpoint: Checkpoint, device: torch.device) -> float:
         """Seconds it takes for a run, from timed passes over the weights of any checkpoint of such a run."""
 
 

@@ -8,15 +8,13 @@ OUT/results/planes/            landscapes
 OUT/tables OUT/figures OUT/README.md     drawn up from the results alone, anew each time
 """
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.results.files import plain
+from landscape.files import read_document, write_document
+from landscape.results import read_track
 from landscape.studies.plan import Plan, key
-from landscape.tracking import read_track
 from landscape.training import Recipe
 
 SCHEMA = "landscape.study/1"
@@ -87,30 +85,16 @@ class Store:
     def write(self) -> None:
         """Write study.json."""
         document = {"schema": SCHEMA, **self.facts, "trainings": self.trainings}
-        write_text(self.results / "study.json", json.dumps(plain(document), indent=1, ensure_ascii=False) + "\n")
+        write_document(self.results / "study.json", document)
 
 
 def read_facts(out: Path) -> dict[str, Any]:
     """What study.json holds; nothing where there is none.
 
     Raises:
-        ValueError: it is none of ours.
+        ValueError: it is no JSON, or none of ours.
     """
     path = out / "results" / "study.json"
     if not path.exists():
         return {}
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}). Choose another folder.") from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: is no study of ours. Expected schema {SCHEMA!r}.")
-    return document
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="")
-    os.replace(part, path)
+    return read_document(path, SCHEMA, "landscape reproduce", "Choose another folder.")

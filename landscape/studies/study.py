@@ -8,15 +8,19 @@ that his own numbers allow.
 import runpy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from landscape.figures import Table, draw
+from landscape.statistics import Interval
 from landscape.studies.collected import Collected
 from landscape.studies.plan import Plan
+from landscape.studies.seeds import agrees, all_agree, percent
 
 SCALES = ("laptop", "gpu")
+_PAPERS = Path(__file__).parent / "papers"
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,31 @@ class Finding:
         claim: of the paper, with its figure or table.
         found: here, with its interval.
         agrees: whether that is the same; None where the intervals cannot tell.
-        why: why it may differ, where it does.
+        why: why it may differ, which is said where it is not known to agree.
     """
 
     claim: str
     found: str
     agrees: bool | None
     why: str = ""
+
+    @classmethod
+    def that_all(
+        cls,
+        claim: str,
+        expected: str,
+        differences: Mapping[str, Interval],
+        why: str = "",
+        words: Callable[[Interval], str] = percent,
+    ) -> "Finding":
+        """The finding on a claim that all of some differences are "higher", or "lower", as ``expected``.
+
+        Example:
+            >>> Finding.that_all("SAM is flatter", "lower", {"trace": Interval(-0.5, -0.6, -0.4, 3)})
+            Finding(claim='SAM is flatter', found='trace 50 % lower (40 to 60)', agrees=True, why='')
+        """
+        found = "; ".join(f"{what} {words(one)}" for what, one in differences.items())
+        return cls(claim, found, all_agree(agrees(one, expected) for one in differences.values()), why)
 
 
 @dataclass(frozen=True)
@@ -63,9 +85,9 @@ class Study:
     limits: str
 
 
-def kind(name: str) -> Callable[[Collected], Figure | Table]:
+def drawn(kind: str) -> Callable[[Collected], Figure | Table]:
     """One of the kinds of ``landscape figures --list``, drawn from all runs of a study."""
-    return lambda found: draw(name, found.runs)
+    return lambda found: draw(kind, found.runs)
 
 
 def find_study(name: str) -> Study:
@@ -85,12 +107,11 @@ def find_study(name: str) -> Study:
         raise ValueError(f"study '{name}' is unknown. Expected one of: {', '.join(studies)}; or a file: mine.py.")
     study = runpy.run_path(name).get("STUDY")
     if not isinstance(study, Study):
-        raise ValueError(f"{name} defines no STUDY = Study(...). See landscape/studies/cr_sam_geometry.py.")
+        raise ValueError(f"{name} defines no STUDY = Study(...). See {_PAPERS / 'cr_sam_geometry.py'}.")
     return study
 
 
 def named_studies() -> dict[str, Study]:
-    """Our studies by name."""
-    from landscape.studies import cr_sam_geometry, gam_geometry, sa_sam_tuning
-
-    return {each.STUDY.name: each.STUDY for each in (cr_sam_geometry, gam_geometry, sa_sam_tuning)}
+    """Our studies by name: the files of ``papers``, which are imported here and not above, since they import this."""
+    modules = (import_module(f"landscape.studies.papers.{path.stem}") for path in sorted(_PAPERS.glob("[!_]*.py")))
+    return {module.STUDY.name: module.STUDY for module in modules}

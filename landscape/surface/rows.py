@@ -1,18 +1,19 @@
 """Finished rows of a plane on disk, so that a killed run goes on where it was.
 
 One file a run, ``DIR/KEY.jsonl``, a line a row; KEY is a hash of the weights and of everything that was asked, so that
-rows of another run are never taken for one's own. A line that was cut off by the kill is no JSON and is left out.
+rows of another run are never taken for one's own. A line that was cut off by the kill is left out.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
+
+from landscape.files import append_line, read_lines
 
 
 class Rows:
@@ -36,21 +37,13 @@ class Rows:
         self.path = Path(directory) / f"{key}.jsonl"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.finished: dict[tuple[str, int], tuple[np.ndarray, np.ndarray | None]] = {}
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        for line in lines:
-            try:
-                split, row, loss, accuracy = json.loads(line)
-            except ValueError:
-                continue
+        for split, row, loss, accuracy in read_lines(self.path):
             self.finished[split, row] = np.array(loss), None if accuracy is None else np.array(accuracy)
 
     def add(self, split: str, row: int, loss: np.ndarray, accuracy: np.ndarray | None) -> None:
         """Keep a finished row: it is on the disk when this returns."""
-        line = json.dumps([split, row, loss.tolist(), None if accuracy is None else accuracy.tolist()])
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{line}\n")  # the first newline ends a line that was cut off
-            file.flush()
-            os.fsync(file.fileno())
+        with self.path.open("a+b") as file:
+            append_line(file, [split, row, loss.tolist(), None if accuracy is None else accuracy.tolist()])
         self.finished[split, row] = loss, accuracy
 
 

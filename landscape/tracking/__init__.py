@@ -1,10 +1,9 @@
 """Tracking: curvature over a run, from the checkpoints it left or while it trains; one row a point in `track.jsonl`."""
 
-from landscape.tracking.limit import Limit
-from landscape.tracking.log import TrackLog, read_track
-from landscape.tracking.run import Track, foresee_track, track
+from landscape.results import TrackLog, read_track
+from landscape.tracking.run import Track, estimate_cost, track
 from landscape.tracking.settings import Settings
-from landscape.tracking.summary import summarize
+from landscape.tracking.summary import Limit, summarize
 from landscape.tracking.tracker import Tracker
 
 __all__ = [
@@ -13,7 +12,7 @@ __all__ = [
     "Track",
     "TrackLog",
     "Tracker",
-    "foresee_track",
+    "estimate_cost",
     "read_track",
     "summarize",
     "track",

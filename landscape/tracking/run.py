@@ -1,6 +1,6 @@
 """``track``: measure every checkpoint of a run in order, going on where an earlier call was stopped.
 
-    OUT/track.jsonl        a line a checkpoint, as soon as it is measured: see ``log``
+    OUT/track.jsonl        a line a checkpoint, as soon as it is measured: see ``landscape.results.track``
     OUT/track.csv .png .pdf    the same as a table and a figure, at the end and now and then
     OUT/report.html            all of it on a page that opens offline
 
@@ -34,14 +34,13 @@ import torch
 
 from landscape.checkpoint import CheckpointError, load_checkpoint
 from landscape.measure import analyze
-from landscape.measure.cost import foresee
-from landscape.results import Analysis
-from landscape.tracking.log import TrackLog, read_track
+from landscape.measure.cost import estimate_cost as cost_of_metrics
+from landscape.results import Analysis, TrackLog, read_track
 from landscape.tracking.settings import Objectives, Settings
 from landscape.tracking.summary import latest, summarize
 from landscape.tracking.survey import Found, Survey
 
-_LOOK = 1.0  # seconds between looks at the folder
+_PAUSE = 1.0  # seconds, before the folder is searched again
 _PATIENCE = 10  # epochs
 _DRAWING = 100  # between drawings at least so many times what the last one took, which is 1 %
 
@@ -106,7 +105,7 @@ def track(
     """
     tracking = _Tracking(sources, settings or Settings(), out, every, follow, device)
     start = time.perf_counter()
-    found, ended = tracking.look()
+    found, ended = tracking.find()
     if not found and not follow:
         raise CheckpointError(f"{', '.join(map(str, tracking.survey.sources))}: no checkpoints to measure.")
     todo = tracking.without_done(found, read_track(tracking.log_path, tracking.settings.digest))
@@ -130,8 +129,8 @@ def track(
                 break
             drawing.if_new()
             before = tracking.seen
-            time.sleep(_LOOK)
-            found, ended = tracking.look()
+            time.sleep(_PAUSE)
+            found, ended = tracking.find()
             if tracking.seen != before:
                 changed = time.monotonic()
             elif time.monotonic() - changed > max(patience, _PATIENCE * tracking.epoch_seconds):
@@ -146,7 +145,7 @@ def track(
         )
 
 
-def foresee_track(
+def estimate_cost(
     sources: str | Path | Iterable[str | Path],
     settings: Settings | None = None,
     *,
@@ -157,16 +156,16 @@ def foresee_track(
     """What ``track`` would cost, from one timed product on the first checkpoint that is not done; nothing is written.
 
     Returns:
-        "num_checkpoints", "num_done"; where there is one to do, the "splits" of ``foresee`` for one checkpoint, and
-        "seconds" {"least", "most"} for all of them.
+        "num_checkpoints", "num_done"; where there is one to do, its cost on each of the "splits", as of
+        ``landscape.measure.cost``, and "seconds" {"least", "most"} for all of them.
     """
     tracking = _Tracking(sources, settings or Settings(), out, every, False, device)
-    found, _ = tracking.look()
+    found, _ = tracking.find()
     todo = tracking.without_done(found, read_track(tracking.log_path, tracking.settings.digest))
     plan: dict[str, Any] = {"num_checkpoints": len(found), "num_done": len(found) - len(todo)}
     if todo:
         objectives = tracking.objectives.of(load_checkpoint(todo[0].path))
-        splits = {split: foresee(one, tracking.settings.metrics) for split, one in objectives.items()}
+        splits = {split: cost_of_metrics(one, tracking.settings.metrics) for split, one in objectives.items()}
         totals = [cost["metrics"]["total"]["seconds"] for cost in splits.values()]
         plan |= {"splits": splits}
         plan["seconds"] = {end: len(todo) * sum(total[end] for total in totals) for end in ("least", "most")}
@@ -195,7 +194,7 @@ class _Tracking:
         self.seen: set[str] = set()
         self.epoch_seconds = 0.0
 
-    def look(self) -> tuple[list[Found], bool]:
+    def find(self) -> tuple[list[Found], bool]:
         """The checkpoints to measure, and whether all runs have ended."""
         found, lasts = self.survey.checkpoints()
         self.seen = {one.sha256 for one in (*found, *lasts)}

@@ -66,8 +66,8 @@ class Settings:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The metrics one by one."""
-        return names(self.metrics)
+        """The metrics one by one, in order."""
+        return tuple(sorted({name for metric in self.metrics for name in _GROUPS.get(metric, (metric,))}))
 
     @property
     def digest(self) -> str:
@@ -115,11 +115,6 @@ class Objectives:
         self._objectives = {split: self._problem.objective(split, **options) for split in splits}
         self._made_for = describes
         return self._objectives
-
-
-def names(metrics: tuple[str, ...]) -> tuple[str, ...]:
-    """What the metrics stand for, one by one, in order."""
-    return tuple(sorted({name for metric in metrics for name in _GROUPS.get(metric, (metric,))}))
 
 
 def digest(values: Mapping[str, Any]) -> str:

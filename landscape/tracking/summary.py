@@ -1,7 +1,12 @@
-"""``track.csv``, the figure and the report: what the log holds of one kind of settings, drawn up anew each time."""
+"""What the points of a run come to: a table, a figure and a page, drawn up anew each time, and limits that were passed.
 
-import os
+A limit is a value that a metric should not pass, such as the edge of stability: lambda_max = 2 / lr. Plain gradient
+descent on a quadratic diverges where the curvature exceeds 2 / lr (Cohen et al. 2021, arXiv:2103.00065); with momentum
+beta the edge is 2 (1 + beta) / lr, and with small batches training stays below it.
+"""
+
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +14,10 @@ import pandas as pd
 from landscape.figures import save_figure
 from landscape.figures.report import write_track_report
 from landscape.figures.track import track as figure
+from landscape.files import write_text
 from landscape.results import Analysis
 
+EDGE = "2/lr"
 _POINT = ("path", "step", "epoch", "lr")
 
 
@@ -22,10 +29,8 @@ def summarize(analyses: Iterable[Analysis], folder: str | Path) -> list[Path]:
     folder, points = Path(folder), latest(analyses)
     if not points:
         return []
-    csv, part = folder / "track.csv", folder / "track.csv.part"
-    frame(points).to_csv(part, index=False, lineterminator="\n")
-    os.replace(part, csv)
-    return [csv, *save_figure(figure(points), folder / "track"), write_track_report(points, folder)]
+    table = write_text(folder / "track.csv", frame(points).to_csv(index=False, lineterminator="\n"))
+    return [table, *save_figure(figure(points), folder / "track"), write_track_report(points, folder)]
 
 
 def frame(analyses: Iterable[Analysis]) -> pd.DataFrame:
@@ -47,3 +52,51 @@ def latest(analyses: Iterable[Analysis]) -> list[Analysis]:
         checkpoint = analysis.checkpoint or {}
         points[Path(checkpoint.get("path") or ".").parent, checkpoint["step"]] = analysis
     return [points[key] for key in sorted(points)]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A metric and what it should not exceed; None for 2/lr.
+
+    Example:
+        >>> from landscape.results import Measurement
+        >>> point = Analysis({"train": {"lambda_max": Measurement("lambda_max", 25.0)}}, checkpoint={"lr": 0.1})
+        >>> Limit.of("lambda_max=2/lr").passed_by(point)
+        ['lambda_max on train is 25, above 2/lr = 20']
+    """
+
+    metric: str
+    value: float | None
+
+    @classmethod
+    def of(cls, text: str) -> "Limit":
+        """Read "METRIC=VALUE" or "METRIC=2/lr".
+
+        Raises:
+            ValueError: it is neither.
+        """
+        metric, _, value = (part.strip() for part in text.partition("="))
+        try:
+            return cls(metric, None if value == EDGE else float(value))
+        except ValueError as error:
+            raise ValueError(f"--fail-above {text} is no limit. Expected METRIC=VALUE or METRIC=2/lr.") from error
+
+    def passed_by(self, analysis: Analysis) -> list[str]:
+        """The splits on which the value is above the limit, in words.
+
+        Raises:
+            ValueError: the limit is 2/lr, and the learning rate is not known.
+        """
+        words = "" if self.value is not None else f"{EDGE} = "
+        limit = self.value if self.value is not None else 2 / self._lr(analysis)
+        return [
+            f"{self.metric} on {split} is {found[self.metric].value:.6g}, above {words}{limit:.6g}"
+            for split, found in analysis.splits.items()
+            if self.metric in found and found[self.metric].value > limit
+        ]
+
+    def _lr(self, analysis: Analysis) -> float:
+        checkpoint = analysis.checkpoint or {}
+        if not checkpoint.get("lr"):
+            raise ValueError(f"{checkpoint.get('path')} does not say its learning rate. Give --fail-above a number.")
+        return float(checkpoint["lr"])

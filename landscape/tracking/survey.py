@@ -90,9 +90,9 @@ class Survey:
             ValueError: two files of one folder claim the same step by their names.
         """
         folders = dict.fromkeys(path.parent for path in self._paths())
-        lasts = [last for folder in folders if (last := self._look(folder / _LAST, at_last=True))]
+        lasts = [last for folder in folders if (last := self._found(folder / _LAST, at_last=True))]
         running = {last.path for last in lasts if self.follow and not last.ended}
-        there = (self._look(path) for path in self._paths() if path not in running)
+        there = (self._found(path) for path in self._paths() if path not in running)
         found = [one for one in there if one]
         found.sort(key=lambda one: (one.path.parent, one.step, one.path.name == _LAST, one.path.name))
         kept: list[Found] = []
@@ -116,7 +116,7 @@ class Survey:
                 paths.update(dict.fromkeys(map(Path, sorted(glob.glob(str(source), recursive=True)))))
         return list(paths)
 
-    def _look(self, path: Path, *, at_last: bool = False) -> Found | None:
+    def _found(self, path: Path, *, at_last: bool = False) -> Found | None:
         """What the file says; None for one that is not there, or where that may change."""
         try:
             stat = path.stat()

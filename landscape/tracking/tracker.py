@@ -16,8 +16,7 @@ from torch import nn
 
 from landscape.measure import analyze
 from landscape.objective import Objective
-from landscape.results import Analysis
-from landscape.tracking.log import TrackLog
+from landscape.results import Analysis, TrackLog
 from landscape.tracking.settings import Settings, digest
 from landscape.tracking.summary import summarize
 

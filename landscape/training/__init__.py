@@ -1,10 +1,8 @@
 """Training: a recipe says what is trained and how, `train` does it and leaves checkpoints that describe themselves."""
 
 from landscape.training.loop import TrainingError, train
-from landscape.training.named import load_recipe, recipe_names
-from landscape.training.optimizers import BASES, OPTIMIZERS, build_optimizer, optimizer_args
-from landscape.training.recipe import Recipe
-from landscape.training.schedule import SCHEDULES, learning_rate
+from landscape.training.optimizers import BASES, OPTIMIZERS, SCHEDULES, build_optimizer, learning_rate, optimizer_args
+from landscape.training.recipe import Recipe, load_recipe, recipe_names
 
 __all__ = [
     "BASES",

@@ -15,7 +15,6 @@ The loss is the one trained on, with its label smoothing. Not here: loss scaling
 """
 
 import csv
-import inspect
 import math
 import os
 import time
@@ -34,13 +33,13 @@ from torch.nn.functional import cross_entropy
 
 from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from landscape.data import Split, augment, load_data
+from landscape.files import whole
 from landscape.isolation import rng_untouched
 from landscape.models import build_model
-from landscape.training.interrupt import Interrupted, interrupts_wait
-from landscape.training.optimizers import BASES, build_optimizer
+from landscape.registry import check, options
+from landscape.training.optimizers import BASES, build_optimizer, learning_rate
 from landscape.training.recipe import Recipe
-from landscape.training.rng import rng_states, seed_everything, set_rng_states
-from landscape.training.schedule import learning_rate
+from landscape.training.resume import Interrupted, interrupts_wait, rng_states, seed_everything, set_rng_states
 
 _EVAL_BATCH = 2048
 
@@ -135,8 +134,9 @@ def _begun(recipe: Recipe, last: Path, resume: bool) -> Checkpoint | None:
             f"{last} is of another recipe: {', '.join(differ)}. Resume with the recipe it began with, "
             "or choose another folder."
         )
-    for leftover in last.parent.glob(".*.pt.*.tmp"):  # half-written when the run was killed
-        leftover.unlink()
+    for name in ("*.pt", "metrics.csv"):
+        for leftover in last.parent.glob(f".{name}.*.tmp"):  # half-written when the run was killed
+            leftover.unlink()
     return begun
 
 
@@ -148,7 +148,8 @@ class _Run:
         self.data = load_data(recipe.data, **recipe.data_args)
         self.splits = {name: split.to(device) for name, split in self.data.splits.items()}
         self.train = self.splits["train"]
-        self.augment: Callable[..., Tensor] = partial(augment, **_known(augment, recipe.augment))
+        check("augment", recipe.augment, options(augment, "inputs", "prepare", "generator"))
+        self.augment: Callable[..., Tensor] = partial(augment, **recipe.augment)
         self.model_args: dict[str, Any] = {"input_shape": self.data.input_shape, "num_classes": self.data.num_classes}
         self.model_args |= recipe.model_args
         seed_everything(recipe.seed)
@@ -282,24 +283,11 @@ def _step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(step,)).generate_state(1, np.uint64)[0])
 
 
-def _known(function: Callable[..., Any], args: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, if they are among the function's optional ones and of their types."""
-    parameters = inspect.signature(function).parameters.items()
-    defaults = {name: parameter.default for name, parameter in parameters if parameter.default is not parameter.empty}
-    for arg, value in args.items():
-        if type(value) is not type(defaults.get(arg)):
-            expected = ", ".join(f"{name} ({type(default).__name__})" for name, default in defaults.items())
-            raise ValueError(f"augment {arg}={value!r} is not known. Expected: {expected}.")
-    return args
-
-
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="") as file:
+    with whole(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)
 
 
 @contextmanager

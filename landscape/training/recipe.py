@@ -1,20 +1,26 @@
-"""A recipe: everything that decides what a training run leaves, as plain values.
+"""A recipe: everything that decides what a training run leaves, as plain values, as TOML, and by name.
 
 Weight decay is the optimizer's, on every parameter. The defaults are for "mlp" on "digits": SGD's usual ones, and the
 batch size and number of epochs with which the training loss has settled (100 epochs end no lower, with "sgd" or "sam").
+
+In ``recipes/`` are the protocols of the papers, and small ones for a laptop. The first line of each says what it is,
+the comments where its values come from.
 """
 
-import inspect
+import json
 import math
+import os
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, get_origin
 
-from landscape.arguments import refuse_unfit
-from landscape.training.optimizers import OPTIMIZERS
-from landscape.training.schedule import SCHEDULES
-from landscape.training.toml import to_toml
+from landscape.registry import check, options
+from landscape.training.optimizers import OPTIMIZERS, SCHEDULES
+
+_FOLDER = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,8 @@ class Recipe:
             object.__setattr__(self, item.name, _checked(item.name, expected, getattr(self, item.name)))
         if not 0 <= self.warmup < self.epochs:
             raise ValueError(f"warmup={self.warmup} is out of range. Expected 0 <= warmup < epochs ({self.epochs}).")
-        own = list(inspect.signature(SCHEDULES[self.schedule]).parameters.items())[2:]  # after epochs done and in all
-        refuse_unfit(f"schedule '{self.schedule}'", self.schedule_args, dict(own))
+        own = list(options(SCHEDULES[self.schedule]).items())[2:]  # after epochs done and in all
+        check(f"schedule '{self.schedule}'", self.schedule_args, dict(own))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, which `from_dict` takes back."""
@@ -130,6 +136,41 @@ class Recipe:
         return cls.from_dict(tomllib.loads(text))
 
 
+def recipe_names() -> dict[str, str]:
+    """Return the named recipes with a line on each.
+
+    Example:
+        >>> recipe_names()["digits-sam"]
+        'SAM on the digits: an MLP, one minute at most'
+    """
+    return {
+        file.stem: file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        for file in sorted(_FOLDER.glob("*.toml"))
+    }
+
+
+def load_recipe(name: str | os.PathLike[str]) -> Recipe:
+    """Return a named recipe, or the one of a TOML file.
+
+    Raises:
+        ValueError: There is neither; the file is no TOML, or no recipe.
+        OSError: The file cannot be read.
+
+    Example:
+        >>> load_recipe("digits-sam").optimizer
+        'sam'
+    """
+    file = _FOLDER / f"{name}.toml" if str(name) in recipe_names() else Path(name)
+    if file.suffix != ".toml" and not file.exists():
+        raise ValueError(f"recipe '{name}' is unknown. Expected a TOML file, or one of: {', '.join(recipe_names())}.")
+    try:
+        return Recipe.from_toml(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: is no TOML file: {error}.") from error
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
 # what holds for the fields that are not free, and how to say it
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer": (lambda value: value in OPTIMIZERS, f"one of: {', '.join(OPTIMIZERS)}"),
@@ -163,3 +204,45 @@ def _without_lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_lists(item) for key, item in value.items()}
     return tuple(map(_without_lists, value)) if isinstance(value, (list, tuple)) else value
+
+
+def to_toml(values: dict[str, Any]) -> str:
+    """Return one line ``key = value`` for each item; tables within are inline.
+
+    Args:
+        values: By name: strings, numbers, booleans, lists and tuples (both become arrays), and dicts of these.
+
+    Raises:
+        ValueError: A value of another type, None among them, which TOML cannot say; leave the key out.
+
+    Example:
+        >>> print(to_toml({"model": "cnn", "lr": 0.1, "optimizer_args": {"rho": 0.05, "betas": (0.9, 0.99)}}), end="")
+        model = "cnn"
+        lr = 0.1
+        optimizer_args = {rho = 0.05, betas = [0.9, 0.99]}
+    """
+    return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in values.items())
+
+
+def _value(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return str(value)
+        case str():
+            return _string(value)
+        case list() | tuple():
+            return f"[{', '.join(map(_value, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items())}}}"
+    raise ValueError(f"{value!r} cannot be written as TOML. Expected strings, numbers, booleans, and lists or dicts.")
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else _string(key)
+
+
+def _string(text: str) -> str:
+    # JSON's strings are TOML's, but for DEL, which JSON does not escape.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

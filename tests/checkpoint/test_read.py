@@ -156,7 +156,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused(tmp_path, monkeypatch):
         return {"w": torch.ones(2)}
 
     torch.save({"w": torch.ones(2)}, tmp_path / "w.pt")
-    monkeypatch.setattr("landscape.checkpoint.read.read_content", replace_and_read)
+    monkeypatch.setattr("landscape.checkpoint.read._read_content", replace_and_read)
     with pytest.raises(CheckpointError, match=r"w\.pt: changed while it was being read\. Run again\."):
         load_checkpoint(tmp_path / "w.pt")
 

@@ -61,7 +61,7 @@ def of_another_process(folder):
 def test_json_is_one_document_of_the_schema(of_another_process, folder):
     found = document(of_another_process)
     assert found.keys() == {"schema", "checkpoint", "objective", "provenance", "splits"}
-    assert found["schema"] == "landscape.analysis/1"
+    assert found["schema"] == "landscape.analysis/2"
     checkpoint = load_checkpoint(folder / "tanh.pt")
     identity = {"path": "tanh.pt", "sha256": checkpoint.sha256, "epoch": 2, "step": 46}
     assert found["checkpoint"].items() >= identity.items()
@@ -118,7 +118,7 @@ def test_the_table_is_all_there_is_on_stdout(analyze):
     assert first == "relu.pt: 1,210 parameters, float32"
     assert header.split() == ["train", "(n", "=", "1,437)", "test", "(n", "=", "360)", "products", "gradients"]
     assert [row.split()[0] for row in rows[:6]] == METRICS
-    assert rows[6].startswith("± is one standard error; for eigenvalues")
+    assert rows[6].startswith("Of lambda_max ± is a bound on the error.")
     assert max(map(len, done.stdout.splitlines())) <= 80
     printed = float(rows[0].split()[1])
     assert printed == pytest.approx(load_checkpoint("relu.pt").metrics[-1]["train_loss"], abs=5e-5)

@@ -4,7 +4,8 @@ import math
 import pytest
 
 from landscape.results import Analysis, Measurement
-from landscape_cli.console import measuring, print_analysis, print_json, print_notes, print_table, progress, quantity
+from landscape.results.measurement import quantity
+from landscape_cli.console import measuring, print_analysis, print_json, print_notes, print_table, progress
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_quantity_has_two_digits_of_its_error(value, error, words):
 
 
 def test_analysis_table_marks_what_did_not_converge_and_says_why(capsys):
-    trace = Measurement("trace", 20.0, 1.0, num_matvecs=64)
+    trace = Measurement("trace", 20.0, 1.0, num_matvecs=64, num_samples=1000)
     short = Measurement("trace", 30.0, 9.0, num_matvecs=16, converged=False, reason="interval too wide")
     gradient = Measurement("gradient_norm", 0.5, num_gradients=1)
     print_analysis(
@@ -43,8 +44,8 @@ def test_analysis_table_marks_what_did_not_converge_and_says_why(capsys):
     assert header.split("  ")[-1].strip() == "gradients"
     assert "train (n = 1,437)" in header
     assert rows[0].split("  ")[0] == "trace"
-    assert "20.0 ± 1.0 " in rows[0]
-    assert "30.0 ± 9.0 *" in rows[0]
+    assert "20.0 ± 2.0 " in rows[0]
+    assert "30 ± 18 *" in rows[0]
     assert "64 + 16" in rows[0]
     assert rows[1].split() == ["gradient_norm", "0.5000", "0", "1"]
     assert rows[-1] == "* test trace: interval too wide"
@@ -62,11 +63,10 @@ def test_the_widest_analysis_fits_a_terminal(capsys):
 
 def test_notes_say_what_the_errors_are_and_each_reason_once(capsys):
     short = [Measurement(name, 1.0, converged=False, reason="too few probes") for name in ("trace", "normalized_trace")]
-    other = Measurement("lambda_max", 1.0, converged=False, reason="too few products")
+    other = Measurement("lambda_max", 1.0, 0.1, converged=False, reason="too few products", error_kind="bound")
     print_notes({"SAM": Analysis({"test": {m.name: m for m in (*short, other)}})})
     assert capsys.readouterr().out.splitlines() == [
-        "± is one standard error; for eigenvalues (lambda_max, lambda_min,",
-        "top_eigenvalues) it is a bound on the error.",
+        "Of lambda_max ± is a bound on the error.",
         "* SAM test trace, normalized_trace: too few probes",
         "* SAM test lambda_max: too few products",
     ]

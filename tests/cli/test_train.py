@@ -178,7 +178,7 @@ def test_list_shows_what_can_be_named_and_needs_no_folder(monkeypatch, capsys):
         (("--set", "lr=1x"), "--set lr=1x is no line of a recipe."),
         (("--set", "rate=1"), "a recipe has no field 'rate'."),
         (("--set", "augment=4"), "augment=4 is of type int. Expected dict."),
-        (("--set", "augment.mirror=true"), "augment mirror=True is not known. Expected: flip (bool), crop (int), "),
+        (("--set", "augment.mirror=true"), "augment does not take 'mirror'. Expected arguments: flip, crop, "),
         (("--set", "data_args.num_train=5000"), "num_train=5000 is out of range. Expected 1 <= num_train <= 1437."),
     ],
 )

@@ -5,7 +5,7 @@ import torch
 
 from landscape.data import load_data
 from landscape.data.digits import digits
-from landscape.data.held_out import held_out
+from landscape.data.split import held_out
 
 
 def rows(split) -> set[bytes]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from landscape.data import augment
-from landscape.data.policy import apply_policy
+from landscape.data.augment import apply_policy
 
 IMAGES = torch.randint(256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 needs_kornia = pytest.mark.skipif(importlib.util.find_spec("kornia") is None, reason="kornia is not installed")

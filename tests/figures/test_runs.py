@@ -40,11 +40,18 @@ def test_a_surface_finds_its_run_by_the_hash(tmp_path):
 
 def test_rows_of_a_track_are_analyses(tmp_path):
     rows = [analysis(epoch=epoch, value=float(epoch)) for epoch in (3, 1)]
-    (tmp_path / "track.jsonl").write_text("".join(json.dumps(row.to_dict()) + "\n" for row in rows))
+    lines = [json.dumps(row.to_dict() | {"schema": "landscape.track/1"}) + "\n" for row in rows]
+    (tmp_path / "track.jsonl").write_text("".join(lines) + lines[0][:-9])  # the last one torn by a kill
     assert [(run.epoch, run.get("trace", "train").value) for run in load_runs([tmp_path / "track.jsonl"])] == [
         (1, 1.0),
         (3, 3.0),
     ]
+
+
+def test_rows_of_another_schema_are_refused(tmp_path):
+    (tmp_path / "track.jsonl").write_text(json.dumps(analysis().to_dict() | {"schema": "landscape.track/9"}) + "\n")
+    with pytest.raises(ValueError, match=r"track.jsonl: the schema of line 1 is 'landscape.track/9'. Expected 'landsc"):
+        load_runs([tmp_path])
 
 
 def test_weights_without_a_recipe_go_by_their_folder(tmp_path):

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from landscape.figures.report import page, render_report, write_report
-from landscape.figures.report.readings import _READINGS, reading
+from landscape.figures.report.readings import reading
 from landscape.figures.report.warn import warnings_of
+from landscape.metrics import about_metrics
 from landscape.results import Line, Measurement, save_surfaces
 from tests.report.analyses import HOSTILE, RECIPE, bowl, full_analysis, minima, with_measurement
 
@@ -105,9 +106,11 @@ def test_every_number_has_its_error_and_its_mark(parsed):
 def test_every_metric_has_a_reading():
     from landscape.measure import METRICS
 
-    assert _READINGS.keys() == METRICS.keys()
-    for metric in _READINGS:
+    assert about_metrics().keys() == METRICS.keys()
+    for metric in METRICS:
         found = reading(metric, full_analysis())
+        assert found.meaning
+        assert found.limits
         assert all(len(text) < 700 for text in (found.meaning, found.here, found.limits))
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from landscape.files import plain
 from landscape.models import build_model
-from landscape.results.files import plain
-from landscape.studies import SCALES, Collected, Plan, named_studies, read_facts, write_report
+from landscape.studies import SCALES, Collected, Plan, named_studies, read_facts, write_up
 from landscape.training import load_recipe
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -35,7 +35,7 @@ def copy(name, tmp_path) -> Path:
 
 
 def test_tables_and_text_follow_from_the_results(name, copy):
-    write_report(STUDIES[name], planned(copy), copy, figures=False)
+    write_up(STUDIES[name], planned(copy), copy, figures=False)
     for path in (copy / "README.md", *(copy / "tables").iterdir()):
         committed = REPORTS / name / path.relative_to(copy)
         assert path.read_text(encoding="utf-8") == committed.read_text(encoding="utf-8"), path.name
@@ -46,7 +46,7 @@ def test_tables_and_text_follow_from_the_results(name, copy):
 
 def test_a_table_changes_with_a_number(name, copy):
     doctor(copy, lambda row, metric: 2.0 if row["recipe"]["optimizer"] == "sam" and row["recipe"]["seed"] == 1 else 1.0)
-    write_report(STUDIES[name], planned(copy), copy, figures=False)
+    write_up(STUDIES[name], planned(copy), copy, figures=False)
     committed = [(REPORTS / name / "tables" / path.name).read_text() for path in (copy / "tables").iterdir()]
     assert [path.read_text() for path in (copy / "tables").iterdir()] != committed
 

@@ -10,9 +10,19 @@ import torch
 
 from landscape.data import corrupt, load_data
 from landscape.problem import Problem
-from landscape.studies import Collected, Landscape, Measure, Plan, Store, find_study, foresee_study, reproduce
-from landscape.studies.corrupted import corrupted_test
+from landscape.studies import (
+    Collected,
+    Measure,
+    MeasurePlane,
+    Plan,
+    Store,
+    estimate_cost,
+    find_study,
+    named_studies,
+    reproduce,
+)
 from landscape.studies.plan import identity
+from landscape.studies.steps import corrupted_test
 from landscape.training import train
 
 from .tiny import STUDY, recipe
@@ -58,7 +68,7 @@ def test_everything_planned_is_there(done):
     assert sorted(surfaces) == [(0, 1), (0, 1), (1, 0), (1, 0)]
     assert set(found.values("SAM", "trace", "test")) == {0, 1}
     assert found.values("SAM", "trace", "test", epoch=1) != found.values("SAM", "trace", "test")
-    assert all(isinstance(one["floor"], float) for one in found.details("SAM", "few", "validation").values())
+    assert all(isinstance(m.details["floor"], float) for m in found.measurements("SAM", "few", "validation").values())
     assert not any("command" in row["provenance"] for row in rows(done))
 
 
@@ -99,7 +109,7 @@ def test_what_is_done_is_not_done_again_even_without_weights(copy, monkeypatch):
     before = rows(copy)
     store = run(copy)
     assert rows(copy) == before
-    assert foresee_study(store, CPU) == []
+    assert estimate_cost(store, CPU) == []
 
 
 @pytest.mark.parametrize("stop", ["epoch 1 of 2", "measuring epoch 2", "plane, row 2 of 3"])
@@ -138,7 +148,7 @@ def test_other_settings_and_other_studies_are_refused(copy):
     with pytest.raises(ValueError, match="holds tiny at scale laptop"):
         Store.open(copy, plan, FACTS | {"scale": "gpu"})
     (copy / "results" / "study.json").write_text("{}")
-    with pytest.raises(ValueError, match="is no study of ours"):
+    with pytest.raises(ValueError, match=r"schema is None. Expected 'landscape.study/1'"):
         Store.open(copy, plan, FACTS)
     (copy / "results" / "study.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
@@ -147,7 +157,7 @@ def test_other_settings_and_other_studies_are_refused(copy):
 
 def test_another_grid_measures_the_planes_alone_again(copy):
     plan = STUDY.plan("laptop", "")
-    finer = replace(plan, steps=(*plan.steps[:2], Landscape(num_points=5)))
+    finer = replace(plan, steps=(*plan.steps[:2], MeasurePlane(num_points=5)))
     before = rows(copy)
     run(copy, finer)
     assert rows(copy) == before
@@ -159,7 +169,7 @@ def test_the_cost_counts_what_is_left(tmp_path):
     recipes = (recipe("sgd"), recipe("sam", epochs=20))
     plan = Plan(recipes, 2, (Measure({"train": ("trace",)}, at="kept"),))
     store = Store.open(tmp_path, plan, FACTS)
-    costs = {cost.optimizer: cost for cost in foresee_study(store, CPU)}
+    costs = {cost.optimizer: cost for cost in estimate_cost(store, CPU)}
     assert {name: cost.num_runs for name, cost in costs.items()} == {"sgd": 2, "sam": 2}
     assert costs["sam"].training > 5 * costs["sgd"].training  # twenty epochs against two
     assert all(cost.training > 0 and cost.measuring > 0 for cost in costs.values())
@@ -168,7 +178,7 @@ def test_the_cost_counts_what_is_left(tmp_path):
         done = replace(recipes[0], seed=seed)
         train(done, store.weights(done))
         store.trained(done, status="finished", reason="", seconds=1.0)
-    assert next(iter(foresee_study(store, CPU))).training == 0
+    assert next(iter(estimate_cost(store, CPU))).training == 0
 
 
 def test_names_are_those_of_figures_and_files_follow_them():
@@ -180,7 +190,8 @@ def test_names_are_those_of_figures_and_files_follow_them():
 
 
 def test_a_study_is_a_name_or_a_file(tmp_path):
-    assert find_study(str(Path(__file__).parents[2] / "landscape/studies/gam_geometry.py")).name == "gam-geometry"
+    paper = Path(__file__).parents[2] / "landscape/studies/papers/gam_geometry.py"
+    assert find_study(str(shutil.copy(paper, tmp_path / "mine.py"))).name == "gam-geometry"
     with pytest.raises(
         ValueError, match=r"study 'tin' is unknown\. Expected one of: cr-sam-geometry, gam-geometry, sa-sam-tuning"
     ):
@@ -188,3 +199,8 @@ def test_a_study_is_a_name_or_a_file(tmp_path):
     (tmp_path / "none.py").write_text("STUDY = 1")
     with pytest.raises(ValueError, match=r"none.py defines no STUDY = Study\(...\)"):
         find_study(str(tmp_path / "none.py"))
+
+
+def test_a_papers_file_is_called_as_its_study():
+    for name, study in named_studies().items():
+        assert study.plan.__module__ == f"landscape.studies.papers.{name.replace('-', '_')}"

@@ -1,9 +1,7 @@
 """A study of seconds: two optimizers, and one that diverges."""
 
 from landscape.figures import Table
-from landscape.studies import Collected, Finding, Landscape, Measure, Plan, Study
-from landscape.studies.study import kind
-from landscape.studies.tables import changes, compared, means
+from landscape.studies import Collected, Finding, Measure, MeasurePlane, Plan, Study, drawn
 from landscape.training import Recipe
 
 TRACE = {"trace": ("trace", "test")}
@@ -20,19 +18,19 @@ def plan(scale: str, data: str) -> Plan:
     by_epoch = Measure({"train": ("loss", "trace"), "test": ("trace",)}, at="kept")
     variants = {"few": ("local_minima", {"num_directions": 2})}
     at_end = Measure({"validation": ("accuracy", "few"), "corrupted": ("accuracy",)}, variants=variants, num_samples=20)
-    return Plan((recipe("sgd"), recipe("sam"), bad), 2, (by_epoch, at_end, Landscape(num_points=3)))
+    return Plan((recipe("sgd"), recipe("sam"), bad), 2, (by_epoch, at_end, MeasurePlane(num_points=3)))
 
 
 def table(found: Collected) -> Table:
-    return means(found, {"trace": ("trace", "test", None)}, "Traces.")
+    return found.means({"trace": ("trace", "test", None)}, "Traces.")
 
 
 def difference(found: Collected) -> Table:
-    return changes(found, TRACE, [("SGD, lr 0.1", "SAM")], "On test.")
+    return found.changes(TRACE, [("SGD, lr 0.1", "SAM")], "On test.")
 
 
 def answer(found: Collected) -> str:
-    return f"The trace is {compared(found, 'SGD, lr 0.1', 'SAM', 'trace', 'test')}."
+    return f"The trace is {found.compare_in_words('SGD, lr 0.1', 'SAM', 'trace', 'test')}."
 
 
 STUDY = Study(
@@ -43,6 +41,6 @@ STUDY = Study(
     answer=answer,
     findings=lambda found: [Finding("it is", answer(found), None)],
     tables={"table": table, "difference": difference},
-    figures={"landscapes": kind("landscapes"), "spectrum": kind("spectrum")},
+    figures={"landscapes": drawn("landscapes"), "spectrum": drawn("spectrum")},
     limits="It is tiny.",
 )

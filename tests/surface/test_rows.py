@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(objective, calls, t
     calls.clear()
     plane({"train": objective, "test": objective}, num_points=5, rows=tmp_path)
     assert calls == []
-    assert len(file.read_text().splitlines()) > 10
+    assert len(file.read_text().splitlines()) == 10
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"span": 0.5}, {"normalize": "layer"}, {"orthogonalize": True}])
@@ -100,4 +100,4 @@ def test_nan_rows_are_kept(tmp_path):
     ((loss, accuracy),) = Rows(tmp_path, "key").finished.values()
     np.testing.assert_array_equal(loss, [np.nan, np.inf, 0.1 + 0.2])
     np.testing.assert_array_equal(accuracy, [1 / 3])
-    assert json.loads((tmp_path / "key.jsonl").read_text().split("\n")[1])[:2] == ["train", 1]
+    assert json.loads((tmp_path / "key.jsonl").read_text())[:2] == ["train", 1]

@@ -10,7 +10,7 @@ import torch
 from landscape import analyze, load_checkpoint
 from landscape.checkpoint import CheckpointError
 from landscape.problem import Problem
-from landscape.tracking import Settings, foresee_track, read_track, track
+from landscape.tracking import Settings, estimate_cost, read_track, track
 from landscape.tracking.survey import Survey
 
 from .runs import run, write
@@ -146,18 +146,18 @@ def test_a_plan_counts_what_is_to_do_and_writes_nothing(tmp_path):
     settings = Settings(metrics=("lambda_max",))
     track(folder / "epoch-0002.pt", settings, out=tmp_path / "out")
     before = (tmp_path / "out" / "track.jsonl").read_bytes()
-    plan = foresee_track(folder, settings, out=tmp_path / "out")
+    plan = estimate_cost(folder, settings, out=tmp_path / "out")
     assert (plan["num_checkpoints"], plan["num_done"], list(plan["splits"])) == (4, 1, ["train", "test"])
     one = sum(cost["metrics"]["total"]["seconds"]["least"] for cost in plan["splits"].values())
     assert plan["seconds"]["least"] == pytest.approx(3 * one)
-    assert foresee_track(folder, settings, out=tmp_path / "new")["num_done"] == 0
+    assert estimate_cost(folder, settings, out=tmp_path / "new")["num_done"] == 0
     assert (tmp_path / "out" / "track.jsonl").read_bytes() == before
     assert not (tmp_path / "new").exists()
 
 
 @pytest.fixture
 def fast(monkeypatch):
-    monkeypatch.setattr("landscape.tracking.run._LOOK", 0.02)
+    monkeypatch.setattr("landscape.tracking.run._PAUSE", 0.02)
 
 
 def test_following_measures_what_comes_and_ends_with_the_run(tmp_path, fast):

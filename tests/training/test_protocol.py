@@ -4,7 +4,7 @@ import math
 import signal
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,7 @@ def test_pixels_stay_pixels_in_memory(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(DATA, "pixels", lambda: Data("pixels", {}, split, split, 2))
     seen: list[torch.dtype] = []
 
+    @wraps(augment)
     def spy(inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         seen.append(inputs.dtype)
         return augment(inputs, *args, **kwargs)

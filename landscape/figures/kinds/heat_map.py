@@ -18,7 +18,7 @@ from landscape.figures.kind import kind
 from landscape.figures.panels import in_decades, subject
 from landscape.figures.pooled import MissingMeasurementError, Value, error_words, pooled, require
 from landscape.figures.runs import Run, last_epochs, named
-from landscape.quantity import quantity
+from landscape.results.measurement import quantity
 
 _METRICS = ("accuracy", "trace")
 _MORE = ("lambda_max",)  # drawn where it was measured

@@ -10,7 +10,7 @@ from landscape.figures.kind import kind
 from landscape.figures.panels import colours, subject
 from landscape.figures.pooled import Value, error_words, pooled, require
 from landscape.figures.runs import Run, named
-from landscape.quantity import quantity
+from landscape.results.measurement import quantity
 
 _BINS = 24
 

@@ -2,17 +2,14 @@
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from landscape.quantity import quantity
 from landscape.results import Measurement
 
 _SHORT = 0.01  # seconds
@@ -26,14 +23,6 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters |= {"number": number, "breakable": breakable}
     return environment.get_template(template).render(css=Markup(asset("report.css")), **values)
-
-
-def write(page: str, path: Path) -> Path:
-    """Write a page, whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, path)
-    return path
 
 
 def asset(name: str) -> str:
@@ -53,7 +42,7 @@ def policy(scripts: Sequence[str]) -> str:
 
 def cell(m: Measurement) -> dict[str, Any]:
     """What a table says of a measurement."""
-    text = number(quantity(m.value, m.std_error))
+    text = number(m.text)
     value = text.partition(" × " if text.startswith("(") else " ±")[0]  # a narrow column may break the line here
     return {
         "value": value,

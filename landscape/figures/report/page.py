@@ -16,12 +16,13 @@ from markupsafe import Markup
 from landscape.figures.planes import notes
 from landscape.figures.report import pictures
 from landscape.figures.report.facts import Facts, count, measured_on, provenance
-from landscape.figures.report.markup import asset, cell, code, number, policy, render, write
+from landscape.figures.report.markup import asset, cell, code, number, policy, render
 from landscape.figures.report.readings import reading, stability_limit
 from landscape.figures.report.rotatable import plotly_script, surface_data
 from landscape.figures.report.warn import warnings_of
-from landscape.quantity import quantity
+from landscape.files import write_text
 from landscape.results import Analysis, Line, Plane, load_surfaces
+from landscape.results.measurement import quantity
 
 _RESULTS = ("analysis.json", "arrays.npz", "surface.json", "surface.npz")
 _SHARE_WIDTH = 5  # em, of a layer with all of the trace
@@ -43,7 +44,7 @@ def write_report(directory: str | Path) -> Path:
     present = [directory / name for name in _RESULTS if (directory / name).is_file()]
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in present}
     page = render_report(analysis, surfaces, hashes=hashes, warnings=warnings)
-    return write(page, directory / "report.html")
+    return write_text(directory / "report.html", page)
 
 
 def render_report(

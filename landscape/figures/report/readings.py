@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landscape.quantity import quantity
+from landscape.metrics import about_metrics
 from landscape.results import Analysis, Measurement
+from landscape.results.measurement import ErrorKind, quantity
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,12 @@ def reading(metric: str, analysis: Analysis) -> Reading:
         >>> reading("sam_ratio", Analysis({"train": found})).here
         'One step finds 90 % (train) of the rise that the best of many steps finds.'
     """
-    meaning, here, limits = _READINGS.get(metric, ("", None, ""))
+    about, here = about_metrics().get(metric), _HERE.get(metric)
+    meaning, limits = "", ""
+    if about:
+        definition = f"{about.symbol} is {about.definition}" if about.symbol else about.definition
+        meaning = f"{definition[0].upper()}{definition[1:]}. {about.meaning}"
+        limits = " ".join(filter(None, [about.limits, _ERRORS.get(about.error_kind)]))
     found = {split: ms[metric] for split, ms in analysis.splits.items() if metric in ms}
     finite = {split: m for split, m in found.items() if math.isfinite(m.value)}
     if not finite:
@@ -255,108 +261,26 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if abs(share) >= 0.0995 else f"{100 * share:.2g} %"
 
 
-_BOUND = "± is a bound on its error, with probability 95 %."
-_LOWER = (
-    "It is a lower bound: a higher point may have been missed. ± says how much higher the ascents suggest, and proves "
-    "nothing."
-)
-_RESCALING = (
-    "Rescaling the weights of a ReLU network changes it and no output: compare runs of one architecture, not "
-    "architectures."
-)
-
-_READINGS: dict[str, tuple[str, Callable[[_Found], str] | None, str]] = {
-    "loss": (
-        "The mean loss over all examples of the split.",
-        _loss,
-        "Exact on these examples, it says nothing of the ground around the weights.",
-    ),
-    "accuracy": (
-        "The share of the examples that are classified correctly.",
-        _accuracy,
-        "On training examples it is no estimate for new ones.",
-    ),
-    "gradient_norm": (
-        "The length of the gradient of the mean loss: 0 where the loss is level.",
-        _gradient_norm,
-        "On test it is not 0 even at a minimum of the training loss. Weight decay, which training adds, is not in it.",
-    ),
-    "trace": (
-        "The sum of the Hessian's eigenvalues: all curvature together.",
-        _trace,
-        f"Curvature up and down cancels in it. {_RESCALING}",
-    ),
-    "lambda_max": (
-        "The Hessian's largest eigenvalue: the curvature in the steepest direction.",
-        _lambda_max,
-        f"The true one is not below this value; {_BOUND} The limit holds for a quadratic loss and full batches; "
-        "mini-batches often settle below it.",
-    ),
-    "lambda_min": (
-        "The Hessian's least eigenvalue: below 0, the loss curves downwards in that direction.",
-        _lambda_min,
-        f"{_BOUND} A little below 0 is usual after training.",
-    ),
-    "normalized_trace": (
-        "trace / gradient_norm, what CR-SAM regularises.",
-        _normalized_trace,
-        "Large may mean sharp, or only that the gradient is small, as late in training: read it with both its parts.",
-    ),
-    "top_eigenvalues": (
-        "The largest eigenvalues, each as often as it occurs; the value is the first.",
-        _top_eigenvalues,
-        _BOUND,
-    ),
-    "spectral_density": (
-        "How the eigenvalues are spread; the value is their mean.",
-        _spectral_density,
-        "The curve is smoothed: its width around a peak is that of the drawing, and single eigenvalues are not told "
-        "apart.",
-    ),
-    "effective_dimension": (
-        "The sum of λ / (λ + gamma) over positive eigenvalues: directions that the data determine.",
-        _effective_dimension,
-        "It depends on gamma, and on the bulk near 0, which a few runs see badly.",
-    ),
-    "negative_share": (
-        "The negative eigenvalues' part of the sum of all |λ|: 0 at a minimum, 0.5 at a balanced saddle.",
-        None,
-        "It weighs curvature. It is not the share of eigenvalues that are negative.",
-    ),
-    "layer_table": (
-        "The trace over the layers of the table below, each with its own block of the Hessian.",
-        _layer_table,
-        "Curvature between layers is left out: lambda_max of the whole is at least that of any layer.",
-    ),
-    "gradient_curvature": (
-        "The second difference of the loss along the gradient, what CR-SAM measures in training.",
-        _gradient_curvature,
-        "± is the error of the finite step. Kinks of ReLU count here and not in the Hessian.",
-    ),
-    "sam_ratio": (
-        "The rise of the loss under SAM's one step, as a fraction of the best rise that many steps find: at most 1.",
-        _sam_ratio,
-        "It says how straight the loss is over SAM's ball, not how flat. As the best rise may be missed, the true "
-        "ratio may be lower.",
-    ),
-    "zeroth_order_flatness": (
-        "The largest rise of the loss that ascents find within the ball of radius rho: sharpness, as SAM has it.",
-        _zeroth_order_flatness,
-        _LOWER,
-    ),
-    "first_order_flatness": (
-        "rho times the largest gradient norm that ascents find within the ball of radius rho: what GAM regularises.",
-        None,
-        _LOWER,
-    ),
-    "average_sharpness": (
-        "The mean rise of the loss when Gaussian noise is added to the weights.",
-        _average_sharpness,
-        "A mean over directions, most of which are flat: it says nothing of the worst one.",
-    ),
-    "local_minima": (
-        "Local minima of the loss along short random lines from the weights, a mean per line (GAM).",
-        _local_minima,
-        "In many dimensions such a line hardly moves the loss: few minima along it do not prove a smooth landscape.",
-    ),
+_ERRORS: dict[ErrorKind | None, str] = {  # what is to be said of the error, by its kind
+    "bound": "± is a bound on its error.",
+    "lower bound": "Nothing bounds it from above.",
 }
+
+_HERE: dict[str, Callable[[_Found], str]] = {
+    "loss": _loss,
+    "accuracy": _accuracy,
+    "gradient_norm": _gradient_norm,
+    "trace": _trace,
+    "lambda_max": _lambda_max,
+    "lambda_min": _lambda_min,
+    "normalized_trace": _normalized_trace,
+    "top_eigenvalues": _top_eigenvalues,
+    "spectral_density": _spectral_density,
+    "effective_dimension": _effective_dimension,
+    "layer_table": _layer_table,
+    "gradient_curvature": _gradient_curvature,
+    "sam_ratio": _sam_ratio,
+    "zeroth_order_flatness": _zeroth_order_flatness,
+    "average_sharpness": _average_sharpness,
+    "local_minima": _local_minima,
+}  # where a value says more beside others

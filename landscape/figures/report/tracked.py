@@ -12,15 +12,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from landscape.figures.difference import difference
 from landscape.figures.report import pictures
 from landscape.figures.report.facts import Facts, measured_on, provenance
-from landscape.figures.report.markup import cell, code, number, policy, render, write
+from landscape.figures.report.markup import cell, code, number, policy, render
 from landscape.figures.report.readings import reading
 from landscape.figures.report.warn import warnings_of
 from landscape.figures.track import by_run, edge_of_stability
-from landscape.quantity import quantity
-from landscape.results import Analysis, Measurement
+from landscape.files import write_text
+from landscape.results import Analysis, Measurement, difference
 
 _LOG = "track.jsonl"
 _IN_THE_LEAD = 4  # metrics
@@ -38,7 +37,7 @@ def write_track_report(analyses: Sequence[Analysis], directory: str | Path) -> P
     directory = Path(directory)
     log = directory / _LOG
     hashes = {_LOG: hashlib.sha256(log.read_bytes()).hexdigest()} if log.is_file() else {}
-    return write(render_track(analyses, hashes=hashes), directory / "report.html")
+    return write_text(directory / "report.html", render_track(analyses, hashes=hashes))
 
 
 def render_track(analyses: Sequence[Analysis], *, hashes: Mapping[str, str] | None = None) -> str:
@@ -296,7 +295,7 @@ def _many(num: int, what: str) -> str:
 
 
 def _value(m: Measurement) -> str:
-    return quantity(m.value, m.std_error)
+    return m.text
 
 
 def _n(value: float) -> str:

@@ -8,21 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from landscape.figures import Table
-from landscape.studies.collected import Collected
-from landscape.studies.intervals import (
-    agrees,
-    all_agree,
-    change,
-    over_seeds,
-    percent,
-    rank_correlation,
-    relative_change,
-)
-from landscape.studies.landscapes import Landscape
-from landscape.studies.measure import Measure
-from landscape.studies.plan import Plan
-from landscape.studies.study import Finding, Study, kind
-from landscape.studies.tables import changes, compare, compared, means
+from landscape.statistics import Interval, spearman
+from landscape.studies import Collected, Finding, Measure, MeasurePlane, Plan, Study, drawn
+from landscape.studies.seeds import agrees, all_agree, change, over_seeds, percent, relative_change
 from landscape.training import load_recipe
 
 GEOMETRY = {name: (name, "test") for name in ("gradient_norm", "trace", "normalized_trace")}
@@ -46,7 +34,7 @@ def plan(scale: str, data: str) -> Plan:
         base,
     )
     measure = Measure({"train": BY_EPOCH, "test": BY_EPOCH}, at="kept", num_samples=num_samples)
-    return Plan(recipes, num_seeds, (measure, Landscape(span=0.3, num_samples=num_samples)))
+    return Plan(recipes, num_seeds, (measure, MeasurePlane(span=0.3, num_samples=num_samples)))
 
 
 def geometry(found: Collected) -> Table:
@@ -54,26 +42,29 @@ def geometry(found: Collected) -> Table:
     columns = {name: (*where, None) for name, where in GEOMETRY.items()}
     caption = "Geometry at the end of training, on the test set (CR-SAM, table 3)."
     best = dict.fromkeys(GEOMETRY, "min")
-    return means(found, columns | {"accuracy": ("accuracy", "test", None)}, caption, best=best)
+    return found.means(columns | {"accuracy": ("accuracy", "test", None)}, caption, best=best)
 
 
 def differences(found: Collected) -> Table:
     """What table 3 is about: every optimizer against every other."""
-    return changes(found, {**GEOMETRY, "accuracy": ("accuracy", "test")}, PAIRS, "On the test set.")
+    return found.changes({**GEOMETRY, "accuracy": ("accuracy", "test")}, PAIRS, "On the test set.")
 
 
 def answer(found: Collected) -> str:
     """Whether CR-SAM ends flatter than SAM, by each of the three numbers."""
-    words = {name: compared(found, "SAM", "CR-SAM", *where) for name, where in GEOMETRY.items()}
-    verdicts = {compare(found, "SAM", "CR-SAM", *where).verdict for where in GEOMETRY.values()}
     flatter = {
         frozenset({"lower"}): "Yes: CR-SAM ended flatter than SAM by all three measures",
         frozenset({"higher"}): "No: CR-SAM ended sharper than SAM by all three measures",
         frozenset({"not told apart"}): "These runs cannot tell CR-SAM from SAM by any of the three measures",
-    }.get(frozenset(verdicts), "It depends on the measure whether CR-SAM ended flatter than SAM")
-    listed = "; ".join(f"{name} {said}" for name, said in words.items())
-    accuracy = compared(found, "SAM", "CR-SAM", "accuracy", "test")
-    return f"{flatter}: {listed}; accuracy {accuracy} (on test; {found.subject})."
+    }
+    against = _against(found, "SAM", "CR-SAM")
+    verdict = flatter.get(
+        frozenset(one.verdict for one in against.values()),
+        "It depends on the measure whether CR-SAM ended flatter than SAM",
+    )
+    listed = "; ".join(f"{name} {percent(one)}" for name, one in against.items())
+    accuracy = found.compare_in_words("SAM", "CR-SAM", "accuracy", "test")
+    return f"{verdict}: {listed}; accuracy {accuracy} (on test; {found.subject})."
 
 
 def findings(found: Collected) -> Sequence[Finding]:
@@ -82,28 +73,43 @@ def findings(found: Collected) -> Sequence[Finding]:
         "The network is a small CNN on 8×8 digits that it learns nearly perfectly in a minute, with the radii and "
         "penalties that the authors chose (by test accuracy) for ResNet-18 on CIFAR."
     )
-    claims = []
-    for before, after in PAIRS:
-        lower = all_agree(agrees(compare(found, before, after, *where), "lower") for where in GEOMETRY.values())
-        listed = "; ".join(f"{name} {compared(found, before, after, *GEOMETRY[name])}" for name in GEOMETRY)
-        claim = f"{after} ends with less gradient norm, trace and normalized trace than {before} (table 3)"
-        claims.append(Finding(claim, listed, lower, "" if lower else small))
+    claims = [
+        Finding.that_all(
+            f"{after} ends with less gradient norm, trace and normalized trace than {before} (table 3)",
+            "lower",
+            _against(found, before, after),
+            small,
+        )
+        for before, after in PAIRS
+    ]
     return [*claims, *_over_training(found)]
+
+
+def _against(found: Collected, before: str, after: str) -> dict[str, Interval]:
+    """One optimizer against another by each of the three numbers."""
+    return {name: found.compare(before, after, *where) for name, where in GEOMETRY.items()}
 
 
 def _over_training(found: Collected) -> Sequence[Finding]:
     """What figs. 1 and 2 say of SAM: the ratio falls and the normalized trace grows, trace and lambda_max do not."""
-    first, *_, last = found.epochs("SAM")
-    ratio = change(*(found.values("SAM", "sam_ratio", "train", epoch=epoch) for epoch in (first, last)))
+    epochs = found.epochs("SAM")
+    first, last = epochs[0], epochs[-1]
+    ratios, traces = (
+        [found.values("SAM", metric, "train", epoch=epoch) for epoch in epochs]
+        for metric in ("sam_ratio", "normalized_trace")
+    )
+    ratio = change(ratios[0], ratios[-1])
     growth = {
         split: relative_change(*(found.values("SAM", "normalized_trace", split, epoch=e) for e in (first, last)))
         for split in ("train", "test")
     }
     fall = {name: _from_peak(found, name) for name in ("trace", "lambda_max")}
-    apart = relative_change(*(found.values("SAM", "trace", split) for split in ("train", "test")))
-    apart_normalized = relative_change(*(found.values("SAM", "normalized_trace", split) for split in ("train", "test")))
-    mirrored = over_seeds(_rank_correlations(found))
-    loss = "The training loss of the small network goes to nearly nothing, and the gradient norm with it."
+    apart, apart_normalized = (
+        relative_change(*(found.values("SAM", metric, split) for split in ("train", "test")))
+        for metric in ("trace", "normalized_trace")
+    )
+    seeds = sorted(set.intersection(*map(set, ratios + traces)))
+    mirrored = over_seeds({seed: spearman([r[seed] for r in ratios], [t[seed] for t in traces]) for seed in seeds})
     return [
         Finding(
             "the SAM ratio falls during training with SAM (fig. 1)",
@@ -113,7 +119,7 @@ def _over_training(found: Collected) -> Sequence[Finding]:
         Finding(
             "trace and largest eigenvalue rise at first and then fall (fig. 1)",
             "; ".join(f"{name}, last epoch against highest: {words}" for name, (words, _) in fall.items()),
-            all_agree([falls for _, falls in fall.values()]),
+            all_agree(falls for _, falls in fall.values()),
         ),
         Finding(
             "trace is larger on test than on train (fig. 2b; there, up to 50 times)",
@@ -123,13 +129,13 @@ def _over_training(found: Collected) -> Sequence[Finding]:
         Finding(
             "the normalized trace has like values on train and test (fig. 2c); here: within a factor of two",
             f"test against train: {percent(apart_normalized)}",
-            None if apart_normalized.num_seeds < 2 else apart_normalized.low > -0.5 and apart_normalized.high < 1,
-            loss,
+            None if apart_normalized.num_samples < 2 else apart_normalized.low > -0.5 and apart_normalized.high < 1,
+            "The training loss of the small network goes to nearly nothing, and the gradient norm with it.",
         ),
-        Finding(
+        Finding.that_all(
             "and grows throughout training (fig. 2c)",
-            "; ".join(f"{split}, epoch {last} against {first}: {percent(one)}" for split, one in growth.items()),
-            all_agree([agrees(one, "higher") for one in growth.values()]),
+            "higher",
+            {f"{split}, epoch {last} against {first}:": one for split, one in growth.items()},
         ),
         Finding(
             "as the ratio falls, it grows (fig. 2d)",
@@ -140,23 +146,12 @@ def _over_training(found: Collected) -> Sequence[Finding]:
 
 
 def _from_peak(found: Collected, metric: str) -> tuple[str, bool | None]:
-    """The last epoch against the epoch of the highest mean, on train."""
-    epochs = found.epochs("SAM")
-    peak = max(epochs, key=lambda epoch: found.mean("SAM", metric, "train", epoch=epoch).value)
-    fall = relative_change(*(found.values("SAM", metric, "train", epoch=epoch) for epoch in (peak, epochs[-1])))
-    falls = False if peak in (epochs[0], epochs[-1]) else agrees(fall, "lower")
+    """The last epoch against the epoch of the highest mean, on train; and whether the metric rises and then falls."""
+    by_epoch = {epoch: found.values("SAM", metric, "train", epoch=epoch) for epoch in found.epochs("SAM")}
+    peak = max(by_epoch, key=lambda epoch: over_seeds(by_epoch[epoch]).value)
+    fall = relative_change(by_epoch[peak], by_epoch[max(by_epoch)])
+    falls = False if peak in (min(by_epoch), max(by_epoch)) else agrees(fall, "lower")
     return f"{percent(fall)} (its highest: epoch {peak})", falls
-
-
-def _rank_correlations(found: Collected) -> dict[int, float]:
-    """Of ratio and normalized trace over epochs, by seed."""
-    epochs = found.epochs("SAM")
-    sides = [
-        [found.values("SAM", metric, "train", epoch=epoch) for epoch in epochs]
-        for metric in ("sam_ratio", "normalized_trace")
-    ]
-    seeds = set.intersection(*(set(values) for side in sides for values in side))
-    return {seed: rank_correlation(*([values[seed] for values in side] for side in sides)) for seed in sorted(seeds)}
 
 
 STUDY = Study(
@@ -168,7 +163,7 @@ STUDY = Study(
     answer=answer,
     findings=findings,
     tables={"geometry": geometry, "differences": differences},
-    figures={name: kind(name) for name in ("curves", "ratio", "landscapes", "landscapes-3d")},
+    figures={name: drawn(name) for name in ("curves", "ratio", "landscapes", "landscapes-3d")},
     limits="""\
 - Nothing was tuned: learning rate, weight decay, radii and penalties are those of the authors' recipe. The last epoch
   counts, not the best one on test, as the authors report.

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from landscape.studies.intervals import (
-    Interval,
+from landscape.statistics import Interval, spearman
+from landscape.studies.seeds import (
     agrees,
     all_agree,
     change,
     over_seeds,
     percent,
     points,
-    rank_correlation,
     relative_change,
 )
 
@@ -29,7 +28,7 @@ def test_the_interval_is_that_of_students_t(n):
     found = over_seeds(by_seed(values))
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert (found.value, found.num_seeds) == (pytest.approx(values.mean()), n)
+    assert (found.value, found.num_samples) == (pytest.approx(values.mean()), n)
 
 
 def test_differences_are_paired_by_seed_and_not_by_order():
@@ -37,7 +36,7 @@ def test_differences_are_paired_by_seed_and_not_by_order():
     found = change(before, after)
     expected = stats.ttest_rel([2.5, 11.2, 101.0], [1.0, 10.0, 100.0]).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert (found.num_seeds, found.verdict) == (3, "higher")
+    assert (found.num_samples, found.verdict) == (3, "higher")
     assert over_seeds({**by_seed([1.0, 2.0]), 5: math.nan}) == over_seeds(by_seed([1.0, 2.0]))
 
 
@@ -47,7 +46,7 @@ def test_a_relative_change_is_the_same_whichever_way_it_is_looked_at():
     assert (1 + there.value) * (1 + back.value) == pytest.approx(1)
     assert (1 + there.low) * (1 + back.high) == pytest.approx(1)
     assert (there.verdict, back.verdict) == ("higher", "lower")
-    assert relative_change(a, by_seed([2.1, 0.0, 6.3])).num_seeds == 0
+    assert relative_change(a, by_seed([2.1, 0.0, 6.3])).num_samples == 0
 
 
 def test_the_interval_covers_at_its_rate():
@@ -80,4 +79,4 @@ def test_a_claim_of_parts():
 
 def test_rank_correlation_is_spearmans():
     a, b = RNG.normal(size=7), RNG.normal(size=7)
-    assert rank_correlation(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)

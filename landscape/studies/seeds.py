@@ -1,6 +1,4 @@
-"""Intervals over seeds: Student's t of a mean, and of a difference paired by seed; what is said rests on them alone.
-
-    mean +- t(0.975, n - 1) s / sqrt(n)
+"""Comparisons over seeds, and the words for them; what a study says rests on their 95 % intervals alone.
 
 Two trainings that share a seed share their first weights and their order of examples, so differences are taken seed by
 seed. A relative difference is that of the logarithms, for numbers that are positive by nature. One seed has no interval
@@ -9,70 +7,34 @@ and tells nothing apart. Each interval stands for itself: nothing here corrects 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
-from scipy.special import stdtrit
+from landscape.figures import Table
+from landscape.figures.pooled import Value
+from landscape.statistics import Interval, mean_interval, paired_interval
 
 BySeed = Mapping[int, float]
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds and its 95 % interval; infinite for one seed.
-
-    Attributes:
-        value: the mean.
-        low: the interval's lower end.
-        high: and its upper one.
-        num_seeds: over how many; the value is NaN for none.
-
-    Example:
-        >>> over_seeds({0: 1.0, 1: 2.0, 2: 3.0}).verdict
-        'not told apart'
-    """
-
-    value: float
-    low: float
-    high: float
-    num_seeds: int
-
-    @property
-    def half(self) -> float:
-        """Half the width of an interval of differences or means (not of relative ones)."""
-        return (self.high - self.low) / 2
-
-    @property
-    def verdict(self) -> str:
-        """Of a difference: "higher", "lower", or "not told apart" where the interval holds 0."""
-        return "higher" if self.low > 0 else "lower" if self.high < 0 else "not told apart"
-
-
 def over_seeds(values: BySeed) -> Interval:
-    """The mean over seeds; values that are not finite are left out.
+    """The mean over seeds with Student's interval; values that are not finite are left out.
 
     Example:
-        >>> found = over_seeds({0: 1.0, 1: 2.0, 2: 3.0})
+        >>> found = over_seeds({0: 1.0, 1: 2.0, 2: 3.0, 3: math.nan})
         >>> round(found.value, 3), round(found.half, 3)  # t(0.975, 2) = 4.303
         (2.0, 2.484)
     """
-    finite = np.array([value for value in values.values() if math.isfinite(value)])
-    n = len(finite)
-    if not n:
-        return Interval(math.nan, math.nan, math.nan, 0)
-    mean = float(finite.mean())
-    half = float(stdtrit(n - 1, 0.975) * finite.std(ddof=1) / n**0.5) if n > 1 else math.inf
-    return Interval(mean, mean - half, mean + half, n)
+    return mean_interval([value for value in values.values() if math.isfinite(value)])
 
 
 def change(before: BySeed, after: BySeed) -> Interval:
-    """The difference after - before, over the seeds that both have.
+    """The difference after - before, over the seeds at which both are finite.
 
     Example:
         >>> change({0: 1.0, 1: 5.0, 2: 3.0}, {0: 2.0, 1: 6.1, 2: 3.9}).verdict
         'higher'
     """
-    return over_seeds({seed: after[seed] - before[seed] for seed in before if seed in after})
+    seeds = [seed for seed in before if seed in after and math.isfinite(after[seed] - before[seed])]
+    return paired_interval([before[seed] for seed in seeds], [after[seed] for seed in seeds])
 
 
 def relative_change(before: BySeed, after: BySeed) -> Interval:
@@ -86,22 +48,10 @@ def relative_change(before: BySeed, after: BySeed) -> Interval:
         (-0.5, 'lower')
     """
     if any(value <= 0 for value in (*before.values(), *after.values())):
-        return Interval(math.nan, math.nan, math.nan, 0)
+        return over_seeds({})
     logs = change(*({seed: math.log(value) for seed, value in side.items()} for side in (before, after)))
-    value, low, high = (_expm1(log) for log in (logs.value, logs.low, logs.high))
-    return Interval(value, low, high, logs.num_seeds)
-
-
-def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
-    """Spearman's, of one seed: 1 - 6 sum d^2 / (n (n^2 - 1)) for the differences d of the ranks; no ties.
-
-    Example:
-        >>> rank_correlation([1.0, 2.0, 4.0], [9.0, 7.0, 5.0])
-        -1.0
-    """
-    n = len(a)
-    d = np.argsort(np.argsort(a)) - np.argsort(np.argsort(b))
-    return 1 - 6 * float((d**2).sum()) / (n * (n**2 - 1))
+    value, low, high = (math.inf if log > 700 else math.expm1(log) for log in (logs.value, logs.low, logs.high))
+    return Interval(value, low, high, logs.num_samples)
 
 
 def agrees(found: Interval, expected: str) -> bool | None:
@@ -118,6 +68,19 @@ def all_agree(parts: Iterable[bool | None]) -> bool | None:
     """Of a claim with several parts: one that differs is enough to differ, one that cannot be told to leave it open."""
     known = list(parts)
     return False if False in known else None if None in known else True
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str | Interval]],
+    caption: str,
+    best: Mapping[str, str] | None = None,
+) -> Table:
+    """Of words and means over seeds; ``best`` is "min" or "max" by heading."""
+    cells = [
+        [one if isinstance(one, str) else Value(one.value, one.half, one.num_samples) for one in row] for row in rows
+    ]
+    return Table(header, cells, caption, dict(best or {}), "half the 95 % t-interval over seeds")
 
 
 def percent(found: Interval) -> str:
@@ -145,9 +108,9 @@ def points(found: Interval) -> str:
 
 
 def _words(found: Interval, unit: str) -> str:
-    if not found.num_seeds:
+    if not found.num_samples:
         return "no number"
-    if found.num_seeds == 1:
+    if found.num_samples == 1:
         return "not told apart (one seed)"
     if found.verdict == "not told apart":
         value, low, high = (_hundredths(end, sign="+") for end in (found.value, found.low, found.high))
@@ -163,7 +126,3 @@ def _hundredths(value: float, *, sign: str = "") -> str:
 
 def _times(value: float) -> str:
     return f"{value:#.2g}".rstrip(".") if value < 99.5 else f"{value:,.0f}"
-
-
-def _expm1(log: float) -> float:
-    return math.inf if log > 700 else math.expm1(log)

@@ -1,20 +1,21 @@
-"""The report of a study, drawn up from its results alone: tables, figures, and a README that begins with the answer."""
+"""A study written up from its results alone: tables, figures, and a README that begins with the answer."""
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from landscape.figures import MissingMeasurementError, Table, save, save_table
+from landscape.files import write_text
 from landscape.studies.collected import Collected
 from landscape.studies.plan import Plan, slug
-from landscape.studies.store import read_facts, write_text
+from landscape.studies.store import read_facts
 from landscape.studies.study import Finding, Study
 
 _VERDICTS = {True: "agrees", False: "**differs**", None: "cannot be told"}
 _LISTED = 5  # trainings or measurements that failed; the others are in the results
 
 
-def write_report(study: Study, plan: Plan, out: Path, *, figures: bool = True) -> Path:
+def write_up(study: Study, plan: Plan, out: Path, *, figures: bool = True) -> Path:
     """Write OUT/tables, OUT/figures and OUT/README.md, and return the last.
 
     Args:
@@ -103,7 +104,7 @@ def _facts(found: Collected, out: Path) -> str:
 def _beside(findings: Sequence[Finding]) -> str:
     lines = ["| the paper says | here | |", "|---|---|---|"]
     lines += [f"| {one.claim} | {one.found} | {_VERDICTS[one.agrees]} |" for one in findings]
-    whys = dict.fromkeys(one.why for one in findings if one.why)
+    whys = dict.fromkeys(one.why for one in findings if one.why and not one.agrees)
     return "\n".join(lines) + ("\n\nWhy it may differ:\n\n" + "\n".join(f"- {why}" for why in whys) if whys else "")
 
 

@@ -6,24 +6,27 @@ rate where it is known. A line is there when its line break is: what a kill left
 process writes; it holds a lock where the system has them.
 """
 
-import json
-import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from landscape.results import Analysis
-
-if sys.platform != "win32":
-    import fcntl
+from landscape.files import append_line, lock, read_lines
+from landscape.results.analysis import Analysis
 
 SCHEMA = "landscape.track/1"
 
 
+def read_track(path: str | Path, settings: str | None = None) -> list[Analysis]:
+    """The rows of a log in the order in which they were measured, of all settings or of one; none without a file.
+
+    Raises:
+        ValueError: a line is no row of ours.
+    """
+    rows = read_lines(Path(path), SCHEMA)
+    return [Analysis.from_dict(row) for row in rows if settings is None or row["settings"] == settings]
+
+
 class TrackLog:
-    """The log of one folder, open for appending; a torn last line is removed.
+    """The log of one folder, open for appending.
 
     Args:
         path: the file, made if need be.
@@ -45,10 +48,10 @@ class TrackLog:
     def __init__(self, path: str | Path, settings: str) -> None:
         self.path, self.settings = Path(path), settings
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("ab")
+        self._file = self.path.open("a+b")
         try:
-            _lock(self._file.fileno(), self.path)
-            self._file.truncate(len(_whole_lines(self.path)))
+            if not lock(self._file, wait=False):
+                raise ValueError(f"{self.path} is being written by another process. Wait for it, or give --out.")
             self.analyses = read_track(self.path, settings)
         except BaseException:
             self._file.close()
@@ -61,10 +64,7 @@ class TrackLog:
 
     def append(self, analysis: Analysis) -> None:
         """Write the row; when this returns, it is on the disk."""
-        row = analysis.to_dict() | {"schema": SCHEMA, "settings": self.settings}
-        self._file.write(json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        append_line(self._file, analysis.to_dict() | {"schema": SCHEMA, "settings": self.settings})
         self.analyses.append(analysis)
 
     def close(self) -> None:
@@ -76,41 +76,3 @@ class TrackLog:
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         self.close()
-
-
-def read_track(path: str | Path, settings: str | None = None) -> list[Analysis]:
-    """The rows of a log in the order in which they were measured, of all settings or of one; none without a file.
-
-    Raises:
-        ValueError: a line is no row of ours.
-    """
-    path = Path(path)
-    rows = _rows(path) if path.exists() else ()
-    return [Analysis.from_dict(row) for row in rows if settings in (None, row["settings"])]
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_whole_lines(path).splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}: line {number} is not valid JSON. Remove it, or move the file away.") from error
-        if not isinstance(row, dict) or row.get("schema") != SCHEMA:
-            found = row.get("schema") if isinstance(row, dict) else type(row).__name__
-            raise ValueError(f"{path}: the schema of line {number} is {found!r}. Expected {SCHEMA!r}.")
-        yield row
-
-
-def _whole_lines(path: Path) -> bytes:
-    content = path.read_bytes()
-    return content[: content.rfind(b"\n") + 1]
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"{path} is being written by another process. Wait for it, or give --out.") from error
-        except OSError:  # a file system without locks
-            return

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from landscape.training.interrupt import Interrupted, interrupts_wait
+from landscape.training.resume import Interrupted, interrupts_wait
 
 
 @pytest.fixture(autouse=True)

@@ -9,28 +9,14 @@ three weight decays, too small to be felt in so few, give way to a larger one.
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from landscape.figures import Run, Table, draw
-from landscape.figures.pooled import Value
-from landscape.studies.collected import Collected
-from landscape.studies.intervals import (
-    Interval,
-    agrees,
-    all_agree,
-    change,
-    over_seeds,
-    percent,
-    points,
-    relative_change,
-)
-from landscape.studies.measure import Measure
-from landscape.studies.plan import Plan
-from landscape.studies.study import Finding, Study, kind
-from landscape.studies.tables import ERRORS, changes, compare, compared, means
+from landscape.figures import Table, draw
+from landscape.statistics import Interval
+from landscape.studies import Collected, Finding, Measure, Plan, Study, drawn
+from landscape.studies.seeds import agrees, change, over_seeds, percent, points, relative_change, table
 from landscape.training import Recipe, load_recipe
 
 OURS, OTHERS = "SA-SAM", ("SAM", "SA-SGD", "SGD", "Adam")
@@ -67,42 +53,38 @@ def plan(scale: str, data: str) -> Plan:
 def tuned(found: Collected) -> Table:
     """Fig. 1: every optimizer where its validation accuracy is highest."""
     chosen = _chosen(found)
-    settings = {name: found.plan.names[name] for name in chosen.values()}
+    recipes = {name: found.plan.names[name] for name in chosen.values()}
     names = {
-        f"{optimizer}, lr {settings[name].lr:g}, weight_decay {settings[name].weight_decay:g}": name
+        f"{optimizer}, lr {recipes[name].lr:g}, weight_decay {recipes[name].weight_decay:g}": name
         for optimizer, name in chosen.items()
     }
     columns = {"validation accuracy": ("accuracy", "validation", None)}
     columns |= {f"corrupted: {name}": (*where, None) for name, where in METRICS.items()}
     caption = "At the learning rate and weight decay with the highest mean validation accuracy (SA-SAM, fig. 1)."
-    return means(found, columns, caption, names=names)
+    return found.means(columns, caption, names=names)
 
 
 def differences(found: Collected) -> Table:
     """Fig. 1: the tuned optimizers beside SA-SAM."""
-    chosen = _chosen(found)
-    pairs = [(chosen[other], chosen[OURS]) for other in OTHERS]
-    table = changes(found, METRICS, pairs, "Each as tuned on validation; on corrupted images.")
-    rows = [[f"{OURS} against {other}", *row[1:]] for other, row in zip(OTHERS, table.rows, strict=True)]
-    return replace(table, rows=rows)
+    pairs = [(other, OURS) for other in OTHERS]
+    return found.changes(METRICS, pairs, "Each as tuned on validation; on corrupted images.", names=_chosen(found))
 
 
 def tuning(found: Collected) -> Table:
     """Fig. 3: how much depends on the learning rate."""
-    rows: list[Sequence[str | Value]] = []
+    rows: list[list[str | Interval]] = []
     for optimizer in (OURS, *OTHERS):
         by_seed = (_spread(found, optimizer), _spread(found, optimizer, most=THEIRS), _mean(found, optimizer))
-        values = [over_seeds(one) for one in by_seed]
         diverged = [row for row in found.diverged if row["name"].partition(",")[0] == optimizer]
         num = len(_grid(found, optimizer)) * found.plan.num_seeds
-        rows.append([optimizer, *(Value(v.value, v.half, v.num_seeds) for v in values), f"{len(diverged)} of {num}"])
+        rows.append([optimizer, *map(over_seeds, by_seed), f"{len(diverged)} of {num}"])
     theirs = f"without weight decays above {THEIRS:g}"
     header = ["optimizer", "spread over learning rates", theirs, "mean over the grid", "diverged"]
     caption = (
         "Accuracy on corrupted images (SA-SAM, fig. 3). Spread: the best learning rate's less the worst one's, each "
         f"averaged over weight decays. A run that diverged counts as chance, {CHANCE:g}."
     )
-    return Table(header, rows, caption, {}, ERRORS)
+    return table(header, rows, caption)
 
 
 def tuned_figure(found: Collected) -> Figure | Table:
@@ -120,7 +102,7 @@ def answer(found: Collected) -> str:
         False: "No, SA-SAM is harder to tune than SAM",
         None: "These runs cannot tell whether SA-SAM is easier to tune than SAM",
     }[agrees(spread, "lower")]
-    against = {name: compared(found, chosen["SAM"], chosen[OURS], *where) for name, where in METRICS.items()}
+    against = {name: found.compare_in_words(chosen["SAM"], chosen[OURS], *where) for name, where in METRICS.items()}
     return (
         f"{easier} (spread of accuracy over learning rates: {points(spread)}); where both are tuned on validation, on "
         f"corrupted images: accuracy {against['accuracy']}, trace {against['trace']}, largest eigenvalue "
@@ -131,33 +113,28 @@ def answer(found: Collected) -> str:
 def findings(found: Collected) -> Sequence[Finding]:
     """Figs. 1 to 3, claim by claim."""
     chosen = _chosen(found)
-    best = {other: compare(found, chosen[other], chosen[OURS], "accuracy", "corrupted") for other in OTHERS}
+    best = {f"against {other}:": found.compare(chosen[other], chosen[OURS], *METRICS["accuracy"]) for other in OTHERS}
     curvature = {
-        f"{metric} against {other}": compare(found, chosen[other], chosen[OURS], metric, "corrupted")
+        f"{metric} against {other}:": found.compare(chosen[other], chosen[OURS], *METRICS[metric])
         for metric in ("trace", "lambda_max")
         for other in OTHERS
     }
     everywhere = {other: _over_grid(found, other) for other in OTHERS}
-    spread = {other: change(_spread(found, other), _spread(found, OURS)) for other in ("SAM", "SGD", "Adam")}
-    mean = {other: change(_mean(found, other), _mean(found, OURS)) for other in OTHERS}
+    spread = {
+        f"spread against {other}:": change(_spread(found, other), _spread(found, OURS))
+        for other in ("SAM", "SGD", "Adam")
+    }
+    mean = {f"mean accuracy against {other}:": change(_mean(found, other), _mean(found, OURS)) for other in OTHERS}
     small = "Training is a few hundred steps of a small network on 8×8 digits, and the learning rates are others."
     early = (
         "A small trace is not only a flat minimum: where the step size is too small to learn, or too large to stay, "
         "the network's outputs hardly depend on its weights. The heat map of accuracy says where that is so."
     )
+    claim = "tuned on validation, SA-SAM has the best accuracy on corrupted images (fig. 1)"
+    depends = "accuracy depends less on the learning rate than with SAM, SGD and Adam (fig. 3)"
     return [
-        Finding(
-            "tuned on validation, SA-SAM has the best accuracy on corrupted images (fig. 1)",
-            "; ".join(f"against {other}: {points(one)}" for other, one in best.items()),
-            (agree := all_agree(agrees(one, "higher") for one in best.values())),
-            "" if agree else small,
-        ),
-        Finding(
-            "and lower trace and largest eigenvalue (fig. 1)",
-            "; ".join(f"{what}: {percent(one)}" for what, one in curvature.items()),
-            (agree := all_agree(agrees(one, "lower") for one in curvature.values())),
-            "" if agree else small,
-        ),
+        Finding.that_all(claim, "higher", best, small, points),
+        Finding.that_all("and lower trace and largest eigenvalue (fig. 1)", "lower", curvature, small),
         Finding(
             "its trace is lower whatever the learning rate and weight decay (fig. 2)",
             "; ".join(
@@ -167,25 +144,14 @@ def findings(found: Collected) -> Sequence[Finding]:
             all(lower == num for _, lower, num in everywhere.values()),
             early,
         ),
-        Finding(
-            "accuracy depends less on the learning rate than with SAM, SGD and Adam (fig. 3)",
-            "; ".join(f"spread against {other}: {points(one)}" for other, one in spread.items()),
-            (agree := all_agree(agrees(one, "lower") for one in spread.values())),
-            "" if agree else small,
-        ),
-        Finding(
-            "it is generally better over the grid (fig. 3)",
-            "; ".join(f"mean accuracy against {other}: {points(one)}" for other, one in mean.items()),
-            (agree := all_agree(agrees(one, "higher") for one in mean.values())),
-            "" if agree else small,
-        ),
+        Finding.that_all(depends, "lower", spread, small, points),
+        Finding.that_all("it is generally better over the grid (fig. 3)", "higher", mean, small, points),
     ]
 
 
 def _grid(found: Collected, optimizer: str) -> dict[str, Recipe]:
     """The recipes of an optimizer by their names."""
-    names = found.plan.names.items()
-    return {name: recipe for name, recipe in names if Run(Path(), {"recipe": recipe.to_dict()}).optimizer == optimizer}
+    return {name: recipe for name, recipe in found.plan.names.items() if name.partition(",")[0] == optimizer}
 
 
 def _accuracy(found: Collected, name: str, split: str) -> dict[int, float]:
@@ -224,23 +190,21 @@ def _mean(found: Collected, optimizer: str) -> dict[int, float]:
 
 def _over_grid(found: Collected, other: str) -> tuple[Interval, int, int]:
     """SA-SAM's trace against another's in the same cell: on the whole, and in how many cells the mean is lower."""
-    cells = {
-        (recipe.lr, recipe.weight_decay): [name, theirs]
-        for name, recipe in _grid(found, OURS).items()
-        for theirs, its in _grid(found, other).items()
-        if (its.lr, its.weight_decay) == (recipe.lr, recipe.weight_decay)
-    }
-    values = [[found.values(name, "trace", "corrupted") for name in pair] for pair in cells.values()]
-    lower = sum(bool(a) and bool(b) and np.mean([*a.values()]) < np.mean([*b.values()]) for a, b in values)
-    shared = [(a, b) for a, b in values if a.keys() == b.keys() and a]
-    if not shared:
-        return over_seeds({}), lower, len(cells)
-    seeds = set.intersection(*(set(a) for a, _ in shared))
     ours, theirs = (
-        {seed: math.exp(np.mean([math.log(pair[side][seed]) for pair in shared])) for seed in sorted(seeds)}
-        for side in (0, 1)
+        {
+            (recipe.lr, recipe.weight_decay): found.values(name, *METRICS["trace"])
+            for name, recipe in _grid(found, optimizer).items()
+        }
+        for optimizer in (OURS, other)
     )
-    return relative_change(theirs, ours), int(lower), len(cells)
+    pairs = [(theirs[at], ours[at]) for at in ours if at in theirs]
+    lower = sum(bool(a) and bool(b) and np.mean([*b.values()]) < np.mean([*a.values()]) for a, b in pairs)
+    shared = [(a, b) for a, b in pairs if a and a.keys() == b.keys()]
+    seeds = sorted(set.intersection(*(set(a) for a, _ in shared))) if shared else []
+    geometric_means = (
+        {seed: math.exp(np.mean([math.log(pair[side][seed]) for pair in shared])) for seed in seeds} for side in (0, 1)
+    )
+    return relative_change(*geometric_means), int(lower), len(pairs)
 
 
 STUDY = Study(
@@ -251,7 +215,7 @@ STUDY = Study(
     answer=answer,
     findings=findings,
     tables={"tuned": tuned, "differences": differences, "tuning": tuning},
-    figures={"heat-map": kind("heat-map"), "tuned": tuned_figure},
+    figures={"heat-map": drawn("heat-map"), "tuned": tuned_figure},
     limits="""\
 - Learning rate and weight decay of each optimizer are chosen by accuracy on the fifth of the training images that was
   held out, averaged over the seeds that are then compared; corrupted images choose nothing. A rate at the edge of

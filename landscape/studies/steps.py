@@ -1,7 +1,8 @@
-"""The step that measures checkpoints: a row of track.jsonl a checkpoint, on the disk before the next is begun."""
+"""The steps of a plan: metrics of the checkpoints, a row of track.jsonl each; and a plane through the last weights."""
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -13,16 +14,17 @@ import numpy as np
 import torch
 
 from landscape.checkpoint import Checkpoint, load_checkpoint
-from landscape.data import Data, load_data
+from landscape.data import Data, Split, corrupt, load_data
+from landscape.data.corruptions import CORRUPTIONS
 from landscape.losses import LOSSES
 from landscape.measure import METRICS, analyze
-from landscape.measure.cost import foresee
+from landscape.measure.cost import estimate_cost as cost_of_metrics
 from landscape.objective import Objective
 from landscape.problem import Problem
-from landscape.results import Analysis, Measurement
-from landscape.studies.corrupted import corrupted_test
-from landscape.studies.plan import Tell, identity
-from landscape.tracking import TrackLog, read_track
+from landscape.results import Analysis, Measurement, TrackLog, load_surfaces, read_track
+from landscape.studies.plan import Tell, identity, key, slug
+from landscape.surface import plane
+from landscape.surface.cost import foresee as cost_of_surface
 from landscape.tracking.settings import digest
 from landscape.training import Recipe, learning_rate
 
@@ -74,13 +76,13 @@ class Measure:
                 facts = checkpoint.identity | {"path": path, "lr": learning_rate(run, epoch)}
                 log.append(self._analysis(checkpoint, device, run.seed).with_checkpoint(facts))
 
-    def foresee(self, checkpoint: Checkpoint, device: torch.device) -> float:
+    def estimate_cost(self, checkpoint: Checkpoint, device: torch.device) -> float:
         """Seconds for a run: the least that its estimates may take."""
         recipe = Recipe.from_dict(checkpoint.recipe)
         seconds = 0.0
         for split, one in self._objectives(checkpoint, device).items():
             names = [self.variants.get(name, (name, {}))[0] for name in self.metrics[split]]
-            costs = foresee(one, names)["metrics"]
+            costs = cost_of_metrics(one, names)["metrics"]
             seconds += sum(costs[name]["seconds"]["least"] for name in names)
         return seconds * len(self._epochs(recipe))
 
@@ -127,6 +129,91 @@ class Measure:
             if key in self.arrays or not isinstance(value, np.ndarray)
         }
         return replace(m, details=details)
+
+
+@dataclass(frozen=True)
+class MeasurePlane:
+    """Measure the training loss on a plane of random, filter-normalized directions (Li et al. 2018).
+
+    Every run has the same draws, so that the planes differ by the weights and their filters' norms alone.
+
+    Args:
+        num_points: along an axis.
+        span: reach to each side, in lengths of the directions.
+        num_samples: of a stratified sample; None for all examples.
+    """
+
+    num_points: int = 25
+    span: float = 1.0
+    num_samples: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """A hash of the settings."""
+        return digest(asdict(self))
+
+    def is_done(self, run: Recipe, results: Path) -> bool:
+        """Whether the plane of this run is there; none is wanted of other seeds than the first."""
+        if run.seed:
+            return True
+        folder = results / self._folder(run)
+        if not (folder / "surface.json").exists():
+            return False
+        return all(surface.details.get("made_for") == self._made_for(run) for surface in load_surfaces(folder))
+
+    def do(self, run: Recipe, weights: Path, results: Path, device: torch.device, tell: Tell) -> None:
+        """Measure the plane; one that was stopped goes on from its finished rows."""
+        checkpoint = load_checkpoint(weights / "last.pt")
+        folder = results / self._folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = plane(
+            self._objective(checkpoint, device),
+            num_points=self.num_points,
+            span=self.span,
+            rows=folder / ".rows",
+            progress=lambda done, total, _: tell(f"plane, row {done} of {total}"),
+        )
+        facts = checkpoint.identity | {"path": f"../runs/{weights.name}/last.pt"}
+        provenance = {"made_for": self._made_for(run), "checkpoint": facts}
+        replace(found, details=found.details | provenance).save(folder)
+        shutil.rmtree(folder / ".rows", ignore_errors=True)
+
+    def estimate_cost(self, checkpoint: Checkpoint, device: torch.device) -> float:
+        """Seconds of one plane, without its checks."""
+        return float(
+            cost_of_surface({"train": self._objective(checkpoint, device)}, num_points=self.num_points)["seconds"]
+        )
+
+    def _objective(self, checkpoint: Checkpoint, device: torch.device) -> Objective:
+        return Problem.of(checkpoint).objective("train", num_samples=self.num_samples, device=device)
+
+    def _made_for(self, run: Recipe) -> str:
+        return f"{key(run)} {self.digest}"
+
+    def _folder(self, run: Recipe) -> str:
+        return f"planes/{slug(run.optimizer)}-{key(run)[:6]}"
+
+
+@lru_cache(maxsize=2)  # every run of a study is measured on the same images
+def corrupted_test(name: str, args: tuple[tuple[str, object], ...], severity: int, num_samples: int | None) -> Split:
+    """The test part under each of the 15 corruptions, one after the other.
+
+    Args:
+        name: of the data.
+        args: items of what ``load_data`` takes.
+        severity: of every corruption, from 1 to 5.
+        num_samples: of a stratified sample of the test part, the same for each corruption; None for all of it.
+
+    Example:
+        >>> len(corrupted_test("digits", (), 3, 20))  # 15 corruptions of 20 images
+        300
+    """
+    test = load_data(name, **dict(args)).test
+    if num_samples is not None and num_samples < len(test):
+        test = test.sample(num_samples, seed=0)
+    parts = [corrupt(test, corruption=each, severity=severity) for each in CORRUPTIONS]
+    inputs, targets = (torch.cat([getattr(part, key) for part in parts]) for key in ("inputs", "targets"))
+    return Split(inputs, targets, test.mean, test.std)
 
 
 @lru_cache(maxsize=1)  # read once for all checkpoints

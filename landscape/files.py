@@ -1,0 +1,203 @@
+"""Files on disk: written whole or not at all, JSON with its schema, and JSON lines that outlive a kill.
+
+A file is written under a name of its own in the same folder, ``.NAME.*.tmp``, and takes the place of the old one once
+all of it is on the disk. Only SIGKILL or a power cut can leave such a file behind, and none is ever read.
+
+JSON has no NaN or infinity: in a document they are written as null. Arrays keep them, and are never pickled.
+"""
+
+import json
+import math
+import os
+import stat
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@contextmanager
+def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give the body an empty file to write; it replaces the one at ``path`` if the body ends without an exception.
+
+    The folder is made if need be. Of a symbolic link the target is replaced. Of several writers the last one wins.
+
+    Raises:
+        OSError: it cannot be written, or ``path`` is a folder, a device, a pipe or a socket, which are left alone.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with whole(Path(folder, "a.txt")) as part:
+        ...         _ = part.write_text("all of it")
+        ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
+        [('a.txt', 'all of it')]
+    """
+    target = _target(Path(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        part.touch(exist_ok=False)
+        yield part
+        _sync(part, os.O_RDWR)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    with suppress(OSError):  # where the file system cannot make the new name durable, the file is whole all the same
+        _sync(target.parent, os.O_RDONLY)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file of UTF-8 whole or not at all and return its path; line breaks are left alone. Errors as `whole`."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def write_document(
+    path: Path, document: Mapping[str, Any], arrays: tuple[Path, Mapping[str, Any]] | None = None
+) -> Path:
+    """Write a document as JSON and return its path; first the arrays that belong to it, if any, as npz to their path.
+
+    Nothing is replaced unless both can be written.
+    """
+    text = json.dumps(plain(document), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
+        if arrays:
+            with whole(arrays[0]) as arrays_part, arrays_part.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays[1])
+    return path
+
+
+def read_document(
+    path: Path, schema: str | tuple[str, ...], writer: str, remedy: str = "Measure again."
+) -> dict[str, Any]:
+    """The document at ``path``; ``writer`` and ``remedy`` say who writes it, and what to do if it is malformed.
+
+    Raises:
+        ValueError: where it is missing, is no JSON, or has another schema.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}. Expected a directory written by {writer}.") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}). {remedy}") from error
+    _require_schema(document, schema, f"{path}: schema is")
+    return document
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's own types: NaN and infinity become null.
+
+    Example:
+        >>> plain({"a": (1, np.float64(2.5)), "b": math.inf})
+        {'a': [1, 2.5], 'b': None}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def append_line(file: BinaryIO, row: Any) -> None:
+    """Write a row as one line of JSON at the end of a file opened "a+b": when this returns, it is on the disk.
+
+    What a killed writer left after the last line break is cut off first; other writers wait meanwhile.
+    """
+    lock(file, wait=True)
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(end - 1, 0))
+    if file.read() not in (b"", b"\n"):
+        file.seek(0)
+        file.truncate(len(_whole_lines(file.read())))
+    file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def read_lines(path: Path, schema: str | None = None) -> list[Any]:
+    r"""The rows of a file of JSON lines, none if there is no file; a last line without its line break is no row yet.
+
+    Raises:
+        ValueError: a line is no JSON, or has another schema than the one given.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "rows.jsonl")
+        ...     _ = path.write_text('{"a": 1}\n{"a": 2')
+        ...     with path.open("a+b") as file:
+        ...         append_line(file, {"a": 3})
+        ...     read_lines(path)
+        [{'a': 1}, {'a': 3}]
+    """
+    rows = []
+    for number, line in enumerate(_whole_lines(path.read_bytes() if path.exists() else b"").split(b"\n"), start=1):
+        if line:
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}: line {number} is not valid JSON. Remove it, or move the file away."
+                ) from error
+            if schema:
+                _require_schema(row, schema, f"{path}: the schema of line {number} is")
+            rows.append(row)
+    return rows
+
+
+def lock(file: BinaryIO, *, wait: bool) -> bool:
+    """Keep other writers off a file until it is closed, where the system can; False if another process is at it."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            pass
+    return True
+
+
+def _target(path: Path) -> Path:
+    """The file itself, at the end of all links; it need not be there."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return Path(os.path.realpath(path))
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise OSError(f"{path}: is {kind}, and is not replaced. Expected a file, or a name that is still free.")
+    return Path(os.path.realpath(path))
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _whole_lines(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _require_schema(row: Any, schema: str | tuple[str, ...], words: str) -> None:
+    schemas = (schema,) if isinstance(schema, str) else schema
+    found = row.get("schema") if isinstance(row, dict) else type(row).__name__
+    if not isinstance(row, dict) or found not in schemas:
+        raise ValueError(f"{words} {found!r}. Expected {' or '.join(map(repr, schemas))}.")

@@ -1,0 +1,154 @@
+"""Intervals and tests, each told once and by scipy.stats: what every table, figure, report and study says of errors.
+
+An estimate is known by its value, its standard error, and the number n of independent samples that the error comes
+from: Student's t with n - 1 degrees of freedom, and the normal distribution where n is 0 (not known, or many).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the interval around it, from so many samples; infinite for one sample, NaN for none.
+
+    Example:
+        >>> Interval(1.0, 0.5, 1.5, 3).half, Interval(1.0, 0.5, 1.5, 3).verdict, Interval(1.0, -1.0, 3.0, 3).verdict
+        (0.5, 'higher', 'not told apart')
+    """
+
+    value: float
+    low: float
+    high: float
+    num_samples: int
+
+    @property
+    def half(self) -> float:
+        """Half its width."""
+        return (self.high - self.low) / 2
+
+    @property
+    def verdict(self) -> str:
+        """Of a difference: "higher", "lower", or "not told apart" where the interval holds 0."""
+        return "higher" if self.low > 0 else "lower" if self.high < 0 else "not told apart"
+
+
+def half_width(std_error: float, num_samples: int = 0, level: float = LEVEL) -> float:
+    """Half the interval of an estimate: the quantile of Student's t, or the normal one, times the standard error.
+
+    Example:
+        >>> round(half_width(1.0, 3), 3), round(half_width(1.0), 3), half_width(1.0, 1)
+        (4.303, 1.96, inf)
+    """
+    if num_samples == 1:
+        return math.inf
+    return float(stats.t.ppf((1 + level) / 2, num_samples - 1 if num_samples else math.inf)) * std_error
+
+
+def standard_error(samples: Sequence[float] | np.ndarray) -> float:
+    """Of the mean of independent samples; infinite for one, NaN for none."""
+    return float(stats.sem(samples)) if len(samples) > 1 else math.inf if len(samples) else math.nan
+
+
+def mean_interval(samples: Sequence[float] | np.ndarray, level: float = LEVEL) -> Interval:
+    """The mean of independent samples with Student's interval.
+
+    Example:
+        >>> found = mean_interval([1.0, 2.0, 3.0])
+        >>> found.value, round(found.half, 3)
+        (2.0, 2.484)
+    """
+    n = len(samples)
+    if not n:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    mean = float(np.mean(samples))
+    half = half_width(standard_error(samples), n, level) if n > 1 else math.inf
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_interval(before: Sequence[float], after: Sequence[float], level: float = LEVEL) -> Interval:
+    """The mean of after - before, pair by pair, with Student's interval.
+
+    Example:
+        >>> paired_interval([1.0, 5.0, 3.0], [2.0, 6.1, 3.9]).verdict
+        'higher'
+    """
+    return mean_interval(np.subtract(after, before), level)
+
+
+def welch(change: float, first: tuple[float, int], second: tuple[float, int]) -> tuple[float, float, float]:
+    """Welch's test (1947) of a difference between two estimates, each given as (standard error, number of samples).
+
+    Returns t, the difference in standard errors; its degrees of freedom; and the two-sided p value.
+
+    Example:
+        >>> t, freedom, p = welch(-5.0, (1.0, 50), (1.0, 50))
+        >>> round(t, 3), round(freedom), round(p, 4)
+        (-3.536, 98, 0.0006)
+    """
+    variances = [error**2 for error, _ in (first, second)]
+    spread = sum(v**2 / (n - 1) for v, (_, n) in zip(variances, (first, second), strict=True) if n > 1 and v)
+    t, freedom = change / math.sqrt(sum(variances)), sum(variances) ** 2 / spread if spread else math.inf
+    return t, freedom, float(2 * stats.t.sf(abs(t), freedom))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values of several tests, made larger so that any one below a level errs at that level (Holm 1979).
+
+    Example:
+        >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values)
+    steps = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(p) for p in adjusted]
+
+
+def bootstrap_interval(
+    samples: Sequence[float], statistic: Callable[..., np.ndarray], *, seed: int, level: float = LEVEL
+) -> Interval:
+    """A statistic of independent samples with the BCa bootstrap interval (Efron 1987), by 9999 resamplings.
+
+    ``statistic(samples, axis=-1)`` is vectorized, as ``np.median``. Where all samples are equal, so are the ends.
+
+    Example:
+        >>> bootstrap_interval([1.0, 2.0, 4.0, 8.0], np.median, seed=0)
+        Interval(value=3.0, low=1.0, high=8.0, num_samples=4)
+    """
+    value = float(statistic(np.asarray(samples), axis=-1))
+    if len(samples) < 2 or np.ptp(samples) == 0:
+        half = math.inf if len(samples) < 2 else 0.0
+        return Interval(value, value - half, value + half, len(samples))
+    found = stats.bootstrap((samples,), statistic, confidence_level=level, rng=np.random.default_rng(seed))
+    low, high = (float(end) for end in found.confidence_interval)
+    return Interval(value, low, high, len(samples))
+
+
+def kendall(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+    """Kendall's tau-b of two orders, and the p value of its being zero.
+
+    Example:
+        >>> tau, p = kendall([1, 2, 3, 4, 5], [1, 3, 2, 4, 5])
+        >>> round(tau, 3), round(p, 3)
+        (0.8, 0.083)
+    """
+    found = stats.kendalltau(a, b)
+    return float(found.statistic), float(found.pvalue)
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's rank correlation of two orders.
+
+    Example:
+        >>> spearman([1.0, 2.0, 4.0], [9.0, 7.0, 5.0])
+        -1.0
+    """
+    return float(stats.spearmanr(a, b).statistic)
