@@ -13,14 +13,13 @@ INSTALL = $(BIN)/python $(PIP_INSTALL)
 # What `make quick` runs, without what is marked slow: every package, in half a minute.
 QUICK := \
   tests/test_objective.py tests/test_objective_over.py tests/test_second_derivatives.py tests/test_results.py \
-  tests/test_files.py tests/test_metrics_told_once.py \
-  tests/results tests/checkpoint tests/models/test_models.py tests/data/test_digits.py tests/data/test_split.py \
-  tests/linalg/test_lanczos.py tests/linalg/test_slq.py tests/linalg/test_hutchpp.py tests/linalg/test_xtrace.py \
-  tests/operators/test_hessian.py tests/measure/test_metrics.py tests/measure/test_analyze.py \
-  tests/optim/test_contract.py tests/optim/test_sam.py tests/surface/test_grid.py tests/surface/test_directions.py \
-  tests/surface/test_persistence.py tests/training/test_loop.py tests/training/test_schedule.py \
-  tests/tracking/test_limit.py tests/tracking/test_tracker.py tests/studies/test_seeds.py \
-  tests/figures tests/cli/test_analyze.py tests/cli/test_console.py
+  tests/test_files.py tests/results tests/checkpoint tests/models/test_models.py tests/data/test_digits.py \
+  tests/data/test_split.py tests/linalg/test_lanczos.py tests/linalg/test_slq.py tests/linalg/test_hutchpp.py \
+  tests/linalg/test_xtrace.py tests/operators/test_hessian.py tests/measure/test_metrics.py \
+  tests/measure/test_analyze.py tests/optim/test_contract.py tests/optim/test_sam.py tests/surface/test_grid.py \
+  tests/surface/test_directions.py tests/surface/test_persistence.py tests/training/test_loop.py \
+  tests/training/test_schedule.py tests/tracking/test_limit.py tests/tracking/test_tracker.py \
+  tests/studies/test_seeds.py tests/figures tests/cli/test_analyze.py tests/cli/test_console.py
 
 .PHONY: help demo quick test check format build gallery bench clean
 .NOTPARALLEL:

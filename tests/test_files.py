@@ -107,6 +107,7 @@ def append_often(path: Path, first: int) -> None:
         append(path, [first, number, "x" * 500])
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_one_file_do_not_meet(tmp_path, processes):
     path, texts = tmp_path / "a.txt", ["a" * 300_000, "b" * 200_000]
     write_text(path, texts[0])
