@@ -123,6 +123,7 @@ def test_two_processes_that_write_one_file_do_not_meet(tmp_path, processes):
     assert names(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_the_old_file(tmp_path, processes):
     path = write_text(tmp_path / "a.txt", "old")
     writer = processes.Process(target=begin_to_write, args=(path,))
