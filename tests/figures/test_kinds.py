@@ -87,6 +87,7 @@ def test_data_are_the_golden_ones(kind, figures):
     assert approximately(found, golden), f"{kind} changed: python -m tests.figures.golden, and look at it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_picture_is_the_thumbnail(kind, figures):
     figure = figures(kind)
@@ -316,6 +317,7 @@ def test_speed_is_that_of_sgd_over_its_own():
         draw("speed", [timed("sam", 8.0)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", STYLES)
 def test_every_style_draws_every_ink_on_its_own_ground(look, tmp_path):
     runs = load_runs([HERE / "results" / "epochs"])
