@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.figures import Table
-from landscape.figures.pooled import Value
+from landscape.figures import Table, Value
 from landscape.studies.collected import Collected
 from landscape.studies.intervals import Interval, agrees, all_agree, over_seeds, percent, relative_change
 from landscape.studies.landscapes import Landscape

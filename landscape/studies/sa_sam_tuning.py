@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from landscape.figures import Run, Table, draw
-from landscape.figures.pooled import Value
+from landscape.figures import Run, Table, Value, draw
 from landscape.studies.collected import Collected
 from landscape.studies.intervals import (
     Interval,

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from landscape.figures import Table
-from landscape.figures.pooled import Value
+from landscape.figures import Table, Value
 from landscape.studies.collected import Collected
 from landscape.studies.intervals import Interval, change, percent, points, relative_change
 

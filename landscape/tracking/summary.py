@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from landscape.figures import save_figure
-from landscape.figures.report import write_track_report
-from landscape.figures.track import track as figure
+from landscape.figures import save_figure, track_figure
+from landscape.figures.page import write_run_page
 from landscape.results import Analysis
 
 _POINT = ("path", "step", "epoch", "lr")
@@ -25,7 +24,7 @@ def summarize(analyses: Iterable[Analysis], folder: str | Path) -> list[Path]:
     csv, part = folder / "track.csv", folder / "track.csv.part"
     frame(points).to_csv(part, index=False, lineterminator="\n")
     os.replace(part, csv)
-    return [csv, *save_figure(figure(points), folder / "track"), write_track_report(points, folder)]
+    return [csv, *save_figure(track_figure(points), folder / "track"), write_run_page(points, folder)]
 
 
 def frame(analyses: Iterable[Analysis]) -> pd.DataFrame:
