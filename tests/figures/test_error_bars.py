@@ -177,7 +177,7 @@ def test_layers_have_the_interval_of_their_probes_and_the_bound_of_their_eigenva
     table = Measurement("layer_table", 4.0, 0.5, num_samples=num_probes, details=details)
     (layer,) = layers_of(table)
     half = 0.5 * (STUDENT_3 if num_probes else stats.norm.ppf(0.975))
-    assert (layer.trace.half_width(), layer.lambda_max.half_width()) == pytest.approx((half, 0.5))
+    assert (layer.trace.error, layer.lambda_max.error) == pytest.approx((half, 0.5))
     runs = [Run(Path("results"), {}, {"train": {"layer_table": table}})]
     trace, largest = draw("layers", runs).axes
     for axes, expected in ((trace, half), (largest, 0.5)):

@@ -8,22 +8,15 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from landscape.figures.kinds.kind import kind
-from landscape.figures.kinds.panels import (
-    arrow_up,
-    error_handles,
-    error_to_draw,
-    is_unknown,
-    legend_below,
-    metric_axis,
-    panels,
-)
+from landscape.figures.kinds.panels import arrow_up, error_handles, legend_below, metric_axis, panels
 from landscape.figures.kinds.style import styled
 from landscape.figures.kinds.table import Table
 from landscape.figures.runs.compared import compared
 from landscape.figures.runs.pooled import Value, pooled, require
-from landscape.figures.runs.run import Run, last_epochs, named
+from landscape.figures.runs.run import Run, last_epochs, measurements_of, metrics_of, named, splits_of
 from landscape.results import Analysis
 
 _APART = 0.24  # of the splits of one run, where the runs are 1 apart
@@ -82,8 +75,7 @@ def comparison_table(analyses: Mapping[str, Analysis]) -> Table:
 
 
 def _figure(analyses: Mapping[str, Analysis]) -> Figure:
-    metrics = list(dict.fromkeys(name for a in analyses.values() for split in a.splits.values() for name in split))
-    splits = list(dict.fromkeys(split for a in analyses.values() for split in a.splits))
+    metrics, splits = metrics_of(analyses.values()), splits_of(analyses.values())
     if not metrics:
         raise ValueError("No measurement to draw. Expected at least one analysis with at least one metric.")
     figure, grid = panels(len(metrics), columns=3, height=1.6)
@@ -106,9 +98,10 @@ def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: lis
                 middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.get_xaxis_transform()}
                 axes.text(x, 0.5, "not finite", rotation=90, **middle)
                 continue
-            axes.errorbar(x, m.value, error_to_draw(m), color=f"C{column}", capsize=2, clip_on=False, **_marker(index))
-            arrow_up(axes, x, m, f"C{column}")
-            if words := ("" if m.converged else "*") + ("?" if is_unknown(m) else ""):
+            value = Value.of(m)
+            axes.errorbar(x, m.value, value.bar, color=f"C{column}", capsize=2, clip_on=False, **_marker(index))
+            arrow_up(axes, x, value, f"C{column}")
+            if words := ("" if m.converged else "*") + ("?" if value.unknown else ""):
                 axes.annotate(words, (x, m.value), (4, 2), textcoords="offset points")
     axes.set_xticks(range(len(analyses)), list(analyses))
     axes.set_xlim(-0.5, len(analyses) - 0.5)
@@ -116,17 +109,11 @@ def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: lis
     metric_axis(axes, metric)
 
 
-def _legend(analyses: Mapping[str, Analysis], splits: list[str]) -> list[Any]:
-    grey = rcParams["text.color"]
-    measurements = [m for a in analyses.values() for split in a.splits.values() for m in split.values()]
-    return [
-        *(Line2D([], [], color=grey, linestyle="", label=split, **_marker(i)) for i, split in enumerate(splits)),
-        *error_handles(
-            measurements,
-            Line2D([], [], color=grey, linestyle="", marker="|", markersize=9, label="95 % interval"),
-            "$*$",
-        ),
-    ]
+def _legend(analyses: Mapping[str, Analysis], splits: list[str]) -> list[Line2D | Patch]:
+    blank: dict[str, Any] = {"color": rcParams["text.color"], "linestyle": ""}
+    interval = Line2D([], [], **blank, marker="|", markersize=9, label="95 % interval")
+    marks = [Line2D([], [], **blank, label=split, **_marker(index)) for index, split in enumerate(splits)]
+    return [*marks, *error_handles([Value.of(m) for m in measurements_of(analyses.values())], interval, "$*$")]
 
 
 def _marker(index: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from landscape.figures.kinds.kind import kind
 from landscape.figures.kinds.panels import colours, in_decades, legend, panels, split_style
 from landscape.figures.runs.pooled import MissingMeasurementError, Value, command, error_words, pooled, require
-from landscape.figures.runs.run import Run, named, subject
+from landscape.figures.runs.run import Run, named, splits_of, subject
 
 METRICS = ("sam_ratio", "trace", "lambda_max", "normalized_trace")
 
@@ -36,7 +36,7 @@ def curves(runs: Sequence[Run]) -> Figure:
             f"All results are of epoch {runs[0].epoch if runs else 'unknown'}. Curves need two or more: train with "
             f"--checkpoint-every 1, and {command(runs, found).replace('last.pt', 'epoch-*.pt')}"
         )
-    groups, splits = named(runs), list(dict.fromkeys(split for run in runs for split in run.splits))
+    groups, splits = named(runs), splits_of(runs)
     colour = colours(groups)
     figure, axes = panels(len(found), sharex=True)
     drawn: list[Value] = []

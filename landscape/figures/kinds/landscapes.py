@@ -40,8 +40,7 @@ def landscapes(runs: Sequence[Run]) -> Figure:
     """Landscapes side by side from above, one scale for colours and axes (CR-SAM fig. 4, GAM fig. 5)."""
     planes = _by_name(runs)
     norm = common_norm(list(planes.values()))
-    columns = 2 if len(planes) == 4 else min(_COLUMNS, len(planes))
-    rows = -(-len(planes) // columns)
+    columns, rows = _shape(len(planes))
     width = TWO_COLUMNS * max(columns, 1.6) / _COLUMNS
     figure = sized_figure(width, (width - 1.1) / columns * rows + 0.8)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -66,8 +65,7 @@ def landscapes_3d(runs: Sequence[Run]) -> Figure:
     norm = common_norm(list(planes.values()))
     height = np.log10 if isinstance(norm, LogNorm) else np.asarray
     low, high = (float(height(bound)) for bound in norm.inverse(np.array([0.0, 1.0])))
-    columns = 2 if len(planes) == 4 else min(_COLUMNS, len(planes))
-    rows = -(-len(planes) // columns)
+    columns, rows = _shape(len(planes))
     figure = sized_figure(TWO_COLUMNS * max(columns, 1.5) / _COLUMNS, 2.1 * rows + 0.3)
     grid = figure.subplots(rows, columns, squeeze=False, subplot_kw={"projection": "3d", "computed_zorder": False})
     for axes, (name, plane) in zip(grid.flat, planes.items(), strict=False):
@@ -171,6 +169,12 @@ def _by_name(runs: Sequence[Run]) -> dict[str, Plane]:
     of = {id(run): plane for run, plane in reversed(planes_of(runs))}
     groups = named(last_epochs([run for run in runs if id(run) in of]))
     return {name: of[id(group[0])] for name, group in groups.items()}
+
+
+def _shape(num: int) -> tuple[int, int]:
+    """Columns and rows of so many panels."""
+    columns = 2 if num == 4 else min(_COLUMNS, num)
+    return columns, -(-num // columns)
 
 
 def _label(planes: dict[str, Plane]) -> str:

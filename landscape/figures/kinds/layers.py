@@ -1,15 +1,15 @@
 """Where in the network the curvature is: trace and largest eigenvalue of each layer's block, as bars and as a table."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from landscape.figures.kinds.kind import kind
-from landscape.figures.kinds.panels import ERROR_BAR, colours, error_to_draw, legend, panels
+from landscape.figures.kinds.panels import ERROR_BAR, colours, legend, panels
 from landscape.figures.kinds.table import Table
-from landscape.figures.runs.pooled import Value, pooled, require
+from landscape.figures.runs.pooled import Value, require
 from landscape.figures.runs.run import Run, last_epochs, named, subject
 from landscape.results import Measurement
 
@@ -19,23 +19,27 @@ class Layer(NamedTuple):
 
     name: str
     num_params: int
-    gradient_norm: Measurement
-    trace: Measurement
+    gradient_norm: Value
+    trace: Value
     share: float  # of the trace of all layers
-    lambda_max: Measurement
+    lambda_max: Value
 
 
 def layers_of(table: Measurement) -> list[Layer]:
     """The rows of a ``layer_table``."""
     d = table.details
+
+    def value(key: str, i: int, error: str = "", **kind: Any) -> Value:
+        return Value.of(Measurement(key, float(d[key][i]), float(d[error][i]) if error else 0.0, **kind))
+
     return [
         Layer(
             str(name),
             int(d["num_params"][i]),
-            Measurement("gradient_norm", float(d["gradient_norm"][i])),
-            Measurement("trace", float(d["trace"][i]), float(d["trace_std_error"][i]), num_samples=table.num_samples),
+            value("gradient_norm", i),
+            value("trace", i, "trace_std_error", num_samples=table.num_samples),
             float(d["share"][i]),
-            Measurement("lambda_max", float(d["lambda_max"][i]), float(d["lambda_max_error"][i]), error_kind="bound"),
+            value("lambda_max", i, "lambda_max_error", error_kind="bound"),
         )
         for i, name in enumerate(d.get("layers", ()))
     ]
@@ -53,9 +57,9 @@ def layers(runs: Sequence[Run]) -> Figure:
     for panel, key in zip(axes, ("trace", "lambda_max"), strict=True):
         for index, (name, table) in enumerate(tables.items()):
             y = [names.index(layer.name) + height * (index - (len(tables) - 1) / 2) for layer in table]
-            found: list[Measurement] = [getattr(layer, key) for layer in table]
-            bars = [error_to_draw(m) for m in found]
-            panel.barh(y, [m.value for m in found], 0.9 * height, xerr=bars, color=colour[name], error_kw=error)
+            found: list[Value] = [getattr(layer, key) for layer in table]
+            bars = [v.bar for v in found]
+            panel.barh(y, [v.value for v in found], 0.9 * height, xerr=bars, color=colour[name], error_kw=error)
         panel.set_xlabel(f"{key} (train)")
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
@@ -72,10 +76,10 @@ def layer_table(runs: Sequence[Run]) -> Table:
             run,
             layer.name,
             f"{layer.num_params:,}",
-            pooled([layer.gradient_norm]),
-            pooled([layer.trace]),
+            layer.gradient_norm,
+            layer.trace,
             Value(100 * layer.share, 0.0),
-            pooled([layer.lambda_max]),
+            layer.lambda_max,
         ]
         for run, table in _tables(runs).items()
         for layer in table

@@ -20,7 +20,7 @@ from landscape.figures.kinds.panels import ERROR_BAR, colours, in_decades, panel
 from landscape.figures.kinds.style import TWO_COLUMNS, sized_figure
 from landscape.figures.kinds.table import Table
 from landscape.figures.runs.pooled import MissingMeasurementError, Value, error_words, pooled, require
-from landscape.figures.runs.run import Run, last_epochs, named, subject
+from landscape.figures.runs.run import Run, last_epochs, named, splits_of, subject
 
 _METRICS = ("accuracy", "trace", "lambda_max")
 _GRID, _MORE = _METRICS[:2], _METRICS[2:]  # of the heat map: those it needs, and those drawn where they were measured
@@ -36,7 +36,7 @@ def optimizers(runs: Sequence[Run]) -> Figure:
     """Accuracy, trace and lambda_max at the end of training, an optimizer a bar (SA-SAM figs. 1, 4, 5)."""
     runs = last_epochs(require(runs, *_METRICS))
     groups = named(runs)
-    splits = list(dict.fromkeys(split for run in runs for split in run.splits))
+    splits = splits_of(runs)
     colour = colours(groups)
     figure, axes = panels(len(_METRICS), columns=3, height=2.0)
     width, drawn = 0.8 / len(splits), []

@@ -17,7 +17,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 
 from landscape.figures.kinds.style import COLUMN, TWO_COLUMNS, sized_figure
-from landscape.results import Measurement
+from landscape.figures.runs.pooled import Value
 
 SPLIT_LINES = {"train": "-", "test": "--"}  # solid and dashed, as in CR-SAM's figure 2
 NICE_STEPS = (1, 2, 5, 10)
@@ -67,42 +67,31 @@ def split_style(split: str) -> Any:
     return SPLIT_LINES.get(split, ":")
 
 
-def error_to_draw(m: Measurement) -> float:
-    """Half its interval; NaN, which draws nothing, of a lower bound and where the error is not known."""
-    half = m.half_width()
-    return half if math.isfinite(half) else math.nan
-
-
-def is_unknown(m: Measurement) -> bool:
-    """Whether nothing is known of the error of a number that was measured."""
-    return m.error_kind != "lower bound" and math.isfinite(m.value) and not math.isfinite(m.half_width())
-
-
-def arrow_up(axes: Axes, x: float, m: Measurement, colour: Any) -> None:
+def arrow_up(axes: Axes, x: float, value: Value, colour: Any) -> None:
     """From a lower bound, and from nothing else: the number is the value or anything above it."""
-    if m.error_kind == "lower bound" and math.isfinite(m.value):
-        axes.annotate(
-            "", (x, m.value), (0, _ARROW_LENGTH), textcoords="offset points", arrowprops=_ARROW | {"color": colour}
-        )
+    if value.lower_bound and math.isfinite(value.value):
+        arrow = _ARROW | {"color": colour}
+        axes.annotate("", (x, value.value), (0, _ARROW_LENGTH), textcoords="offset points", arrowprops=arrow)
 
 
-def error_handles(measurements: Sequence[Measurement], interval: Line2D | Patch, missed: str) -> list[Line2D | Patch]:
+def error_handles(values: Sequence[Value], interval: Line2D | Patch, missed: str) -> list[Line2D | Patch]:
     """What the errors in a figure are: the interval, as it is drawn there, lower bounds, and errors not known.
 
     Args:
-        measurements: all that is drawn.
+        values: all that is drawn.
         interval: what stands for it in the legend.
         missed: the marker of a value that did not reach its accuracy.
     """
     blank: dict[str, Any] = {"color": rcParams["text.color"], "linestyle": ""}
-    handles = [interval] if any(error_to_draw(m) > 0 for m in measurements) else []
-    if any(m.error_kind == "lower bound" for m in measurements):
-        handles.append(Line2D([], [], **blank, marker="^", markersize=4, label="lower bound"))
-    if any(map(is_unknown, measurements)):
-        handles.append(Line2D([], [], **blank, label="no interval: error not known"))
-    if not all(m.converged for m in measurements):
-        handles.append(Line2D([], [], **blank, marker=missed, label="accuracy asked for not reached"))
-    return handles
+    found = {
+        interval: any(v.bar > 0 for v in values),
+        Line2D([], [], **blank, marker="^", markersize=4, label="lower bound"): any(v.lower_bound for v in values),
+        Line2D([], [], **blank, label="no interval: error not known"): any(v.unknown for v in values),
+        Line2D([], [], **blank, marker=missed, label="accuracy asked for not reached"): not all(
+            v.converged for v in values
+        ),
+    }
+    return [handle for handle, there in found.items() if there]
 
 
 def legend(figure: Figure, names: dict[str, str], splits: Sequence[str], bars: str) -> None:

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class Table:
 
     def csv(self) -> str:
         """Every number to ten digits, its error in a column of its own: nan if not known, inf of a lower bound."""
-        numeric = [any(isinstance(row[i], Value) for row in self.rows) for i in range(len(self.header))]
+        numeric = self._numeric()
         columns = zip(self.header, numeric, strict=True)
         names = [name for column, number in columns for name in ([column, f"{column}_error"] if number else [column])]
         out = io.StringIO()
@@ -74,18 +74,15 @@ class Table:
 
     def markdown(self) -> str:
         """As a pipe table, with the caption below."""
-        numeric = [any(isinstance(row[i], Value) for row in self.rows) for i in range(len(self.header))]
+        numeric = self._numeric()
         header = [_SYMBOLS.get(name, ("", name))[1] for name in self.header]
         lines = [f"| {' | '.join(header)} |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
-        for row, bold in zip(self.rows, self._bold(), strict=True):
-            cells = [_words(cell).replace("|", "\\|") for cell in row]
-            marked = [f"**{cell}**" if b else cell for cell, b in zip(cells, bold, strict=True)]
-            lines.append(f"| {' | '.join(marked)} |")
+        lines += [f"| {' | '.join(row)} |" for row in self._printed(lambda text: text.replace("|", "\\|"), "**{}**")]
         return "\n".join([*lines, "", self._caption()])
 
     def latex(self) -> str:
         r"""As a ``table`` with the rules of booktabs: ``\usepackage{booktabs}``."""
-        numeric = [any(isinstance(row[i], Value) for row in self.rows) for i in range(len(self.header))]
+        numeric = self._numeric()
         header = [_SYMBOLS[name][0] if name in _SYMBOLS else _latex(name) for name in self.header]
         lines = [
             r"\begin{table}",
@@ -96,23 +93,24 @@ class Table:
             " & ".join(header) + r" \\",
             r"\midrule",
         ]
-        for row, bold in zip(self.rows, self._bold(), strict=True):
-            cells = [_latex(_words(cell)) for cell in row]
-            marked = [rf"\textbf{{{cell}}}" if b else cell for cell, b in zip(cells, bold, strict=True)]
-            lines.append(" & ".join(marked) + r" \\")
+        lines += [" & ".join(row) + r" \\" for row in self._printed(_latex, r"\textbf{{{}}}")]
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
-    def _bold(self) -> list[list[bool]]:
-        bold = [[False] * len(self.header) for _ in self.rows]
+    def _numeric(self) -> list[bool]:
+        return [any(isinstance(row[i], Value) for row in self.rows) for i in range(len(self.header))]
+
+    def _printed(self, escape: Callable[[str], str], bold: str) -> list[list[str]]:
+        """The cells as words, the best of each column in bold."""
+        rows = [[escape(_words(cell)) for cell in row] for row in self.rows]
         for index, name in enumerate(self.header):
             cells = [row[index] for row in self.rows]
             values = [cell.value if isinstance(cell, Value) else math.nan for cell in cells]
             finite = [value for value in values if math.isfinite(value)]
             if name in self.best and len(finite) > 1:
                 best = min(finite) if self.best[name] == "min" else max(finite)
-                for row, value in zip(bold, values, strict=True):
-                    row[index] = value == best
-        return bold
+                for row, value in zip(rows, values, strict=True):
+                    row[index] = bold.format(row[index]) if value == best else row[index]
+        return rows
 
     def _caption(self) -> str:
         values = [cell for row in self.rows for cell in row if isinstance(cell, Value)]

@@ -20,18 +20,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from landscape.figures.kinds.kind import kind
-from landscape.figures.kinds.panels import (
-    NICE_STEPS,
-    arrow_up,
-    error_handles,
-    error_to_draw,
-    legend_below,
-    metric_axis,
-    panels,
-)
+from landscape.figures.kinds.panels import NICE_STEPS, arrow_up, error_handles, legend_below, metric_axis, panels
 from landscape.figures.kinds.style import styled
-from landscape.figures.runs.pooled import MissingMeasurementError
-from landscape.figures.runs.run import Run, subject
+from landscape.figures.runs.pooled import MissingMeasurementError, Value
+from landscape.figures.runs.run import Run, measurements_of, metrics_of, splits_of, subject
 from landscape.results import Analysis
 
 _LINES: tuple[Literal["-", "--", "-."], ...] = ("-", "--", "-.")  # by split
@@ -122,9 +114,7 @@ def legend_handles(
     ]
     if edge:
         handles.append(Line2D([], [], color=grey, linestyle=":", linewidth=1.2, label="2/lr"))
-    return handles + error_handles(
-        [m for a in analyses for split in a.splits.values() for m in split.values()], band, "x"
-    )
+    return handles + error_handles([Value.of(m) for m in measurements_of(analyses)], band, "x")
 
 
 def step_of(analysis: Analysis) -> int:
@@ -133,8 +123,7 @@ def step_of(analysis: Analysis) -> int:
 
 
 def _figure(analyses: Sequence[Analysis]) -> Figure:
-    metrics = list(dict.fromkeys(name for a in analyses for split in a.splits.values() for name in split))
-    splits = list(dict.fromkeys(split for a in analyses for split in a.splits))
+    metrics, splits = metrics_of(analyses), splits_of(analyses)
     if not metrics:
         raise ValueError("No measurement to draw. Expected at least one analysis with at least one metric.")
     runs = by_run(analyses)
@@ -150,17 +139,17 @@ def _figure(analyses: Sequence[Analysis]) -> Figure:
 
 
 def _draw(axes: Axes, metric: str, split: str, run: list[Analysis], colour: str, line: Any) -> None:
-    points = [(step_of(a), a.splits[split][metric]) for a in run if metric in a.splits.get(split, {})]
+    points = [(step_of(a), Value.of(a.splits[split][metric])) for a in run if metric in a.splits.get(split, {})]
     if not points:
         return
     steps = [step for step, _ in points]
-    values = np.array([m.value for _, m in points])  # NaN, where it could not be measured, breaks the line
-    errors = np.array([error_to_draw(m) for _, m in points])
+    values = np.array([v.value for _, v in points])  # NaN, where it could not be measured, breaks the line
+    errors = np.array([v.bar for _, v in points])
     axes.plot(steps, values, color=colour, linestyle=line, marker="." if len(points) <= _MANY else "", markersize=3)
     if (errors > 0).any():
         axes.fill_between(steps, values - errors, values + errors, color=colour, alpha=0.2, linewidth=0)
     arrow_up(axes, *points[-1], colour)  # on every point they hide the curves
-    missed = [(step, m.value) for step, m in points if not m.converged and math.isfinite(m.value)]
+    missed = [(step, v.value) for step, v in points if not v.converged and math.isfinite(v.value)]
     if missed:
         axes.plot(*zip(*missed, strict=True), linestyle="", marker="x", markersize=4, color=colour)
 

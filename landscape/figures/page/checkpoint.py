@@ -20,6 +20,7 @@ from landscape.figures.page.facts import Facts, count, measured_on, provenance, 
 from landscape.figures.page.markup import asset, cell, code, number, policy, render, write
 from landscape.figures.page.readings import reading, stability_limit
 from landscape.figures.page.rotatable import plotly_script, surface_data
+from landscape.figures.runs.run import measurements_of, metrics_of
 from landscape.results import Analysis, Line, Plane, load_surfaces
 
 _RESULTS = ("analysis.json", "arrays.npz", "surface.json", "surface.npz")
@@ -117,7 +118,7 @@ def _summary(analysis: Analysis) -> list[str]:
         if parts:
             text = "; ".join(parts)
             sentences.append(f"{text[0].upper()}{text[1:]}.")
-    return [*sentences, reached([m for ms in analysis.splits.values() for m in ms.values()])]
+    return [*sentences, reached(measurements_of([analysis]))]
 
 
 def _facts(analysis: Analysis) -> Facts:
@@ -133,9 +134,8 @@ def _facts(analysis: Analysis) -> Facts:
 
 def _rows(analysis: Analysis) -> list[dict[str, Any]]:
     """One entry a metric: its value on every split, and its reading."""
-    names = dict.fromkeys(name for found in analysis.splits.values() for name in found)
     rows = []
-    for index, name in enumerate(names):
+    for index, name in enumerate(metrics_of([analysis])):
         found = {split: cell(ms[name]) for split, ms in analysis.splits.items() if name in ms}
         rows.append(
             {

@@ -23,6 +23,7 @@ from landscape.figures.kinds.spectrum import DEEPEST, draw_density
 from landscape.figures.kinds.style import styled
 from landscape.figures.kinds.track import by_run, legend_handles, panel
 from landscape.figures.page.markup import SUPERSCRIPTS
+from landscape.figures.runs.run import measurements_of, splits_of
 from landscape.results import Analysis, Line, Measurement, Plane
 
 _WIDTH = 5.0  # inches, 360 units of the picture: a phone's width, so that type has there the size that it has here
@@ -170,7 +171,7 @@ def along(lines: Sequence[Line], name: str) -> Picture:
 
 def over_training(analyses: Sequence[Analysis], metric: str, name: str) -> Picture:
     """A metric over the steps of each run, with 95 % bands and, for lambda_max, the line of 2 / lr."""
-    runs, splits = by_run(analyses), list(dict.fromkeys(split for a in analyses for split in a.splits))
+    runs, splits = by_run(analyses), splits_of(analyses)
     own = [replace(a, splits={s: {metric: m[metric]} for s, m in a.splits.items() if metric in m}) for a in analyses]
     shown = [split for split in splits if any(split in a.splits for a in own)]
     with _drawing(3.3) as (figure, axes):
@@ -178,7 +179,7 @@ def over_training(analyses: Sequence[Analysis], metric: str, name: str) -> Pictu
         axes.set_xlabel("step")
         handles = legend_handles(own, [_short(run) for run in runs], [_short(split) for split in shown], edge=edge)
         figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(runs) > 1 else 4)
-    values = [m.value for a in own for found in a.splits.values() for m in found.values() if np.isfinite(m.value)]
+    values = [m.value for m in measurements_of(own) if np.isfinite(m.value)]
     ranges = f"values from {_n(min(values))} to {_n(max(values))}" if values else "no finite value"
     of = f" of {len(runs)} runs" if len(runs) > 1 else ""
     return Picture(

@@ -17,6 +17,7 @@ from landscape.figures.page import pictures
 from landscape.figures.page.facts import Facts, measured_on, provenance, reached, warnings_of
 from landscape.figures.page.markup import cell, code, number, policy, render, write
 from landscape.figures.page.readings import reading
+from landscape.figures.runs.run import measurements_of, metrics_of, splits_of
 from landscape.results import Analysis, Measurement, difference
 
 _LOG = "track.jsonl"
@@ -57,7 +58,7 @@ def render_run_page(analyses: Sequence[Analysis], *, hashes: Mapping[str, str] |
     if not analyses:
         raise ValueError("No point to write of. Expected at least one analysis.")
     runs, last = by_run(analyses), analyses[-1]
-    names = list(dict.fromkeys(name for a in analyses for found in a.splits.values() for name in found))
+    names = metrics_of(analyses)
     return render(
         "run.html",
         title=_title(runs),
@@ -95,7 +96,7 @@ def _summary(runs: Mapping[str, list[Analysis]], names: Sequence[str]) -> list[s
     if "lambda_max" in names:
         edges = [f"{_of(runs, run)}{words}" for run in runs for words in _beside_the_edge(runs[run])[:1]]
         sentences += edges[:_IN_THE_LEAD]
-    return [*sentences, reached([m for point in points for found in point.splits.values() for m in found.values()])]
+    return [*sentences, reached(measurements_of(points))]
 
 
 def _facts(runs: Mapping[str, list[Analysis]]) -> Facts:
@@ -112,21 +113,17 @@ def _warnings(runs: Mapping[str, list[Analysis]], names: Sequence[str]) -> list[
     found = []
     for run, points in runs.items():
         of = f", {run}" if len(runs) > 1 else ""
-        for name in names:
-            for split, series in _series(points, name).items():
-                for failed, what in (
-                    ([(s, m) for s, m in series if not math.isfinite(m.value)], "could not be measured"),
-                    (
-                        [(s, m) for s, m in series if math.isfinite(m.value) and not m.converged],
-                        "did not reach its accuracy",
-                    ),
-                ):
-                    if failed:
-                        step, m = failed[0]
-                        found.append(
-                            f"{name} ({split}{of}) {what} at {len(failed)} of {_many(len(series), 'checkpoint')}; "
-                            f"at step {step:,}: {m.reason or 'no reason given'}."
-                        )
+        every = [(name, split, series) for name in names for split, series in _series(points, name).items()]
+        for name, split, series in every:
+            absent = [(step, m) for step, m in series if not math.isfinite(m.value)]
+            missed = [(step, m) for step, m in series if math.isfinite(m.value) and not m.converged]
+            for failed, what in ((absent, "could not be measured"), (missed, "did not reach its accuracy")):
+                if failed:
+                    step, m = failed[0]
+                    found.append(
+                        f"{name} ({split}{of}) {what} at {len(failed)} of {_many(len(series), 'checkpoint')}; "
+                        f"at step {step:,}: {m.reason or 'no reason given'}."
+                    )
     points = [point for run in runs.values() for point in run]
     for key in ("landscape", "torch", "device", "dtype"):
         values = _each_once(points, key)
@@ -150,7 +147,7 @@ def _metric(runs: Mapping[str, list[Analysis]], name: str, index: int) -> dict[s
         "meaning": general.meaning,
         "limits": general.limits,
         "here": here,
-        "converged": all(m.converged for _, m in _all(points, name)),
+        "converged": all(m.converged for series in _series(points, name).values() for _, m in series),
         "picture": pictures.over_training(points, name, f"metric{index}"),
     }
 
@@ -174,7 +171,7 @@ def _course(series: Sequence[tuple[int, Measurement]]) -> str:
 def _beside_the_edge(points: Sequence[Analysis]) -> list[str]:
     """How lambda_max stands to 2 / lr: above it where, or how near it came."""
     sentences = []
-    for split in dict.fromkeys(split for point in points for split in point.splits):
+    for split in splits_of(points):
         shares = [
             (m.value / edge, step_of(point))
             for point in points
@@ -223,7 +220,7 @@ def _table(run: str, points: Sequence[Analysis], names: Sequence[str]) -> dict[s
 
 def _how(analyses: Sequence[Analysis], hashes: Mapping[str, str]) -> Facts:
     last = analyses[-1]
-    measured = [m for point in analyses for found in point.splits.values() for m in found.values()]
+    measured = measurements_of(analyses)
     seconds = sum(point.provenance.get("seconds", 0.0) for point in analyses)
     cost = f"{sum(m.num_matvecs for m in measured):,} products, {sum(m.num_gradients for m in measured):,} gradients"
     facts: Facts = [("Cost", number(f"{cost}, {seconds:.3g} seconds"))]
@@ -239,7 +236,7 @@ def _how(analyses: Sequence[Analysis], hashes: Mapping[str, str]) -> Facts:
 
 def _point(analysis: Analysis) -> dict[str, Any]:
     checkpoint = analysis.checkpoint or {}
-    measured = [m for found in analysis.splits.values() for m in found.values()]
+    measured = measurements_of([analysis])
     return {
         "path": checkpoint.get("path") or "in memory",
         "step": f"{step_of(analysis):,}",
@@ -260,10 +257,6 @@ def _series(points: Sequence[Analysis], name: str) -> dict[str, list[tuple[int, 
             if name in measured:
                 found.setdefault(split, []).append((step_of(point), measured[name]))
     return found
-
-
-def _all(points: Sequence[Analysis], name: str) -> list[tuple[int, Measurement]]:
-    return [one for series in _series(points, name).values() for one in series]
 
 
 def _each_once(points: Sequence[Analysis], key: str) -> list[str]:

@@ -57,8 +57,7 @@ def compared(analyses: Mapping[str, Analysis]) -> list[Row]:
 def run_names(paths: Sequence[str | Path]) -> list[str]:
     """A name for each folder of an analysis: by its recipe where that tells them apart, otherwise the folder's."""
     folders = [Path(path) for path in paths]
-    read = [(folder, Analysis.load(folder)) for folder in folders]
-    runs = [Run(folder, analysis.checkpoint or {}) for folder, analysis in read]
+    runs = [Run(folder, Analysis.load(folder).checkpoint or {}) for folder in folders]
     groups = named(runs)
     if len(groups) == len(folders):
         return [next(name for name, group in groups.items() if run in group) for run in runs]

@@ -42,6 +42,11 @@ class Value:
     converged: bool = True
     lower_bound: bool = False
 
+    @classmethod
+    def of(cls, m: Measurement) -> "Value":
+        """One measurement, with half of its 95 % interval."""
+        return cls(m.value, m.half_width(), 1, m.converged, m.error_kind == "lower bound")
+
     @property
     def text(self) -> str:
         """The number and its error, as ``Measurement.text``; a dash where there is none."""
@@ -53,6 +58,11 @@ class Value:
     def bar(self) -> float:
         """What is drawn of the error: NaN, which draws nothing, where it is infinite."""
         return self.error if math.isfinite(self.error) else math.nan
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing is known of the error of a number that is there."""
+        return math.isfinite(self.value) and math.isnan(self.bar) and not self.lower_bound
 
     def times(self, factor: float) -> "Value":
         """The number and its error in another unit."""
@@ -70,8 +80,7 @@ def pooled(measurements: Iterable[Measurement | None]) -> Value:
     if not found:
         return Value(math.nan, math.nan, 0)
     if len(found) == 1:
-        m = found[0].of_fresh_data()
-        return Value(m.value, m.half_width(), 1, m.converged, m.error_kind == "lower bound")
+        return Value.of(found[0].of_fresh_data())
     values = np.array([m.value for m in found])
     converged = all(m.converged for m in found)
     return Value(float(values.mean()), float(values.std(ddof=1)), len(found), converged)

@@ -132,6 +132,21 @@ def last_epochs(runs: Sequence[Run]) -> list[Run]:
     return list(last.values())
 
 
+def metrics_of(analyses: Iterable[Analysis]) -> list[str]:
+    """The names of all metrics, in order."""
+    return list(dict.fromkeys(m for a in analyses for found in a.splits.values() for m in found))
+
+
+def splits_of(analyses: Iterable[Analysis | Run]) -> list[str]:
+    """The names of all splits, in order."""
+    return list(dict.fromkeys(split for a in analyses for split in a.splits))
+
+
+def measurements_of(analyses: Iterable[Analysis]) -> list[Measurement]:
+    """All of every analysis."""
+    return [m for a in analyses for found in a.splits.values() for m in found.values()]
+
+
 def subject(runs: Sequence[Run]) -> str:
     """The model and the data, where all the runs agree on them."""
     words = set()
