@@ -72,10 +72,10 @@ def analyze(
                 objectives, names, rel_error=rel_error, num_probes=num_probes, seed=seed, progress=progress
             ).with_checkpoint(file.identity)
         if folder is not None:
-            from landscape.figures.report import write_report
+            from landscape.figures.page import write_page
 
             analysis.save(folder)
-            write_report(folder)
+            write_page(folder)
         if json:
             documents.append(analysis.to_dict())
         else:

@@ -204,9 +204,9 @@ def _save(surfaces: "Sequence[Line | Plane]", folder: Path, formats: Sequence[st
         export(surfaces, folder / f"surface.{name}")
     shutil.rmtree(folder / ".rows", ignore_errors=True)  # they are all in the result
     if (folder / "analysis.json").exists():
-        from landscape.figures.report import write_report
+        from landscape.figures.page import write_page
 
-        write_report(folder)
+        write_page(folder)
 
 
 def _beside(new: "Line | Plane", folder: Path) -> "list[Line | Plane]":
