@@ -87,7 +87,7 @@ class ASAM(MultiPassOptimizer):
         norm = passes.norm(g)
         multiply_(g, T)
         del T
-        passes.climb(g, scale=1 / (norm + self._eps))
+        passes.climb_to(g, norm=norm, eps=self._eps)
         del g
         return passes.run()
 

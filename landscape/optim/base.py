@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from landscape.optim.passes import NonFinitePassError, Passes
+from landscape.optim.passes import Passes
+from landscape.optim.precision import NonFinitePassError, Precision
 
 
 class MultiPassOptimizer(Optimizer):
@@ -133,8 +134,7 @@ class MultiPassOptimizer(Optimizer):
             groups=self.param_groups,
             model=self.model,
             sync=self.sync_perturbation,
-            scaler=self.grad_scaler,
-            checks=self._scaler_checks,
+            precision=Precision(self.grad_scaler, self.param_groups, self._scaler_checks),
         )
         drawn = self._generator_states()
         done = False
@@ -213,6 +213,17 @@ class MultiPassOptimizer(Optimizer):
 
     def _update(self) -> None:
         self.base.step()
+
+    def _update_with(self, option: str, values: list[float]) -> None:
+        """The base's step with these values of an option of its groups, which are put back after it."""
+        own = [group[option] for group in self.param_groups]
+        try:
+            for group, value in zip(self.param_groups, values, strict=True):
+                group[option] = value
+            self.base.step()
+        finally:
+            for group, value in zip(self.param_groups, own, strict=True):
+                group[option] = value
 
     def _perturbs(self) -> bool:
         return any(group["rho"] and group["perturb"] for group in self.param_groups)

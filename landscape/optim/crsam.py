@@ -21,10 +21,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from landscape.optim.base import MultiPassOptimizer, check_range
-from landscape.optim.passes import Passes
+from landscape.optim.passes import EPS, Passes
 from landscape.optim.vectors import add_, scale_
-
-_EPS = 1e-12
 
 
 class CRSAM(MultiPassOptimizer):
@@ -92,14 +90,14 @@ class CRSAM(MultiPassOptimizer):
         if not self._perturbs():
             return passes.run()
         g, here = passes.gradient(), passes.value
-        scale = 1 / (passes.norm(g) + _EPS)
-        passes.climb(g, scale=scale)
+        passes.climb_to(g)
         if not self.alpha and not self.beta:
             del g
             return passes.run()
         d, worst = passes.gradient(), passes.value
         passes.back()
-        passes.climb(g, scale=-scale)
+        minus_g = scale_(g, -1.0)
+        passes.climb_to(minus_g)
         g_best, best = passes.gradient(), passes.value
         alpha, beta = self.alpha, self.beta
         if self.regularizer == "log":
@@ -107,10 +105,10 @@ class CRSAM(MultiPassOptimizer):
             beta = self._of_log(beta, worst.item() - best.item())
         scale_(d, 1 + alpha + beta)
         add_(d, g_best, alpha=alpha - beta)
-        return passes.leave(add_(d, g, alpha=-2 * alpha))
+        return passes.leave(add_(d, minus_g, alpha=2 * alpha))
 
     def _of_log(self, weight: float, argument: float) -> float:
-        if weight and argument <= _EPS:
+        if weight and argument <= EPS:
             self._num_dropping += 1
             return 0.0
         return weight / argument if weight else 0.0

@@ -29,11 +29,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.optim.base import MultiPassOptimizer
-from landscape.optim.passes import Passes
-from landscape.optim.sasgd import rewound
+from landscape.optim.passes import Passes, rewound
 from landscape.optim.vectors import Vectors, add_, global_norm, scale_
-
-_EPS = 1e-12
 
 
 class CurvSAM(MultiPassOptimizer):
@@ -127,7 +124,7 @@ class CurvSAM(MultiPassOptimizer):
         product = {p: Hz[p] for p in z if p in Hz}
         if product:
             torch._foreach_mul_(list(product.values()), [z[p] for p in product])
-        return g, passes.average(product)
+        return g, passes.workers.mean_of_step(product)
 
     def _sample(self) -> Vectors:
         """Draw for all parameters that could have a gradient: the same in all processes, whichever they have."""
@@ -161,7 +158,7 @@ class CurvSAM(MultiPassOptimizer):
         norm = global_norm(directions).item()
         torch._foreach_div_(directions, roots)
         del roots
-        return passes.climb(dict(zip(params, directions, strict=True)), scale=1 / (norm + _EPS))
+        return passes.climb_to(dict(zip(params, directions, strict=True)), norm=norm)
 
     def _update(self) -> None:
         for p, h in self._curvature.items():
@@ -185,7 +182,7 @@ def _difference_product(passes: Passes, z: Vectors) -> Vectors:
 
 
 def _gradient_at(passes: Passes, z: Vectors, r: float) -> Vectors:
-    passes.move(list(z), list(z.values()), alpha=r)
+    passes.move(z, r)
     gradient = passes.gradient()
     passes.back()
     return gradient

@@ -77,12 +77,12 @@ class RSAM(MultiPassOptimizer):
         if not self._perturbs():
             return passes.run()
         noise = self._noise()
-        passes.climb(noise, scale=1.0, radius=None)
+        passes.move(noise)
         v = scale_(passes.perturbed(passes.gradient()), self.lam)
         passes.back()
         add_(v, {p: noise[p] for p in v if p in noise})
         del noise
-        passes.climb(v, scale=1 / (passes.norm(v) + 1e-12))
+        passes.climb_to(v)
         del v
         return passes.run()
 

@@ -16,15 +16,12 @@ Each pass draws its own dropout masks. Not here: adaptive scaling (ASAM).
 
 from typing import Any, ClassVar
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from landscape.optim.base import MultiPassOptimizer
 from landscape.optim.passes import Passes
-from landscape.optim.vectors import global_norm, gradients
-
-_EPS = 1e-12
+from landscape.optim.vectors import Vectors, add_
 
 
 class SAM(MultiPassOptimizer):
@@ -44,6 +41,7 @@ class SAM(MultiPassOptimizer):
         ValueError: A rho that is negative or not finite; no `weight_decay` in the base to couple.
 
     Example:
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
         >>> optimizer = SAM(torch.optim.SGD([w], lr=0.1), rho=0.5)
         >>> def closure():
@@ -80,33 +78,20 @@ class SAM(MultiPassOptimizer):
         super().add_param_group(param_group)
 
     def _gather(self, passes: Passes) -> None:
-        self._run(passes)
-        balls = [
-            (group["rho"], [p for p in group["params"] if p.grad is not None])
-            for group in self.param_groups
-            if group["perturb"]
-        ]
-        norm = global_norm([g for _, params in balls for g in gradients(params)]).item()
-        moving = [(rho, params) for rho, params in balls if rho and params]
-        for rho, params in moving:
-            passes.move(params, gradients(params), alpha=rho / (norm + _EPS))
-        if moving:
-            self._run(passes)
+        g = self._gradient(passes)
+        if passes.climb_to(g):
+            del g  # the last pass needs its room
+            g = self._gradient(passes)
+        passes.leave(g)
 
-    def _run(self, passes: Passes) -> None:
-        passes.run()
+    def _gradient(self, passes: Passes) -> Vectors:
+        g = passes.gradient()
         for group in self.param_groups if self.coupled_weight_decay else ():
-            if params := [p for p in group["params"] if p.grad is not None]:
-                torch._foreach_add_(gradients(params), params, alpha=group["weight_decay"])
+            add_(g, {p: p for p in group["params"] if p in g}, alpha=group["weight_decay"])
+        return g
 
     def _update(self) -> None:
-        if not self.coupled_weight_decay:
-            return super()._update()
-        decays = [group["weight_decay"] for group in self.param_groups]
-        try:
-            for group in self.param_groups:
-                group["weight_decay"] = 0.0
+        if self.coupled_weight_decay:
+            self._update_with("weight_decay", [0.0] * len(self.param_groups))
+        else:
             super()._update()
-        finally:
-            for group, decay in zip(self.param_groups, decays, strict=True):
-                group["weight_decay"] = decay

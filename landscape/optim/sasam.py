@@ -16,7 +16,7 @@ change the difference of gradients.
 import math
 from typing import Any
 
-from landscape.optim.passes import Passes
+from landscape.optim.passes import EPS, Passes
 from landscape.optim.sasgd import OFFICIAL_EPS, SASGD
 
 
@@ -47,7 +47,7 @@ class SASAM(SASGD):
         eta = self.eta if self.preset else self._next["eta"]
         for group in self.param_groups:
             group["rho"] = math.sqrt(eta * self._factor(group))
-        if passes.climb(g, scale=1 / (passes.norm(g) + (OFFICIAL_EPS if self.preset else 1e-12))):
+        if passes.climb_to(g, eps=OFFICIAL_EPS if self.preset else EPS):
             del g  # the last pass needs its room
             passes.run()
         else:

@@ -19,7 +19,6 @@ Several processes find one step size, since ``g - g'`` is averaged over them in 
 
 import math
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -27,7 +26,8 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from landscape.optim.base import MultiPassOptimizer, check_range
-from landscape.optim.passes import NonFinitePassError, Passes
+from landscape.optim.passes import Passes, rewound
+from landscape.optim.precision import NonFinitePassError
 from landscape.optim.vectors import Vectors, add_, copy_, global_norm
 
 OFFICIAL_EPS = 1e-8
@@ -112,7 +112,7 @@ class SASGD(MultiPassOptimizer):
             change = passes.gradient()
         finally:
             _exchange(moved, previous)
-        change = passes.average(add_(change, g, alpha=-1.0))
+        change = passes.workers.mean_of_step(add_(change, g, alpha=-1.0))
         gradients_apart = global_norm(change.values())
         motion = {p: change[p] for p in moved if p in change}  # in the same tensors
         copy_(list(motion.values()), list(motion))
@@ -146,25 +146,9 @@ class SASGD(MultiPassOptimizer):
                 self.state[p]["previous"] = torch.empty_like(p)
         copy_([tensors["previous"] for tensors in self.state.values()], list(self.state))
         self.scalars.update(self._next)
-        rates = [group["lr"] for group in self.param_groups]
-        try:
-            for group in self.param_groups:
-                group["lr"] = group["eta"] = self.eta * self._factor(group)
-            super()._update()
-        finally:
-            for group, rate in zip(self.param_groups, rates, strict=True):
-                group["lr"] = rate
-
-
-def rewound(params: Iterable[Tensor]) -> AbstractContextManager[None]:
-    """What is drawn in the body is drawn again after it, on the CPU and the CUDA devices of `params`.
-
-    >>> with rewound([torch.zeros(1)]):
-    ...     first = torch.rand(1)
-    >>> torch.equal(first, torch.rand(1))
-    True
-    """
-    return torch.random.fork_rng(devices=sorted({p.device.index for p in params if p.is_cuda}))
+        for group in self.param_groups:
+            group["eta"] = self.eta * self._factor(group)
+        self._update_with("lr", [group["eta"] for group in self.param_groups])
 
 
 def _exchange(some: list[Tensor], others: list[Tensor]) -> None:

@@ -14,17 +14,6 @@ from torch import Tensor
 Vectors = dict[Tensor, Tensor]
 
 
-def gradients(params: Iterable[Tensor]) -> list[Tensor]:
-    """Return the gradients of those `params` that have one.
-
-    >>> w = torch.zeros(2, requires_grad=True)
-    >>> w.sum().backward()
-    >>> gradients([w, torch.zeros(3, requires_grad=True)])
-    [tensor([1., 1.])]
-    """
-    return [p.grad for p in params if p.grad is not None]
-
-
 def global_norm(tensors: Iterable[Tensor]) -> Tensor:
     """Return the 2-norm of all the tensors as one vector, accumulated in float32 or wider, on the first one's device.
 
