@@ -28,19 +28,19 @@ from landscape.optim.vectors import add_, scale_
 class CRSAM(MultiPassOptimizer):
     """Curvature-regularized sharpness-aware minimization over a base optimizer: three passes a step.
 
-    Every group has the options `rho`, which may be scheduled, and `perturb`: False leaves it where it is, and out of
-    the norm. With rho = 0 in every group the step is the base's own, in one pass.
+    Every group has the options ``rho``, which may be scheduled, and ``perturb``: False leaves it where it is, and out
+    of the norm. With rho = 0 in every group the step is the base's own, in one pass.
 
     Args:
-        base: The optimizer that makes the update.
-        rho: Distance of the two outer points, in units of the weights.
-        alpha: Weight of the curvature along the gradient.
-        beta: Weight of the slope, less than alpha in the paper.
+        base: the optimizer that makes the update.
+        rho: distance of the two outer points, in units of the weights.
+        alpha: weight of the curvature along the gradient.
+        beta: weight of the slope, less than alpha in the paper.
         regularizer: "plain" as in the authors' code, "log" as in the paper.
-        model: Where given, its buffers follow the clean pass only.
+        model: where given, its buffers follow the clean pass only.
 
     Raises:
-        ValueError: A rho, alpha or beta that is negative or not finite, or an unknown regularizer.
+        ValueError: for a rho, alpha or beta that is negative or not finite, or an unknown regularizer.
 
     Example:
         >>> import torch

@@ -1,6 +1,6 @@
 """CurvSAM (Petrov et al., "Adaptive SAM with Curvature-Dependent Learning Rates"), algorithm 1.
 
-    h <- beta h + (1 - beta) |z * H z|     every `update_every` steps, from the first; z ~ N(0, I), h_0 = 1   (eq. 3, 4)
+    h <- beta h + (1 - beta) |z * H z|     every update_every steps, from the first; z ~ N(0, I), h_0 = 1   (eq. 3, 4)
     D = diag(max(sqrt(h), delta))                                                                             (eq. 5)
     e = rho D^-1 g / (||D^-1/2 g|| + 1e-12)                                               g = G(w)            (eq. 6)
     w <- base(w, G(w + e))                 the base's update at w; both gradients on the same mini-batch
@@ -8,16 +8,16 @@
 To first order, e is the worst point of the ellipsoid e'De <= rho^2 (eq. 2). H is the Hessian of the mini-batch's loss
 at w, before the perturbation. h has an entry for each weight, as in the algorithm (the abstract says "per group").
 |z * H z| overestimates the diagonal's absolute value, by the entries beside it. The length of e is not rho: in
-directions without curvature it tends to rho / sqrt(delta). The paper gives `update_every` = 5 and no other value; those
-of `rho`, `beta` and `delta` are ours.
+directions without curvature it tends to rho / sqrt(delta). The paper gives update_every = 5 and no other value; those
+of ``rho``, ``beta`` and ``delta`` are ours.
 
-H z needs `loss` in ``step(closure, loss=loss)``. In the steps that need it, the clean pass is then made by `loss`, with
-a graph that is kept, so that H z is one more backward. Without `loss`, or with ``hvp="finite-difference"``,
+H z needs ``loss`` in ``step(closure, loss=loss)``. In the steps that need it, the clean pass is then made by ``loss``,
+with a graph that is kept, so that H z is one more backward. Without ``loss``, or with ``hvp="finite-difference"``,
 
     H z ~ (G(w + r z) - G(w - r z)) / 2r        r = 1e-3 ||w|| / ||z||        two passes, with the same dropout masks
 
-`hvp_used` tells which. Several processes draw the same z, and average H z before the absolute value. Not here: h
-averaged over blocks, other distributions of z (override `sample_like`).
+``hvp_used`` tells which. Several processes draw the same z, and average H z before the absolute value. Not here: h
+averaged over blocks, other distributions of z (override ``sample_like``).
 """
 
 import math
@@ -36,21 +36,21 @@ from landscape.optim.vectors import Vectors, add_, global_norm, scale_
 class CurvSAM(MultiPassOptimizer):
     """Sharpness-aware minimization in an ellipsoid that is narrow where the curvature is large: two passes a step.
 
-    Every group of parameters has the options `rho` and `perturb`: False leaves the group where it is in the second
+    Every group of parameters has the options ``rho`` and ``perturb``: False leaves the group where it is in the second
     pass, and out of the norm and the products.
 
     Args:
-        base: The optimizer that makes the update, for instance ``torch.optim.SGD(model.parameters(), lr=0.1)``.
-        rho: Radius of the ellipsoid.
-        beta: How much of the curvature's average an update keeps; with 1 this is SAM.
-        delta: Bounds sqrt(h) from below.
-        update_every: Steps from one update of the curvature to the next.
+        base: the optimizer that makes the update, for instance ``torch.optim.SGD(model.parameters(), lr=0.1)``.
+        rho: radius of the ellipsoid.
+        beta: how much of the curvature's average an update keeps; with 1 this is SAM.
+        delta: bounds sqrt(h) from below.
+        update_every: steps from one update of the curvature to the next.
         hvp: "exact", or "finite-difference" where the model cannot be differentiated twice (see the module).
-        seed: Of z.
-        model: Where given, its buffers (BatchNorm statistics) follow the clean pass only.
+        seed: of z.
+        model: where given, its buffers (BatchNorm statistics) follow the clean pass only.
 
     Raises:
-        ValueError: A number out of its range, an unknown `hvp`.
+        ValueError: for a number out of its range, an unknown ``hvp``.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
@@ -113,7 +113,7 @@ class CurvSAM(MultiPassOptimizer):
             passes.leave(g)
 
     def _gradient_and_product(self, passes: Passes) -> tuple[Vectors, Vectors]:
-        """Run the clean pass; return its gradient and z * H z."""
+        """The gradient of the clean pass, which is run, and z * H z."""
         if self.hvp == "exact" and passes.loss is not None:
             g, times_hessian = passes.gradient_and_product()
         else:
@@ -144,21 +144,18 @@ class CurvSAM(MultiPassOptimizer):
         return self.state[p]["curvature"] if p in self.state else torch.ones_like(p)
 
     def _climb(self, passes: Passes, g: Vectors) -> bool:
-        """Move to w + e, and use `g` up for that; tell if anything moved."""
-        params = list(passes.perturbed(g))
-        if not any(
-            group["rho"] and group["perturb"] and p in g for group in self.param_groups for p in group["params"]
-        ):
+        """Move to w + e, and use ``g`` up for that; tell if anything moved."""
+        g = passes.perturbed(g)
+        if not any(group["rho"] and p in g for group in self.param_groups for p in group["params"]):
             return False
-        roots = torch._foreach_sqrt([self._h(p) for p in params])
+        roots = torch._foreach_sqrt([self._h(p) for p in g])
         torch._foreach_clamp_min_(roots, self.delta)
         torch._foreach_sqrt_(roots)
-        directions = [g[p] for p in params]
-        torch._foreach_div_(directions, roots)  # D^-1/2 g
-        norm = global_norm(directions).item()
-        torch._foreach_div_(directions, roots)
+        torch._foreach_div_(list(g.values()), roots)
+        norm = passes.norm(g)  # of D^-1/2 g
+        torch._foreach_div_(list(g.values()), roots)
         del roots
-        return passes.climb_to(dict(zip(params, directions, strict=True)), norm=norm)
+        return passes.climb_to(g, norm=norm)
 
     def _update(self) -> None:
         for p, h in self._curvature.items():

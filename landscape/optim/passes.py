@@ -48,7 +48,7 @@ class Passes:
         sync: bool,
         precision: Precision,
     ) -> None:
-        self.closure = closure
+        self._closure = closure
         self.loss = loss
         self.clean_loss: Tensor | None = None
         self.value = torch.zeros(())
@@ -70,7 +70,7 @@ class Passes:
         """
         torch.clear_autocast_cache()  # within autocast it would hold half-precision copies of the weights before a move
         with torch.enable_grad(), nullcontext() if self.workers.sync else self.workers.no_hooks():
-            returned = self.closure()
+            returned = self._closure()
         if returned is None:
             raise ValueError("the closure returned None. Expected it to return the loss.")
         self._end_pass(torch.as_tensor(returned).detach())
@@ -97,16 +97,18 @@ class Passes:
             ValueError: ``loss`` did not return a differentiable scalar.
         """
         assert self.loss is not None
+        scaler = self._precision.scaler
         torch.clear_autocast_cache()
         # torch.autograd.grad passes by the hooks of DistributedDataParallel, which would wait for them
         with torch.enable_grad(), self.workers.no_hooks(), twice_differentiable():
             loss = self.loss()
             if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
                 raise ValueError(f"loss() returned {loss!r}. Expected a differentiable scalar, without backward().")
-            scaled = self._precision.scaled(loss.squeeze())
+            scaled = scaler.scale(loss.squeeze())
             found = torch.autograd.grad(scaled, self._params, create_graph=True, allow_unused=True)
         kept = {p: g for p, g in zip(self._params, found, strict=True) if g is not None}
-        grads = {p: g.detach().clone() if self._precision.scales else g.detach() for p, g in kept.items()}
+        writes = scaler.is_enabled()  # into the gradients, to unscale them
+        grads = {p: g.detach().clone() if writes else g.detach() for p, g in kept.items()}
         self.leave(self.workers.mean_of_pass(grads))
         del grads
         self._end_pass(loss.detach().squeeze())
@@ -125,7 +127,7 @@ class Passes:
             else:
                 found = tuple(torch.zeros_like(p) for p in params)
             kept.clear()
-            scale = self._precision.scale
+            scale = scaler.get_scale()
             remaining = deque(found)
             del found
             products = {p: remaining.popleft() / scale for p in params}  # new: those found may be views

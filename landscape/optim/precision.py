@@ -22,27 +22,16 @@ class Precision:
         scaler: has scaled the loss before the closure's backward; None, or a disabled one, where nothing is scaled.
         groups: the optimizer's groups of parameters.
         checks: the objects under which ``scaler`` keeps what it found in a pass; lengthened as needed.
+
+    Attributes:
+        scaler: the scaler, or one that is disabled: it leaves losses and gradients as they are, and its scale is 1.
     """
 
     def __init__(self, scaler: GradScaler | None, groups: list[dict[str, Any]], checks: list[SimpleNamespace]) -> None:
-        self._scaler = GradScaler("cpu", enabled=False) if scaler is None else scaler
+        self.scaler = GradScaler("cpu", enabled=False) if scaler is None else scaler
         self._groups = groups
         self._checks = checks
         self._num_passes = 0
-
-    @property
-    def scales(self) -> bool:
-        """Whether losses are scaled, so that ``unscale`` writes into the gradients."""
-        return self._scaler.is_enabled()
-
-    @property
-    def scale(self) -> float:
-        """The factor of the losses; 1 where they are not scaled."""
-        return self._scaler.get_scale()
-
-    def scaled(self, loss: Tensor) -> Tensor:
-        """The loss as ``scaler`` scales it."""
-        return self._scaler.scale(loss)
 
     def unscale(self) -> None:
         """Divide ``.grad`` by the scale, once a pass; an infinity among them lowers the scale at the next update."""
@@ -50,7 +39,7 @@ class Precision:
             self._checks.append(SimpleNamespace())
         check = self._checks[self._num_passes]  # one a pass: a scaler unscales each optimizer once an update
         check.param_groups = self._groups
-        self._scaler.unscale_(cast(Optimizer, check))
+        self.scaler.unscale_(cast(Optimizer, check))
         self._num_passes += 1
 
 

@@ -9,7 +9,7 @@ Their delta is 1; 0.02 is the value of the SA-SAM paper (section 3). Norms are o
 and over the parameters that have a gradient. Where nothing moved, or the gradient did not change, eta
 grows by the second term; where that is infinite, it stays.
 
-`preset="official"` is the authors' code: damping 1, theta_0 = 1, 1e-8 added to a step size that was compared, and
+``preset="official"`` is the authors' code: damping 1, theta_0 = 1, 1e-8 added to a step size that was compared, and
 growth by the second term before the first step too. (With several groups that code has a step size for each; here
 there is one.)
 
@@ -36,20 +36,20 @@ OFFICIAL_EPS = 1e-8
 class SASGD(MultiPassOptimizer):
     """SGD that sets its own step size: two passes a step (one in the first), no momentum, no schedule needed.
 
-    The step size is for all groups. `group["lr"]` stays what it was: a scheduler, or a group's own `lr`, multiplies
-    the step size of its group by ``group["lr"] / lr``. What was used last is in `group["eta"]`.
+    The step size is for all groups. ``group["lr"]`` stays what it was: a scheduler, or a group's own ``lr``, multiplies
+    the step size of its group by ``group["lr"] / lr``. What was used last is in ``group["eta"]``.
 
     Args:
-        params: Parameters, named parameters or groups, as of any torch optimizer.
+        params: parameters, named parameters or groups, as of any torch optimizer.
         lr: eta_0. Better too small than too large: it grows.
-        delta: How fast the step size may grow.
-        damping: Divides the estimate of 1 / smoothness.
-        weight_decay: Added to the step, outside the estimate; an option of every group.
-        preset: "official" for the authors' code (see the module), which sets `damping`.
-        model: Where given, its buffers (BatchNorm statistics) follow the pass at w_t only.
+        delta: how fast the step size may grow.
+        damping: divides the estimate of 1 / smoothness.
+        weight_decay: added to the step, outside the estimate; an option of every group.
+        preset: "official" for the authors' code (see the module), which sets ``damping``.
+        model: where given, its buffers (BatchNorm statistics) follow the pass at w_t only.
 
     Raises:
-        ValueError: A number out of its range, an unknown preset.
+        ValueError: for a number out of its range, an unknown preset.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([8.0]))
@@ -89,7 +89,7 @@ class SASGD(MultiPassOptimizer):
 
     @property
     def eta(self) -> float:
-        """The step size found last, without the factors of schedulers and groups; `lr` before the first step."""
+        """The step size found last, without the factors of schedulers and groups; ``lr`` before the first step."""
         return self.scalars["eta"]
 
     def _group_options(self, lr: float) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class SASGD(MultiPassOptimizer):
         passes.leave(self._adapt(passes))
 
     def _adapt(self, passes: Passes) -> Vectors:
-        """Run the passes at w_t and w_{t-1}, find the step size, and return the gradient at w_t."""
+        """The gradient at w_t, from the passes at w_t and w_{t-1} that find the step size."""
         if self.scalars["step"] == 0:
             g = passes.gradient()
             self._find(0.0, 0.0)
