@@ -30,11 +30,11 @@ def gpt(
         num_classes: size of the vocabulary.
         width: features of a token.
         depth: number of blocks.
-        num_heads: attention heads; they divide `width`.
+        num_heads: attention heads; they divide ``width``.
         tied: whether the head's weight is the token vectors.
 
     Raises:
-        ValueError: `input_shape` is not (context,), or a size is out of range.
+        ValueError: ``input_shape`` is not (context,), or a size is out of range.
 
     Example:
         >>> import torch

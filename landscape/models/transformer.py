@@ -1,9 +1,9 @@
-"""The pre-norm transformer block that `vit` and `gpt` are made of.
+"""The pre-norm transformer block that ``vit`` and ``gpt`` are made of.
 
     x = x + attention(norm1(x)),    x = x + mlp(norm2(x)).
 
-Attention goes through `scaled_dot_product_attention`; second derivatives exist in its math form alone, which `Hessian`
-chooses by itself. There is no dropout. Parameters are named as in timm.
+Attention goes through ``scaled_dot_product_attention``; second derivatives exist in its math form alone, which
+``Hessian`` chooses by itself. There is no dropout. Parameters are named as in timm.
 """
 
 from collections import OrderedDict
@@ -17,12 +17,12 @@ class TransformerBlock(nn.Module):
 
     Args:
         width: features of a token.
-        num_heads: attention heads; they divide `width`.
+        num_heads: attention heads; they divide ``width``.
         causal: whether a token sees only itself and those before it.
         eps: of the LayerNorms.
 
     Raises:
-        ValueError: `num_heads` does not divide `width`.
+        ValueError: ``num_heads`` does not divide ``width``.
 
     Example:
         >>> import torch

@@ -24,7 +24,7 @@ def vgg19(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> n
         width: channels of the first group; the others have two, four, eight and eight times as many.
 
     Raises:
-        ValueError: the examples are not images of at least 32×32 pixels, or `width` is less than one.
+        ValueError: the examples are not images of at least 32×32 pixels, or ``width`` is less than one.
 
     Example:
         >>> sum(p.numel() for p in vgg19(input_shape=(3, 32, 32), num_classes=10, width=4).parameters())

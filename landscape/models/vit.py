@@ -30,12 +30,12 @@ def vit_small(
     The class token and the positions are drawn from a normal distribution of deviation 0.02.
 
     Args:
-        input_shape: (channels, height, width) of one image, its sides multiples of `patch`.
+        input_shape: (channels, height, width) of one image, its sides multiples of ``patch``.
         num_classes: number of logits.
         patch: side of a patch in pixels.
         width: features of a token.
         depth: number of blocks.
-        num_heads: attention heads; they divide `width`.
+        num_heads: attention heads; they divide ``width``.
 
     Raises:
         ValueError: the examples are not images of whole patches, or a size is out of range.

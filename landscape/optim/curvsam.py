@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.optim.base import MultiPassOptimizer
-from landscape.optim.passes import Passes, rewound
-from landscape.optim.vectors import Vectors, add_, global_norm, scale_
+from landscape.optim.passes import Passes
+from landscape.optim.vectors import Vectors, add_, global_norm, multiply_, scale_
 
 
 class CurvSAM(MultiPassOptimizer):
@@ -121,9 +121,7 @@ class CurvSAM(MultiPassOptimizer):
             passes.hvp = "finite-difference"
         z = {p: sample for p, sample in self._sample().items() if p in g}
         Hz = times_hessian(z)
-        product = {p: Hz[p] for p in z if p in Hz}
-        if product:
-            torch._foreach_mul_(list(product.values()), [z[p] for p in product])
+        product = multiply_({p: Hz[p] for p in z if p in Hz}, z)
         return g, passes.workers.mean_of_step(product)
 
     def _sample(self) -> Vectors:
@@ -169,10 +167,9 @@ def _difference_product(passes: Passes, z: Vectors) -> Vectors:
     """H z at the weights of the step, by a central difference of gradients."""
     if not z:
         return {}
-    params, directions = list(z), list(z.values())
-    w_norm, z_norm = torch.stack([global_norm(params), global_norm(directions)]).tolist()
+    w_norm, z_norm = torch.stack([global_norm(z), global_norm(z.values())]).tolist()
     r = 1e-3 * (w_norm or 1.0) / z_norm
-    with rewound(params):
+    with passes.rewound():
         product = _gradient_at(passes, z, r)
     add_(product, _gradient_at(passes, z, -r), alpha=-1.0)
     return scale_(product, 0.5 / r)

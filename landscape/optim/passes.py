@@ -5,7 +5,7 @@ one host synchronization a pass, so the norms may as well be Python floats.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -117,20 +117,16 @@ class Passes:
         def product(vectors: Vectors) -> Vectors:
             params = list(kept)
             if along := [p for p in kept if p in vectors and kept[p].requires_grad]:
-                found = torch.autograd.grad(
-                    [kept[p] for p in along],
-                    params,
-                    [vectors[p] for p in along],
-                    allow_unused=True,
-                    materialize_grads=True,
+                found = deque(
+                    torch.autograd.grad(
+                        [kept[p] for p in along], params, [vectors[p] for p in along], materialize_grads=True
+                    )
                 )
             else:
-                found = tuple(torch.zeros_like(p) for p in params)
+                found = deque(torch.zeros_like(p) for p in params)
             kept.clear()
             scale = scaler.get_scale()
-            remaining = deque(found)
-            del found
-            products = {p: remaining.popleft() / scale for p in params}  # new: those found may be views
+            products = {p: found.popleft() / scale for p in params}  # new: those found may be views
             products = self.workers.mean_of_pass(products)
             require_finite(products)
             return products
@@ -189,6 +185,10 @@ class Passes:
             self.leave(direction)
         return direction is not None
 
+    def rewound(self) -> AbstractContextManager[None]:
+        """What is drawn in the body is drawn again after it, on the CPU and the CUDA devices of the parameters."""
+        return torch.random.fork_rng(devices=sorted({p.device.index for p in self._params if p.is_cuda}))
+
     def restore(self) -> None:
         """Put back the weights the step began with, and the model's buffers as the first pass left them."""
         self.back()
@@ -221,15 +221,3 @@ class Passes:
         self._precision.unscale()
         self.value = self.workers.mean_loss(loss)
         require_finite(self._grads(), self.value)
-
-
-def rewound(params: Iterable[Tensor]) -> AbstractContextManager[None]:
-    """What is drawn in the body is drawn again after it, on the CPU and the CUDA devices of ``params``.
-
-    Example:
-        >>> with rewound([torch.zeros(1)]):
-        ...     first = torch.rand(1)
-        >>> torch.equal(first, torch.rand(1))
-        True
-    """
-    return torch.random.fork_rng(devices=sorted({p.device.index for p in params if p.is_cuda}))

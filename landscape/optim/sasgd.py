@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from landscape.optim.base import MultiPassOptimizer, check_range
-from landscape.optim.passes import Passes, rewound
+from landscape.optim.passes import Passes
 from landscape.optim.precision import NonFinitePassError
 from landscape.optim.vectors import Vectors, add_, copy_, global_norm
 
@@ -104,7 +104,7 @@ class SASGD(MultiPassOptimizer):
             g = passes.gradient()
             self._find(0.0, 0.0)
             return g
-        with rewound(self._all_params()):
+        with passes.rewound():
             g = passes.gradient()
         moved, previous = list(self.state), [tensors["previous"] for tensors in self.state.values()]
         _exchange(moved, previous)
