@@ -27,7 +27,7 @@ def cnn(*, input_shape: Sequence[int], num_classes: int, width: int = 16) -> nn.
         width: channels of the first block; the second has twice as many.
 
     Raises:
-        ValueError: the examples are not images of at least 2×2 pixels, or `width` is less than one.
+        ValueError: the examples are not images of at least 2×2 pixels, or ``width`` is less than one.
 
     Example:
         >>> sum(p.numel() for p in cnn(input_shape=(1, 8, 8), num_classes=10).parameters())

@@ -1,6 +1,6 @@
 """A multilayer perceptron: flatten, then linear layers with an activation between them.
 
-With `hidden=()` it is softmax regression, whose Hessian has a closed form.
+With ``hidden=()`` it is softmax regression, whose Hessian has a closed form.
 """
 
 import math

@@ -108,12 +108,12 @@ class TransformerBlock(nn.Module):
 
     Args:
         width: features of a token.
-        num_heads: attention heads; they divide `width`.
+        num_heads: attention heads; they divide ``width``.
         causal: whether a token sees only itself and those before it.
         eps: of the LayerNorms.
 
     Raises:
-        ValueError: `num_heads` does not divide `width`.
+        ValueError: ``num_heads`` does not divide ``width``.
 
     Example:
         >>> import torch

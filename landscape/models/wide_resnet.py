@@ -1,8 +1,8 @@
 """Wide residual networks (Zagoruyko and Komodakis 2016, arXiv:1605.07146): WRN-depth-width.
 
-A 3×3 convolution to 16 channels, three stages of (depth - 4) / 6 pre-activation blocks with 16, 32 and 64 times `width`
-channels, the last two halving the image, then BatchNorm, ReLU, global average pooling and a linear layer. Where a block
-changes the channels, its shortcut is a 1×1 convolution of the activated input. There is no dropout.
+A 3×3 convolution to 16 channels, three stages of (depth - 4) / 6 pre-activation blocks with 16, 32 and 64 times
+``width`` channels, the last two halving the image, then BatchNorm, ReLU, global average pooling and a linear layer.
+Where a block changes the channels, its shortcut is a 1×1 convolution of the activated input. There is no dropout.
 
 Parameters are named as in github.com/xternalz/WideResNet-pytorch, whose network the code of CR-SAM uses: such state
 dicts load.
@@ -26,7 +26,7 @@ def wide_resnet(*, input_shape: Sequence[int], num_classes: int, depth: int = 28
         width: how many times as wide as the thin network.
 
     Raises:
-        ValueError: the examples are no images, `depth` is not of that form, or `width` is less than one.
+        ValueError: the examples are no images, ``depth`` is not of that form, or ``width`` is less than one.
 
     Example:
         >>> model = wide_resnet(input_shape=(3, 32, 32), num_classes=10, depth=16, width=1)
