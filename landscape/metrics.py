@@ -50,7 +50,7 @@ def about_metrics() -> dict[str, About]:
 
     Example:
         >>> about_metrics()["trace"].symbol, about_metrics()["lambda_max"].error_kind
-        ('Tr ∇²L', 'bound')
+        ('Tr(∇²L(w))', 'bound')
     """
     found = {}
     for file in sorted((files("landscape") / "measure").iterdir(), key=lambda file: file.name):

@@ -25,7 +25,7 @@ from landscape.figures.kinds.layers import layers_of
 from landscape.figures.page import render_page
 from landscape.figures.page.markup import cell as page_cell
 from landscape.figures.runs.pooled import pooled
-from landscape.results import Analysis, Measurement, difference
+from landscape.results import Analysis, Measurement, TrackLog, difference
 from landscape.results.measurement import quantity
 from landscape_cli.console import cell
 from tests.cli.command import here
@@ -213,16 +213,10 @@ def test_the_share_of_directions_has_the_exact_interval_of_a_count():
 
 def test_a_track_without_files_is_drawn_by_its_folder(tmp_path):
     """Rows of a ``Tracker``, which measures while the network trains."""
-    rows = [
-        analysis(Measurement("trace", float(step)), path=None, sha256=f"{step}", step=step).to_dict() for step in (1, 2)
-    ]
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        lines = [
-            json.dumps(row | {"checkpoint": row["checkpoint"] | {"sha256": name + row["checkpoint"]["sha256"]}})
-            for row in rows
-        ]
-        (tmp_path / name / "track.jsonl").write_text("\n".join(lines) + "\n")
+        with TrackLog(tmp_path / name / "track.jsonl", "settings") as log:
+            for step in (1, 2):
+                log.append(analysis(Measurement("trace", float(step)), path=None, sha256=f"{name}{step}", step=step))
     figure = draw("track", load_runs([tmp_path]))
     assert labels(figure)[:2] == ["a", "b"]
     with pytest.raises(MissingMeasurementError, match="at two steps or more"):
