@@ -74,7 +74,8 @@ def metrics_table() -> str:
     rows = ["| metric | what it is | what it says | cost | error |", "|---|---|---|---|---|"]
     for name, one in about_metrics().items():
         what = f"{one.symbol}: {one.definition}" if one.symbol else one.definition
-        rows.append(f"| `{name}` | {what} | {one.meaning} | {one.cost} | {one.error_kind} |")
+        cells = [f"`{name}`", what, one.meaning, one.cost, one.error_kind]
+        rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(rows)
 
 
