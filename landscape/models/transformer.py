@@ -59,7 +59,7 @@ class ViT(nn.Module):
         num_tokens = 1 + height // patch * (breadth // patch)
         to_tokens = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
         self.patch_embed = nn.Sequential(OrderedDict(proj=to_tokens))
-        blocks = (TransformerBlock(width, num_heads=num_heads, eps=1e-6) for _ in range(depth))
+        blocks = (_Block(width, num_heads=num_heads, eps=1e-6) for _ in range(depth))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, num_classes)
@@ -113,7 +113,7 @@ class GPT(nn.Module):
         if min(num_classes, depth) < 1:
             raise ValueError(f"num_classes={num_classes}, depth={depth} are out of range. Expected at least 1.")
         super().__init__()
-        blocks = [TransformerBlock(width, num_heads=num_heads, causal=True) for _ in range(depth)]
+        blocks = [_Block(width, num_heads=num_heads, causal=True) for _ in range(depth)]
         self.token = nn.Embedding(num_classes, width)
         self.position = nn.Embedding(input_shape[0], width)
         for embedding in (self.token, self.position):
@@ -133,22 +133,8 @@ class GPT(nn.Module):
         return self.head(self.norm(self.blocks(x))).transpose(1, 2)
 
 
-class TransformerBlock(nn.Module):
-    """Multi-head self-attention and a two-layer perceptron, each behind a LayerNorm and added to its input.
-
-    Args:
-        width: features of a token.
-        num_heads: attention heads; they divide `width`.
-        causal: whether a token sees only itself and those before it.
-        eps: of the LayerNorms.
-
-    Raises:
-        ValueError: `num_heads` does not divide `width`.
-
-    Example:
-        >>> TransformerBlock(8, num_heads=2)(torch.zeros(1, 5, 8)).shape
-        torch.Size([1, 5, 8])
-    """
+class _Block(nn.Module):
+    """Multi-head self-attention, causal or not, and a perceptron, each behind a LayerNorm and added to its input."""
 
     def __init__(self, width: int, *, num_heads: int, causal: bool = False, eps: float = 1e-5) -> None:
         if num_heads < 1 or width < 1 or width % num_heads:
@@ -161,8 +147,7 @@ class TransformerBlock(nn.Module):
             OrderedDict(fc1=nn.Linear(width, 4 * width), act=nn.GELU(), fc2=nn.Linear(4 * width, width))
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (n, num_tokens, width) to tokens of the same shape."""
+    def forward(self, x: Tensor) -> Tensor:  # (n, num_tokens, width) -> the same
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 

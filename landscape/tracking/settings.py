@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import torch
 
 from landscape.checkpoint import Checkpoint
 from landscape.linalg.estimate import require_positive
-from landscape.measure import DEFAULT, METRICS
+from landscape.measure import DEFAULT, METRICS, analyze
 from landscape.objective import Objective
 from landscape.problem import Problem
+from landscape.results import Analysis
 
 _GROUPS = {"default": DEFAULT, "all": tuple(METRICS)}
 
@@ -77,6 +78,15 @@ class Settings:
             values["problem"] = hashlib.sha256(file.read_bytes()).hexdigest()
         return digest(values)
 
+    def analyze(
+        self, objectives: Mapping[str, Objective], progress: Callable[[str, str], None] | None = None
+    ) -> Analysis:
+        """The metrics of the objectives; ``progress`` is called before each with the split and the name."""
+        rel_error, num_probes, seed = self.rel_error, self.num_probes, self.seed
+        return analyze(
+            objectives, self.metrics, rel_error=rel_error, num_probes=num_probes, seed=seed, progress=progress
+        )
+
 
 class Objectives:
     """The objectives of one checkpoint after another; of the same model and data they are made once.
@@ -104,11 +114,10 @@ class Objectives:
             checkpoint.load_into(self._problem.model)  # which an objective notices
             return self._objectives
         s = self.settings
-        self._problem = (
-            Problem.from_file(s.problem, checkpoint)
-            if s.problem
-            else Problem.of(checkpoint, model=s.model, data=s.data)
-        )
+        if s.problem:
+            self._problem = Problem.from_file(s.problem, checkpoint)
+        else:
+            self._problem = Problem.of(checkpoint, model=s.model, data=s.data)
         options: dict[str, Any] = {"num_samples": s.num_samples, "seed": s.seed, "params": s.params}
         options |= {"dtype": getattr(torch, s.dtype) if s.dtype else None, "device": self.device}
         splits = list(self._problem.splits) if s.split == "both" else [s.split]
