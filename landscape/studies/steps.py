@@ -108,18 +108,18 @@ class Measure:
         for split, one in self._objectives(checkpoint, device).items():
             names = [name for name in self.metrics[split] if name not in self.variants]
             analysis = analyze({split: one}, names, rel_error=self.rel_error, seed=seed)
-            found.splits[split] = analysis[split] | {
+            variants = {
                 name: METRICS[metric](one, seed=seed, **arguments)
                 for name, (metric, arguments) in self.variants.items()
                 if name in self.metrics[split]
             }
+            found.splits[split] = {name: self._compact(m) for name, m in (analysis[split] | variants).items()}
             examples = found.objective.get("num_examples", {}) | analysis.objective["num_examples"]
             found.objective.update(analysis.objective | {"splits": list(examples), "num_examples": examples})
             found.provenance.update(analysis.provenance)
         found.provenance.pop("command")  # which may name places on this machine
         found.provenance["seconds"] = time.perf_counter() - start
-        splits = {split: {name: self._compact(m) for name, m in some.items()} for split, some in found.splits.items()}
-        return replace(found, splits=splits)
+        return found
 
     def _compact(self, m: Measurement) -> Measurement:
         """Arrays as lists, and only those that are wanted."""
