@@ -10,7 +10,18 @@ BIN := .venv/bin
 PIP_INSTALL = -m pip install $(PIP_FLAGS) -c constraints.txt
 INSTALL = $(BIN)/python $(PIP_INSTALL)
 
-.PHONY: help demo test check format build gallery bench clean
+# What `make quick` runs, without what is marked slow: every package, in half a minute.
+QUICK := \
+  tests/test_objective.py tests/test_objective_over.py tests/test_second_derivatives.py tests/test_results.py \
+  tests/test_files.py tests/results tests/checkpoint tests/models/test_models.py tests/data/test_digits.py \
+  tests/data/test_split.py tests/linalg/test_lanczos.py tests/linalg/test_slq.py tests/linalg/test_hutchpp.py \
+  tests/linalg/test_xtrace.py tests/operators/test_hessian.py tests/measure/test_metrics.py \
+  tests/measure/test_analyze.py tests/optim/test_contract.py tests/optim/test_sam.py tests/surface/test_grid.py \
+  tests/surface/test_directions.py tests/surface/test_persistence.py tests/training/test_loop.py \
+  tests/training/test_schedule.py tests/tracking/test_limit.py tests/tracking/test_tracker.py \
+  tests/studies/test_seeds.py tests/figures tests/cli/test_analyze.py tests/cli/test_console.py
+
+.PHONY: help demo quick test check format build gallery bench clean
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -18,6 +29,11 @@ help:  ## show this list
 
 demo: .venv/.installed  ## train on real digits with SGD and SAM, measure both, say what the numbers show
 	$(BIN)/landscape demo
+
+quick: .venv/.installed-dev  ## in a minute: formatting, lint, types and import contract beside a fast part of the tests
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@{ $(BIN)/mypy && $(BIN)/lint-imports --no-logo; } & \
+	  $(BIN)/pytest -q -n 2 -m "not slow" --durations-min=5 $(QUICK); tests=$$?; wait $$! && exit $$tests
 
 test: .venv/.installed-dev  ## formatting, lint, types, import contract, tests and docstring examples (what CI runs)
 	$(BIN)/ruff format --check .

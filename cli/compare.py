@@ -35,7 +35,7 @@ def compare(
         raise ValueError("The results share no metric. Expected analyses of the same metrics.")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        written = save_figure(comparison(analyses, look=style), out / "comparison", look=style)
+        written = save_figure(comparison(analyses, style=style), out / "comparison", style=style)
         written += save_table(comparison_table(analyses), out / "comparison")
     if json:
         print_json([row.to_dict() for row in rows])

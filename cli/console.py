@@ -1,4 +1,4 @@
-"""What the subcommands print: numbers with their errors, tables, JSON, and progress.
+"""What the subcommands print: results with their errors, tables, JSON, and progress.
 
 Data goes to stdout; progress goes to stderr, and is shown in a terminal only.
 """
@@ -7,10 +7,12 @@ import json
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from landscape.results import Analysis, Measurement
+    from landscape.results import Analysis, Line, Measurement, Plane
 
 _NOTES = {  # by kind of error
     "standard error": "± is half of the 95 % interval.",
@@ -52,6 +54,70 @@ def print_notes(analyses: Mapping[str, "Analysis"]) -> None:
                 print_text(f"* {f'{run} {split} '.lstrip()}{', '.join(names)}: {reason}", indent=2)
 
 
+def print_surfaces(path: Path, surfaces: "Sequence[Line | Plane]") -> None:
+    """Print the surfaces of one checkpoint, a row a split, and what has to be said of them."""
+    details = surfaces[0].details
+    axes = [getattr(surfaces[0], axis) for axis in surfaces[0].axes]
+    num = f"{details['num_forwards']:,} of" if details.get("refine") else ""
+    along = "a line along the first direction, " if len(axes) == 1 else ""
+    points = f"{num} {' by '.join(str(len(axis)) for axis in axes)} points".lstrip()
+    cosine = details["cosine"]
+    print_text(
+        f"{path}: {details['num_params']:,} parameters, directions: {details['directions']}, {along}{points} to "
+        + " and ".join(f"±{axis[-1]:.4g}" for axis in axes)
+        + (f", cosine {cosine:.2g}" if cosine is not None and abs(cosine) >= 1e-6 else "")
+    )
+    header = ["", "loss here", "accuracy", "lowest", "highest", "noise floor", "not finite"]
+    print_table(header, [_row(surface) for surface in surfaces])
+    for surface in surfaces:
+        checks = surface.details["checks"]
+        named = {"centre": checks["centre"]} | dict(zip(("x", "y"), checks["curvature"], strict=False))
+        for name, check in named.items():
+            if check["agrees"] is not True:
+                verdict = "FAILED" if check["agrees"] is False else "undecided"
+                print_text(f"* {surface.split}, check of {name} {verdict}: {check['reason']}", indent=2)
+    if any("minima" in surface.details for surface in surfaces):
+        counts = [f"{surface.split} {_counts(surface.details)}" for surface in surfaces if "minima" in surface.details]
+        print_text(f"Extrema above the noise floor: {'; '.join(counts)}", indent=2)
+    for name, mark in details.get("marks", {}).items():
+        at = ", ".join(f"{place:.4g}" for place in mark["at"])
+        off = f"{mark['residual']:.3g} from the {'line' if len(axes) == 1 else 'plane'}"
+        print_text(f"{name} lies at ({at}), {off}", indent=2)
+    if "path" in details:
+        print_text(
+            f"The plane has {sum(details['explained']):.1%} of the trajectory; its points lie up to "
+            f"{details['residuals'].max():.3g} from it",
+            indent=2,
+        )
+
+
+def _row(surface: "Line | Plane") -> list[str]:
+    from landscape.results.measurement import quantity
+
+    finite = surface.loss[abs(surface.loss) < float("inf")]
+    ends = [quantity(float(end)) for end in (finite.min(), finite.max())] if len(finite) else ["", ""]
+    middle = tuple(size // 2 for size in surface.loss.shape)
+    accuracy = "" if surface.accuracy is None else quantity(float(surface.accuracy[middle]))
+    floor = surface.details["noise_floor"]
+    return [
+        f"{surface.split} (n = {surface.details['num_examples']:,})",
+        quantity(surface.centre),
+        accuracy,
+        *ends,
+        f"{floor:.1e}" if isfinite(floor) else "?",
+        str(surface.num_nonfinite or ""),
+    ]
+
+
+def _counts(details: dict[str, Any]) -> str:
+    """How many minima and maxima there are, those on the edge apart."""
+    words = []
+    for kind, one in (("minima", "minimum"), ("maxima", "maximum")):
+        inside = sum(not extremum["on_edge"] for extremum in details[kind])
+        words.append(f"{inside} {one if inside == 1 else kind} (and {len(details[kind]) - inside} on the edge)")
+    return ", ".join(words)
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_left: int = 1) -> None:
     """Print a table whose first ``num_left`` columns are words, to the left, and the others numbers, to the right."""
     from rich import box
@@ -78,6 +144,23 @@ def print_json(document: Any) -> None:
     """Print one JSON document; NaN and infinity, which JSON does not have, become null."""
     plain = json.loads(json.dumps(document), parse_constant=lambda _: None)
     print(json.dumps(plain, indent=1, ensure_ascii=False))
+
+
+def print_documents(documents: Sequence[Any]) -> None:
+    """Print the document of each checkpoint as one: itself where there is one checkpoint, else a list."""
+    print_json(documents[0] if len(documents) == 1 else documents)
+
+
+def duration(seconds: float) -> str:
+    """In the unit that one would say it in.
+
+    Example:
+        >>> duration(0.123), duration(750), duration(9000)
+        ('0.12 s', '12 min', '2.5 h')
+    """
+    if seconds < 99:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

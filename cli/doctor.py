@@ -6,18 +6,18 @@ measured on every device and compared with that.
 
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from .console import print_json
-from .device import devices, find_device
+from .options import Json, devices, find_device
 
 _DISTRIBUTION = "landscape-geometry"
 _PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "typer", "safetensors")
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+def doctor(json: Json = False) -> None:
     """Say what is installed, and check that a known curvature is measured right.
 
     [bold]landscape doctor[/]

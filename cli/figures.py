@@ -47,14 +47,14 @@ def figures(
     missing: dict[str, str] = {}
     for name in [kind] if kind else KINDS:
         try:
-            drawn = draw(name, runs, look=style)
+            drawn = draw(name, runs, style=style)
         except MissingMeasurementError as error:
             if kind:
                 raise
             missing[name] = str(error)
             continue
         out.mkdir(parents=True, exist_ok=True)
-        paths = save(drawn, out / name, look=style)
+        paths = save(drawn, out / name, style=style)
         print(f"{name}: {', '.join(str(path) for path in paths)}")
     if missing:
         print("\nNot drawn:")

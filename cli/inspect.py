@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option
+from typer import Argument
 
 from .console import print_json, print_table, print_text
+from .options import Json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def inspect(
     checkpoint: Annotated[Path, Argument(metavar="CKPT", help="A checkpoint, a state dict or a .safetensors file.")],
-    json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> None:
     """Say what a checkpoint file holds, without running anything in it.
 

@@ -1,19 +1,111 @@
-"""Arguments that several subcommands share, in the same words: what to measure, on what, and where."""
+"""Options that several subcommands share, and what is made of them: devices, dtypes, problems, objectives, folders."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+if TYPE_CHECKING:
+    import torch
+
+    from landscape.checkpoint import Checkpoint
+    from landscape.objective import Objective
+    from landscape.problem import Problem
+
 Checkpoints = Annotated[list[Path], Argument(metavar="CKPT", help="Checkpoints, state dicts or .safetensors.")]
+Metrics = Annotated[str, Option(metavar="A,B", help="Names, or default, or all.")]
 Split = Annotated[str, Option(metavar="NAME", help="train, test or both.")]
 Samples = Annotated[int | None, Option(metavar="N", help="Stratified sample of each split.")]
+RelError = Annotated[float, Option(metavar="X", help="Accuracy at which estimates stop: 0.05 is 5 %.")]
+NumProbes = Annotated[int | None, Option(metavar="N", help="Fixed number of probes for traces.")]
 Seed = Annotated[int, Option(metavar="N", help="Of all random draws.")]
 Dtype = Annotated[str | None, Option(metavar="TYPE", help="float32 or float64.", show_default="the model's")]
+Layers = Annotated[str, Option(metavar="GLOB", help="Parameters to measure: 'conv*,head.weight'.")]
 Model = Annotated[str | None, Option(metavar="NAME", help="Where the file does not say: mlp, cnn, resnet18, ...")]
 Data = Annotated[str | None, Option(metavar="NAME", help="Where the file does not say: digits, cifar10:PATH, ...")]
 ProblemFile = Annotated[
     str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
 ]
 Json = Annotated[bool, Option("--json", help="Print one JSON document.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Say what it would cost, by timing a little of it, and stop.")]
 Device = Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")]
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a list with commas.
+
+    Example:
+        >>> names_in("trace, lambda_max")
+        ['trace', 'lambda_max']
+    """
+    return [name.strip() for name in text.split(",")]
+
+
+def devices() -> list[str]:
+    """The names of the devices that this torch build can use here, cpu first."""
+    import torch
+
+    found = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    return found + ["mps"] * torch.backends.mps.is_available()
+
+
+def find_device(name: str) -> "torch.device":
+    """The device called ``name``; "cuda" is the current one of its kind.
+
+    Raises:
+        ValueError: for a device that is not there, naming those that are.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    import torch
+
+    present = devices()
+    if name not in present and f"{name}:0" not in present:
+        raise ValueError(f"--device {name} is not to be found. Expected one of: {', '.join(present)}.")
+    return torch.device(name)
+
+
+def find_dtype(name: str | None) -> "torch.dtype | None":
+    """The torch dtype called ``name``, None for None. Raises ValueError for another than float32 and float64."""
+    import torch
+
+    dtypes = {None: None, "float32": torch.float32, "float64": torch.float64}
+    if name not in dtypes:
+        raise ValueError(f"--dtype {name} is not supported. Expected float32 or float64.")
+    return dtypes[name]
+
+
+def find_problems(
+    files: "Sequence[Checkpoint]", *, problem: str | None, model: str | None, data: str | None
+) -> "list[Problem]":
+    """The problem of each checkpoint: that of --problem, or the one it describes, with --model and --data on top."""
+    from landscape.problem import Problem
+
+    return [Problem.from_file(problem, file) if problem else Problem.of(file, model=model, data=data) for file in files]
+
+
+def find_objectives(problem: "Problem", split: str, **options: Any) -> "dict[str, Objective]":
+    """The objectives of --split, by split; the options are those of ``Problem.objective``."""
+    splits = list(problem.splits) if split == "both" else [split]
+    return {name: problem.objective(name, **options) for name in splits}
+
+
+def find_folders(out: Path | None, checkpoints: Sequence[Path]) -> Sequence[Path | None]:
+    """Where the results of each checkpoint go: --out, or below it as the checkpoints lie to each other; None without.
+
+    Raises:
+        ValueError: where two of them would go to one folder.
+    """
+    if out is None or len(checkpoints) == 1:
+        return [out] * len(checkpoints)
+    paths = [path.absolute().with_suffix("") for path in checkpoints]
+    top = os.path.commonpath([path.parent for path in paths])
+    found = [out / path.relative_to(top) for path in paths]
+    for index, folder in enumerate(found):
+        if (first := found.index(folder)) < index:
+            raise ValueError(f"{checkpoints[first]} and {checkpoints[index]} would both be written to {folder}.")
+    return found

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from .console import print_json, print_table, print_text, progress
-from .device import find_device
+from . import options
+from .console import duration, print_json, print_table, print_text, progress
 
 if TYPE_CHECKING:
     from landscape.studies import Cost
@@ -36,9 +36,9 @@ def reproduce(
     data: Annotated[
         str | None, Option(metavar="NAME", help="Of scale gpu: cifar10:PATH.", show_default="cifar10")
     ] = None,
-    device: Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    dry_run: Annotated[bool, Option("--dry-run", help="Say what it would cost, from timed steps, and stop.")] = False,
-    json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
+    device: options.Device = "cpu",
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
     _list: Annotated[
         bool, Option("--list", is_eager=True, callback=_print_list, help="Print the studies; stop.")
     ] = False,
@@ -59,7 +59,7 @@ def reproduce(
         raise ValueError(f"--seeds {seeds} is out of range. Expected at least 1.")
     if data and scale == "laptop":
         raise ValueError(f"--data {data} is for --scale gpu. Scale laptop is the digits.")
-    found, on = find_study(study), find_device(device)
+    found, on = find_study(study), options.find_device(device)
     plan = found.plan(scale, data or "cifar10")
     plan = replace(plan, num_seeds=seeds or plan.num_seeds)
     folder = out or Path("reproduced") / found.name
@@ -94,21 +94,11 @@ def reproduce(
 
 
 def _print_cost(costs: "list[Cost]") -> None:
-    rows = [[c.optimizer, str(c.num_runs), _minutes(c.training), _minutes(c.measuring)] for c in costs]
+    rows = [[c.optimizer, str(c.num_runs), duration(c.training), duration(c.measuring)] for c in costs]
     if rows:
         print_table(["to do", "runs", "training", "measuring"], rows)
     total = sum(cost.training + cost.measuring for cost in costs)
-    print_text(f"About {_minutes(total)} are left, by timed steps." if costs else "Everything is done already.")
-
-
-def _minutes(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
+    print_text(f"About {duration(total)} are left, by timed steps." if costs else "Everything is done already.")
 
 
 def _document(costs: "list[Cost]") -> dict[str, Any]:

@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from .analyze import folders, read_dtype
-from .console import print_json, progress
-from .device import find_device
-from .options import Checkpoints, Data, Device, Dtype, Json, Model, ProblemFile, Samples, Seed, Split
-from .surface_directions import find_directions, read_others
-from .surface_words import duration, print_cost, print_surfaces
+from . import options
+from .console import duration, print_documents, print_surfaces, print_table, print_text, progress
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from landscape.checkpoint import Checkpoint
     from landscape.objective import Objective
+    from landscape.problem import Problem
     from landscape.results import Line, Plane
     from landscape.surface.directions import Directions
 
+_TOWARDS = "to:"
 _EXPORTS = ("csv", "vts", "h5")  # and surface.npz is there anyway
 
 
 def surface(
-    checkpoints: Checkpoints,
+    checkpoints: options.Checkpoints,
     directions: Annotated[
         str, Option(metavar="KIND", help="random, eigen, gradient, pca, to:CKPT or to:CKPT,CKPT.")
     ] = "random",
@@ -39,18 +40,18 @@ def surface(
     orthogonalize: Annotated[bool, Option("--orthogonalize", help="Make the directions orthogonal.")] = False,
     biases: Annotated[bool, Option("--biases", help="Move biases and normalization layers too.")] = False,
     mode: Annotated[str, Option(metavar="MODE", help="Batch statistics: eval, or reestimate at each point.")] = "eval",
-    split: Split = "both",
-    samples: Samples = None,
-    seed: Seed = 0,
-    dtype: Dtype = None,
-    model: Model = None,
-    data: Data = None,
-    problem: ProblemFile = None,
+    split: options.Split = "both",
+    samples: options.Samples = None,
+    seed: options.Seed = 0,
+    dtype: options.Dtype = None,
+    model: options.Model = None,
+    data: options.Data = None,
+    problem: options.ProblemFile = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Where to write surface.json and surface.npz.")] = None,
     export: Annotated[str | None, Option(metavar="A,B", help="Write surface.csv, .vts or .h5 there too.")] = None,
-    json: Json = False,
-    dry_run: Annotated[bool, Option("--dry-run", help="Say what it would cost, from timed points, and stop.")] = False,
-    device: Device = "cpu",
+    json: options.Json = False,
+    dry_run: options.DryRun = False,
+    device: options.Device = "cpu",
 ) -> None:
     """Measure the loss and accuracy over a plane, or along a line, through the weights of checkpoints.
 
@@ -63,35 +64,32 @@ def surface(
     With --out, a run that was stopped goes on from where it was, and report.html, where there is one, is made anew.
     """
     from landscape.checkpoint import load_checkpoint
-    from landscape.problem import Problem
+    from landscape.files import plain
+    from landscape.results.surface import surfaces_document
 
-    on, formats = find_device(device), _formats(export, out, line)
+    on, formats = options.find_device(device), _formats(export, out, line)
     _require_sense(directions, line=line, refine=refine)
     files = [load_checkpoint(path) for path in checkpoints]
     trajectory = files if directions == "pca" else []
     centres = files[-1:] if trajectory else files
-    others = read_others(directions)
-    problems = [
-        Problem.from_file(problem, file) if problem else Problem.of(file, model=model, data=data) for file in centres
-    ]
-    into = folders(out, [file.path for file in centres]) if out else [None] * len(centres)
-    options = {"num_samples": samples, "seed": seed, "dtype": read_dtype(dtype), "device": on}
-    objectives = [
-        {name: one.objective(name, **options) for name in (one.splits if split == "both" else [split])}
-        for one in problems
-    ]
+    others = _read_others(directions)
+    problems = options.find_problems(centres, problem=problem, model=model, data=data)
+    folders = options.find_folders(out, [file.path for file in centres])
+    how = {"num_samples": samples, "seed": seed, "dtype": options.find_dtype(dtype), "device": on}
+    objectives = [options.find_objectives(one, split, **how) for one in problems]
     if dry_run:
-        costs = [_cost(of, grid, mode, line) for of in objectives]
+        from landscape.surface.cost import foresee
+
+        costs = [foresee(one, num_points=grid, mode=mode, num_axes=1 if line else 2) for one in objectives]
         if json:
-            documents = [{"checkpoint": f.identity, "dry_run": cost} for f, cost in zip(centres, costs, strict=True)]
-            print_json(documents[0] if len(documents) == 1 else documents)
+            print_documents([{"checkpoint": f.identity, "dry_run": c} for f, c in zip(centres, costs, strict=True)])
         else:
             for file, cost in zip(centres, costs, strict=True):
-                print_cost(file, cost)
+                _print_cost(file.path, cost)
         return
-    how: dict[str, Any] = {"num": 1 if line else 2, "normalize": normalize, "seed": seed, "biases": biases}
+    drawn: dict[str, Any] = {"num": 1 if line else 2, "normalize": normalize, "seed": seed, "biases": biases}
     found = [
-        find_directions(directions, next(iter(of.values())), one, trajectory, others, **how)
+        _find_directions(directions, next(iter(of.values())), one, trajectory, others, **drawn)
         for of, one in zip(objectives, problems, strict=True)
     ]
     asked = {"num_points": grid, "span": span, "seed": seed, "biases": biases, "mode": mode}
@@ -99,25 +97,28 @@ def surface(
     if len(found) > 1:
         asked["reach"] = [span * max(norms) for norms in zip(*(one.norms for one in found), strict=True)]
     documents = []
-    for index, (file, of, along, folder) in enumerate(zip(centres, objectives, found, into, strict=True)):
+    for index, (file, of, along, folder) in enumerate(zip(centres, objectives, found, folders, strict=True)):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         with progress(str(file.path), 1) as tell:
             measured = _measured(of, along, asked | {"rows": folder and folder / ".rows", "progress": _fraction(tell)})
         surfaces = [replace(one, details=one.details | {"checkpoint": file.identity}) for one in measured]
-        documents.append(_save(surfaces, folder, formats))
-        if not json:
+        if folder is not None:
+            _save(surfaces, folder, formats)
+        if json:
+            documents.append(plain(surfaces_document(surfaces)))
+        else:
             if index:
                 print()
-            print_surfaces(file, surfaces)
+            print_surfaces(file.path, surfaces)
             if folder is not None and (folder / "report.html").exists():
                 print(f"Report: {folder / 'report.html'}")
     if json:
-        print_json(documents[0] if len(documents) == 1 else documents)
+        print_documents(documents)
 
 
 def _formats(export: str | None, out: Path | None, line: bool) -> list[str]:
-    formats = [name.strip() for name in export.split(",")] if export else []
+    formats = options.names_in(export) if export else []
     for name in formats:
         if name not in _EXPORTS or (line and name == "vts"):
             known = ", ".join(one for one in _EXPORTS if not (line and one == "vts"))
@@ -134,40 +135,78 @@ def _require_sense(directions: str, *, line: bool, refine: bool) -> None:
         raise ValueError("--directions pca makes a plane. With --line, expected random, eigen, gradient or to:CKPT.")
 
 
-def _cost(objectives: "Mapping[str, Objective]", grid: int, mode: str, line: bool) -> dict[str, Any]:
-    from landscape.surface.cost import foresee
+def _read_others(directions: str) -> "dict[str, Checkpoint]":
+    """The checkpoints after ``to:``, by their paths; none where it is another word."""
+    from landscape.checkpoint import load_checkpoint
 
-    return foresee(objectives, num_points=grid, mode=mode, num_axes=1 if line else 2)
+    if not directions.startswith(_TOWARDS):
+        return {}
+    paths = directions.removeprefix(_TOWARDS)
+    if not paths:
+        raise ValueError("--directions to: names no checkpoint. Expected to:CKPT or to:CKPT,CKPT.")
+    whole = Path(paths)
+    return {path: load_checkpoint(path) for path in ([paths] if whole.is_file() else paths.split(","))}
+
+
+def _find_directions(
+    kind: str,
+    objective: "Objective",
+    problem: "Problem",
+    trajectory: "list[Checkpoint]",
+    others: "dict[str, Checkpoint]",
+    *,
+    num: int,
+    seed: int,
+    **drawn: Any,
+) -> "Directions":
+    """The directions around the weights of the objective: by name, of a trajectory, or towards others."""
+    from landscape.surface import directions
+
+    found: Directions | str = kind
+    if trajectory:
+        plane = directions.pca(objective, [_vector(file, problem, objective) for file in trajectory])
+        steps = [{"path": str(file.path), "epoch": file.epoch, "step": file.step} for file in trajectory]
+        found = replace(plane, details=plane.details | {"trajectory": steps})
+    elif others:
+        vectors = {name: _vector(file, problem, objective) for name, file in others.items()}
+        found = directions.towards(objective, vectors, num=num, seed=seed)
+    return directions.find_directions(objective, found, num=num, seed=seed, **drawn)
+
+
+def _vector(file: "Checkpoint", problem: "Problem", objective: "Objective") -> "Tensor":
+    """The weights of another checkpoint of the same model, (d,)."""
+    from copy import deepcopy
+
+    model = deepcopy(problem.model)
+    file.load_into(model)
+    params = dict(model.named_parameters())
+    return objective.layout.flatten([params[name].detach() for name in objective.names])
 
 
 def _measured(
-    objectives: "Mapping[str, Objective]", found: "Directions", options: dict[str, Any]
+    objectives: "Mapping[str, Objective]", found: "Directions", asked: dict[str, Any]
 ) -> "list[Line | Plane]":
     from landscape.surface import line, plane
 
     if len(found.vectors) == 2:
-        return list(plane(objectives, directions=found, **options).values())
-    reach = options.pop("reach", None)
-    return list(line(objectives, direction=found, reach=reach and reach[0], **options).values())
+        return list(plane(objectives, directions=found, **asked).values())
+    reach = asked.pop("reach", None)
+    return list(line(objectives, direction=found, reach=reach and reach[0], **asked).values())
 
 
-def _save(surfaces: "Sequence[Line | Plane]", folder: Path | None, formats: Sequence[str]) -> dict[str, Any]:
-    """Write the surfaces, their exports and the report, and give the document."""
-    from landscape.files import plain
+def _save(surfaces: "Sequence[Line | Plane]", folder: Path, formats: Sequence[str]) -> None:
+    """Write the surfaces, their exports and the report."""
     from landscape.results import save_surfaces
     from landscape.results.export import export
-    from landscape.results.surface import surfaces_document
 
-    if folder is not None:
-        save_surfaces(folder, [*surfaces, *_beside(surfaces[0], folder)])
-        for name in formats:
-            export(surfaces, folder / f"surface.{name}")
-        shutil.rmtree(folder / ".rows", ignore_errors=True)  # they are all in the result
-        if (folder / "analysis.json").exists():
-            from landscape.figures.report import write_report
+    save_surfaces(folder, [*surfaces, *_beside(surfaces[0], folder)])
+    for name in formats:
+        export(surfaces, folder / f"surface.{name}")
+    shutil.rmtree(folder / ".rows", ignore_errors=True)  # they are all in the result
+    if (folder / "analysis.json").exists():
+        from landscape.figures.page import write_page
 
-            write_report(folder)
-    return plain(surfaces_document(surfaces))
+        write_page(folder)
 
 
 def _beside(new: "Line | Plane", folder: Path) -> "list[Line | Plane]":
@@ -184,3 +223,23 @@ def _beside(new: "Line | Plane", folder: Path) -> "list[Line | Plane]":
 
 def _fraction(tell: Callable[[float, str], None]) -> Callable[[int, int, float], None]:
     return lambda done, total, left: tell(done / total, f"part {done} of {total}, {duration(left)} left")
+
+
+def _print_cost(path: Path, cost: dict[str, Any]) -> None:
+    """Print what a surface would cost."""
+    points = " by ".join([str(cost["num_points"])] * cost["num_axes"])
+    print_text(
+        f"{path}: {cost['num_params']:,} parameters, {points} points; "
+        f"{duration(cost['seconds'])} in all, and directions and checks"
+    )
+    rows = [
+        [
+            name,
+            f"{one['num_examples']:,}",
+            f"{one['num_forwards']:,}",
+            f"{one['seconds_per_point'] * 1e3:.3g} ms",
+            duration(one["seconds"]),
+        ]
+        for name, one in cost["splits"].items()
+    ]
+    print_table(["", "examples", "points", "a point", "together"], rows)

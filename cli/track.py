@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from . import options
 from .console import cell, print_json, print_notes, print_table, print_text, progress
-from .device import find_device
 
 if TYPE_CHECKING:
     from landscape.results import Analysis
@@ -19,7 +19,7 @@ _NOT_REACHED = 4
 
 def track(
     sources: Annotated[list[str], Argument(metavar="RUN_DIR|GLOB", help="A folder of checkpoints, or a pattern.")],
-    metrics: Annotated[str, Option(metavar="A,B", help="Names, or default, or all.")] = "default",
+    metrics: options.Metrics = "default",
     every: Annotated[int, Option(metavar="N", help="Measure every N-th checkpoint.")] = 1,
     follow: Annotated[bool, Option("--follow", help="Wait for new ones until the run has ended.")] = False,
     fail_above: Annotated[
@@ -28,25 +28,19 @@ def track(
     out: Annotated[
         Path | None, Option(metavar="DIR", help="Where to write track.* and report.html.", show_default="RUN_DIR")
     ] = None,
-    split: Annotated[str, Option(metavar="NAME", help="train, test or both.")] = "both",
-    samples: Annotated[int | None, Option(metavar="N", help="Stratified sample of each split.")] = None,
-    rel_error: Annotated[float, Option(metavar="X", help="Accuracy at which estimates stop: 0.05 is 5 %.")] = 0.05,
-    num_probes: Annotated[int | None, Option(metavar="N", help="Fixed number of probes for traces.")] = None,
-    seed: Annotated[int, Option(metavar="N", help="Of all random draws.")] = 0,
-    dtype: Annotated[str | None, Option(metavar="TYPE", help="float32 or float64.", show_default="the model's")] = None,
-    layers: Annotated[str, Option(metavar="GLOB", help="Parameters to measure: 'conv*,head.weight'.")] = "*",
-    model: Annotated[str | None, Option(metavar="NAME", help="Where the files do not say: mlp, cnn, ...")] = None,
-    data: Annotated[
-        str | None, Option(metavar="NAME", help="Where the files do not say: digits, cifar10:PATH, ...")
-    ] = None,
-    problem: Annotated[
-        str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
-    ] = None,
-    json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
-    dry_run: Annotated[
-        bool, Option("--dry-run", help="Say what it would cost, from one timed product, and stop.")
-    ] = False,
-    device: Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    split: options.Split = "both",
+    samples: options.Samples = None,
+    rel_error: options.RelError = 0.05,
+    num_probes: options.NumProbes = None,
+    seed: options.Seed = 0,
+    dtype: options.Dtype = None,
+    layers: options.Layers = "*",
+    model: options.Model = None,
+    data: options.Data = None,
+    problem: options.ProblemFile = None,
+    json: options.Json = False,
+    dry_run: options.DryRun = False,
+    device: options.Device = "cpu",
 ) -> None:
     """Measure every checkpoint of a run, in order; what is done is not measured again.
 
@@ -59,7 +53,7 @@ def track(
     from landscape import tracking
 
     settings = tracking.Settings(
-        metrics=tuple(name.strip() for name in metrics.split(",")),
+        metrics=tuple(options.names_in(metrics)),
         split=split,
         num_samples=samples,
         rel_error=rel_error,
@@ -77,7 +71,7 @@ def track(
             raise ValueError(
                 f"--fail-above {limit.metric} is not measured. Expected one of: {', '.join(settings.names)}."
             )
-    on = find_device(device)
+    on = options.find_device(device)
     if dry_run:
         plan = tracking.estimate_cost(sources, settings, out=out, every=every, device=on)
         print_json({"dry_run": plan}) if json else _print_plan(plan)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
+from . import options
 from .console import print_json, print_table, progress
-from .device import find_device
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,10 +73,10 @@ def train(
     track: Annotated[
         str | None, Option(metavar="A,B", help="Measure these after every epoch, or those of --checkpoint-every.")
     ] = None,
-    device: Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: options.Device = "cpu",
     tensorboard: Annotated[bool, Option("--tensorboard", help="Write OUT/tensorboard, too.")] = False,
     wandb: Annotated[str | None, Option(metavar="PROJECT", help="Log to Weights & Biases, too.")] = None,
-    json: Annotated[bool, Option("--json", help="Print one JSON document.")] = False,
+    json: options.Json = False,
     _list: Annotated[
         bool,
         Option("--list", is_eager=True, callback=_print_list, help="Print models, data, optimizers, recipes; stop."),
@@ -139,7 +139,7 @@ def train(
                 made,
                 out,
                 resume=resume,
-                device=find_device(device),
+                device=options.find_device(device),
                 on_start=on_start,
                 on_epoch=on_epoch,
                 on_step=lambda epochs_done: tell(round(epochs_done, 1), text),
@@ -169,7 +169,7 @@ class _Tracking:
     def __init__(self, metrics: str, recipe: "Recipe", out: Path, *, fresh: bool) -> None:
         from landscape.tracking import Settings
 
-        self.settings = Settings(tuple(name.strip() for name in metrics.split(",")))  # refused before training
+        self.settings = Settings(tuple(options.names_in(metrics)))  # refused before training
         self.recipe, self.out, self.fresh = recipe, out, fresh
         self.tracker: Tracker | None = None
 

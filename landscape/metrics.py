@@ -50,10 +50,10 @@ def about_metrics() -> dict[str, About]:
 
     Example:
         >>> about_metrics()["trace"].symbol, about_metrics()["lambda_max"].error_kind
-        ('Tr ∇²L', 'bound')
+        ('Tr(∇²L(w))', 'bound')
     """
     found = {}
-    for file in sorted(files("landscape.measure").iterdir(), key=lambda file: file.name):
+    for file in sorted((files("landscape") / "measure").iterdir(), key=lambda file: file.name):
         if file.name.endswith(".py"):
             for node in ast.parse(file.read_text(encoding="utf-8")).body:
                 for call in getattr(node, "decorator_list", []):
@@ -74,7 +74,8 @@ def metrics_table() -> str:
     rows = ["| metric | what it is | what it says | cost | error |", "|---|---|---|---|---|"]
     for name, one in about_metrics().items():
         what = f"{one.symbol}: {one.definition}" if one.symbol else one.definition
-        rows.append(f"| `{name}` | {what} | {one.meaning} | {one.cost} | {one.error_kind} |")
+        cells = [f"`{name}`", what, one.meaning, one.cost, one.error_kind]
+        rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(rows)
 
 

@@ -82,6 +82,18 @@ def paired_interval(before: Sequence[float], after: Sequence[float], level: floa
     return mean_interval(np.subtract(after, before), level)
 
 
+def share_interval(count: int, num_samples: int, level: float = LEVEL) -> Interval:
+    """The share of samples that have a property, with the exact interval of Clopper and Pearson (1934).
+
+    Example:
+        >>> found = share_interval(0, 100)
+        >>> found.value, found.low, round(found.high, 3)
+        (0.0, 0.0, 0.036)
+    """
+    low, high = stats.binomtest(count, num_samples).proportion_ci(level)
+    return Interval(count / num_samples, float(low), float(high), num_samples)
+
+
 def welch(change: float, first: tuple[float, int], second: tuple[float, int]) -> tuple[float, float, float]:
     """Welch's test (1947) of a difference between two estimates, each given as (standard error, number of samples).
 

@@ -107,6 +107,7 @@ def append_often(path: Path, first: int) -> None:
         append(path, [first, number, "x" * 500])
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_one_file_do_not_meet(tmp_path, processes):
     path, texts = tmp_path / "a.txt", ["a" * 300_000, "b" * 200_000]
     write_text(path, texts[0])
@@ -122,6 +123,7 @@ def test_two_processes_that_write_one_file_do_not_meet(tmp_path, processes):
     assert names(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_the_old_file(tmp_path, processes):
     path = write_text(tmp_path / "a.txt", "old")
     writer = processes.Process(target=begin_to_write, args=(path,))

@@ -55,6 +55,7 @@ def test_vector_is_a_copy():
     assert objective.vector().abs().sum() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "microbatch"), BATCHINGS)
 @pytest.mark.parametrize("name", CASES)
 def test_batching_changes_nothing(name, size, microbatch):

@@ -80,3 +80,10 @@ def test_every_dependency_is_pinned():
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)  # no build labels such as +cpu
     needed = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
     assert {normalized(requirement) for requirement in needed} <= {normalized(line) for line in lines}
+
+
+def test_the_quick_tests_are_there():
+    quick = re.search(r"^QUICK := (.*?[^\\])\n", (ROOT / "Makefile").read_text(), re.DOTALL | re.MULTILINE)[1]
+    paths = quick.replace("\\\n", " ").split()
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path).exists()] == []

@@ -1,13 +1,19 @@
-"""Figures and tables, made from results alone: those read back from disk give the same picture as fresh ones."""
+"""Figures and tables, made from results alone: those read back from disk give the same picture as fresh ones.
+
+runs    result folders as runs, their names, their numbers pooled over seeds, and compared
+kinds   every kind of figure and table, and what they share
+page    the report: one HTML file of a checkpoint, or of a whole run
+"""
 
 from landscape.figures import kinds
-from landscape.figures.compared import compared, comparison_table, run_names
-from landscape.figures.comparison import comparison
-from landscape.figures.figure import STYLES, save_figure
-from landscape.figures.kind import KINDS, draw, save, thumbnail
-from landscape.figures.pooled import MissingMeasurementError
-from landscape.figures.runs import Run, load_runs, named
-from landscape.figures.table import Table, save_table
+from landscape.figures.kinds.comparison import comparison, comparison_table
+from landscape.figures.kinds.kind import KINDS, draw, save, thumbnail
+from landscape.figures.kinds.style import STYLES, save_figure
+from landscape.figures.kinds.table import Table, save_table
+from landscape.figures.kinds.track import track_figure
+from landscape.figures.runs.compared import compared, run_names
+from landscape.figures.runs.pooled import MissingMeasurementError, Value
+from landscape.figures.runs.run import Run, load_runs, named
 
 __all__ = [
     "KINDS",
@@ -15,6 +21,7 @@ __all__ = [
     "MissingMeasurementError",
     "Run",
     "Table",
+    "Value",
     "compared",
     "comparison",
     "comparison_table",
@@ -27,4 +34,5 @@ __all__ = [
     "save_figure",
     "save_table",
     "thumbnail",
+    "track_figure",
 ]

@@ -33,10 +33,10 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_model(name: str, *, input_shape: Sequence[int], num_classes: int, **args: Any) -> nn.Module:
-    """Build the model called `name`; its weights are torch's default, drawn from the global generator.
+    """Build the model called ``name``; its weights are torch's default, drawn from the global generator.
 
     Args:
-        name: a key of `MODELS`.
+        name: a key of ``MODELS``.
         input_shape: shape of one example.
         num_classes: number of logits.
         args: what else that model takes.

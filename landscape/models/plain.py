@@ -1,4 +1,4 @@
-"""Networks without shortcuts: `mlp` for anything, `cnn` and `vgg19` for images; and the images that networks accept."""
+"""Networks without shortcuts: ``mlp`` for anything, ``cnn`` and ``vgg19`` for images; and the images that networks accept."""
 
 import math
 from collections import OrderedDict
@@ -58,7 +58,7 @@ def cnn(*, input_shape: Sequence[int], num_classes: int, width: int = 16) -> nn.
         width: channels of the first block; the second has twice as many.
 
     Raises:
-        ValueError: the examples are no such images, or `width` is less than one.
+        ValueError: the examples are no such images, or ``width`` is less than one.
 
     Example:
         >>> sum(p.numel() for p in cnn(input_shape=(1, 8, 8), num_classes=10).parameters())
@@ -94,7 +94,7 @@ def vgg19(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> n
         width: channels of the first group; the others have two, four, eight and eight times as many.
 
     Raises:
-        ValueError: the examples are no such images, or `width` is less than one.
+        ValueError: the examples are no such images, or ``width`` is less than one.
 
     Example:
         >>> sum(p.numel() for p in vgg19(input_shape=(3, 32, 32), num_classes=10, width=4).parameters())

@@ -32,7 +32,7 @@ def pyramidnet(
         bottleneck: blocks of 1×1, 3×3 and 1×1 convolutions with four times as many output channels, or of two 3×3.
 
     Raises:
-        ValueError: the examples are no images, `depth` is not of that form, or `alpha` is negative.
+        ValueError: the examples are no images, ``depth`` is not of that form, or ``alpha`` is negative.
 
     Example:
         >>> model = pyramidnet(input_shape=(3, 32, 32), num_classes=10, depth=20, alpha=6)

@@ -1,8 +1,9 @@
 """Residual networks for small images (He et al. 2016, arXiv:1512.03385), as in the papers' code for CIFAR.
 
-The stem is one 3×3 convolution, with no stride and no max-pool. Four stages of `width` × 1, 2, 4 and 8 channels follow,
-the last three halving the image, then global average pooling and a linear layer. A shortcut that changes shape is a 1×1
-convolution with BatchNorm; a bottleneck has its stride on the 3×3 convolution and four times as many output channels.
+The stem is one 3×3 convolution, with no stride and no max-pool. Four stages of ``width`` × 1, 2, 4 and 8 channels
+follow, the last three halving the image, then global average pooling and a linear layer. A shortcut that changes shape
+is a 1×1 convolution with BatchNorm; a bottleneck has its stride on the 3×3 convolution and four times as many output
+channels.
 
 Parameters are named as in github.com/kuangliu/pytorch-cifar, whose networks GAM's code uses: such state dicts load.
 """
@@ -24,7 +25,7 @@ def resnet18(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -
         width: channels of the first stage.
 
     Raises:
-        ValueError: the examples are no images, or `width` is less than one.
+        ValueError: the examples are no images, or ``width`` is less than one.
 
     Example:
         >>> sum(p.numel() for p in resnet18(input_shape=(3, 32, 32), num_classes=10, width=16).parameters())
@@ -34,12 +35,12 @@ def resnet18(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -
 
 
 def resnet50(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
-    """Build ResNet-50: stages of 3, 4, 6, 3 bottleneck blocks; arguments as for `resnet18`."""
+    """Build ResNet-50: stages of 3, 4, 6, 3 bottleneck blocks; arguments as for ``resnet18``."""
     return _resnet(_Bottleneck, (3, 4, 6, 3), input_shape, num_classes, width)
 
 
 def resnet101(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
-    """Build ResNet-101: stages of 3, 4, 23, 3 bottleneck blocks; arguments as for `resnet18`."""
+    """Build ResNet-101: stages of 3, 4, 23, 3 bottleneck blocks; arguments as for ``resnet18``."""
     return _resnet(_Bottleneck, (3, 4, 23, 3), input_shape, num_classes, width)
 
 

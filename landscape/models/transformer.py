@@ -2,7 +2,7 @@
 
     x = x + attention(norm1(x)),    x = x + mlp(norm2(x)).
 
-Attention goes through `scaled_dot_product_attention`; second derivatives exist in its math form alone, which `Hessian`
+Attention goes through ``scaled_dot_product_attention``; second derivatives exist in its math form alone, which ``Hessian``
 chooses by itself. Blocks and ViT name their parameters as timm does, whose state dicts load.
 """
 
@@ -25,12 +25,12 @@ class ViT(nn.Module):
     network: shifted-patch tokens and locality self-attention.
 
     Args:
-        input_shape: (channels, height, width) of one image, its sides multiples of `patch`.
+        input_shape: (channels, height, width) of one image, its sides multiples of ``patch``.
         num_classes: number of logits.
         patch: side of a patch in pixels.
         width: features of a token.
         depth: number of blocks.
-        num_heads: attention heads; they divide `width`.
+        num_heads: attention heads; they divide ``width``.
 
     Raises:
         ValueError: the examples are not images of whole patches, or a size is out of range.
@@ -85,11 +85,11 @@ class GPT(nn.Module):
         num_classes: size of the vocabulary.
         width: features of a token.
         depth: number of blocks.
-        num_heads: attention heads; they divide `width`.
+        num_heads: attention heads; they divide ``width``.
         tied: whether the head's weight is the token vectors.
 
     Raises:
-        ValueError: `input_shape` is not (context,), or a size is out of range.
+        ValueError: ``input_shape`` is not (context,), or a size is out of range.
 
     Example:
         >>> model = GPT(input_shape=(16,), num_classes=50, width=8, depth=1, num_heads=2)

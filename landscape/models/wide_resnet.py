@@ -1,8 +1,8 @@
 """Wide residual networks (Zagoruyko and Komodakis 2016, arXiv:1605.07146): WRN-depth-width.
 
-A 3×3 convolution to 16 channels, three stages of (depth - 4) / 6 pre-activation blocks with 16, 32 and 64 times `width`
-channels, the last two halving the image, then BatchNorm, ReLU, global average pooling and a linear layer. Where a block
-changes the channels, its shortcut is a 1×1 convolution of the activated input. There is no dropout.
+A 3×3 convolution to 16 channels, three stages of (depth - 4) / 6 pre-activation blocks with 16, 32 and 64 times
+``width`` channels, the last two halving the image, then BatchNorm, ReLU, global average pooling and a linear layer.
+Where a block changes the channels, its shortcut is a 1×1 convolution of the activated input. There is no dropout.
 
 Parameters are named as in github.com/xternalz/WideResNet-pytorch, whose network the code of CR-SAM uses: such state
 dicts load.
@@ -27,7 +27,7 @@ def wide_resnet(depth: int = 28, width: int = 10, *, input_shape: Sequence[int],
         num_classes: number of logits.
 
     Raises:
-        ValueError: the examples are no images, `depth` is not of that form, or `width` is less than one.
+        ValueError: the examples are no images, ``depth`` is not of that form, or ``width`` is less than one.
 
     Example:
         >>> model = wide_resnet(16, 1, input_shape=(3, 32, 32), num_classes=10)

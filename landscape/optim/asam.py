@@ -10,7 +10,7 @@
 What a weight is follows the authors' code: a parameter with "weight" in its name, so those of normalization layers
 too; biases are not scaled but are in the norm. Names come with ``torch.optim.SGD(model.named_parameters(), ...)``.
 Without them a weight is what has two or more dimensions, which leaves those of normalization layers unscaled. The
-option `adaptive` of a group overrides either. The variant "davda54", after the much used code of that name, scales
+option ``adaptive`` of a group overrides either. The variant "davda54", after the much used code of that name, scales
 every parameter, with eta = 0: there a zero bias never moves, and the best rho is about 4 times as large.
 """
 
@@ -28,18 +28,18 @@ from landscape.optim.vectors import multiply_
 class ASAM(MultiPassOptimizer):
     """Adaptive sharpness-aware minimization over a base optimizer: two passes a step.
 
-    Every group has the options `rho`, `perturb` (False leaves it where it is, and out of the norm) and `adaptive`: True
-    or False for the whole group, None by the rule of the module.
+    Every group has the options ``rho``, ``perturb`` (False leaves it where it is, and out of the norm) and
+    ``adaptive``: True or False for the whole group, None by the rule of the module.
 
     Args:
-        base: The optimizer that makes the update.
-        rho: Radius of the ball, relative to the weights. 0.5 is usual for 10 classes, 1 for 100.
-        eta: What is added to the absolute weights; 0 in the variant "davda54".
-        variant: Which parameters are scaled (see the module).
-        model: Where given, its buffers follow the clean pass only.
+        base: the optimizer that makes the update.
+        rho: radius of the ball, relative to the weights. 0.5 is usual for 10 classes, 1 for 100.
+        eta: what is added to the absolute weights; 0 in the variant "davda54".
+        variant: which parameters are scaled (see the module).
+        model: where given, its buffers follow the clean pass only.
 
     Raises:
-        ValueError: A rho or eta that is negative or not finite, or an unknown variant.
+        ValueError: for a rho or eta that is negative or not finite, or an unknown variant.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([[3.0, 0.0]]))
@@ -87,7 +87,7 @@ class ASAM(MultiPassOptimizer):
         norm = passes.norm(g)
         multiply_(g, T)
         del T
-        passes.climb(g, scale=1 / (norm + self._eps))
+        passes.climb_to(g, norm=norm, eps=self._eps)
         del g
         return passes.run()
 

@@ -1,16 +1,16 @@
 """What the optimizers of this folder share: a step of a base optimizer along a gradient gathered in several passes.
 
     each pass:  closure() -> loss and gradient where the weights are now: at w first, then at w + e
-    restore:    w by copy, bit for bit, and with `model=` every buffer as the first pass left it
+    restore:    w by copy, bit for bit, and with ``model=`` every buffer as the first pass left it
     update:     base.step() at w, with the gathered direction as the gradient
 
-A subclass writes `_gather`: it runs the passes, moves the weights between them, and leaves the direction in `.grad`.
-A pass whose loss or gradient is not finite ends the step: the weights stay, `num_skipped` counts it.
+A subclass writes ``_gather``: it runs the passes, moves the weights between them, and leaves the direction in
+``.grad``. A pass whose loss or gradient is not finite ends the step: the weights stay, ``num_skipped`` counts it.
 
 Several processes: with ``model=DistributedDataParallel(...)`` each process perturbs by its own gradients, and the
 direction is averaged once, at the end (m-sharpness, as in the papers). After ``optimizer.sync_perturbation = True``
 every pass is averaged instead: the perturbation of the whole batch. Either way all processes skip a step together and
-end it with the same weights. In the first way buffers are each process's own. Without such a `model` the passes are
+end it with the same weights. In the first way buffers are each process's own. Without such a ``model`` the passes are
 averaged by DistributedDataParallel, but losses, Hessian products and the decision to skip are each process's own.
 
 float16: ``optimizer.grad_scaler = torch.amp.GradScaler()``; the closure runs ``grad_scaler.scale(loss).backward()``
@@ -29,32 +29,33 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from landscape.optim.passes import NonFinitePassError, Passes
+from landscape.optim.passes import Passes
+from landscape.optim.precision import NonFinitePassError, Precision
 
 
 class MultiPassOptimizer(Optimizer):
     """A torch optimizer that steps along a direction found by several forward and backward passes.
 
-    `param_groups` is the base's own list, so a scheduler may be built on either. A deep copy copies the base too.
+    ``param_groups`` is the base's own list, so a scheduler may be built on either. A deep copy copies the base too.
 
-    What a subclass carries from step to step it keeps in two places, both saved and loaded: `scalars`, numbers by
-    name, all set in ``__init__``; and ``self.state[p]``, tensors by name for a parameter. It changes them in `_update`
-    only, which a skipped step does not reach.
+    What a subclass carries from step to step it keeps in two places, both saved and loaded: ``scalars``, numbers by
+    name, all set in ``__init__``; and ``self.state[p]``, tensors by name for a parameter. It changes them in
+    ``_update`` only, which a skipped step does not reach.
 
     Args:
-        base: The optimizer that makes the update. Options that its groups have already win over `defaults`.
-        model: Where given, every buffer of it (BatchNorm statistics, ...) follows the first pass of each step only.
-        defaults: The options of a parameter group that the subclass adds to the base's.
-        seed: Of the random draws (`sample_like`).
+        base: the optimizer that makes the update. Options that its groups have already win over ``defaults``.
+        model: where given, every buffer of it (BatchNorm statistics, ...) follows the first pass of each step only.
+        defaults: the options of a parameter group that the subclass adds to the base's.
+        seed: of the random draws (``sample_like``).
 
     Attributes:
-        num_skipped: How many steps were skipped because a pass was not finite.
-        hvp_used: Which Hessian products the last step used: "exact" (`loss` was given), "finite-difference", or None.
-        grad_scaler: See the module.
-        sync_perturbation: See the module.
+        num_skipped: how many steps were skipped because a pass was not finite.
+        hvp_used: which Hessian products the last step used: "exact" (``loss`` was given), "finite-difference", or None.
+        grad_scaler: see the module.
+        sync_perturbation: see the module.
 
     Raises:
-        ValueError: `base` is not an optimizer instance; a radius of a group is negative or not finite.
+        ValueError: ``base`` is not an optimizer instance; a radius of a group is negative or not finite.
     """
 
     usual_radii: ClassVar[dict[str, float]] = {}  # the options of a group that must be in [0, inf), with usual values
@@ -97,9 +98,9 @@ class MultiPassOptimizer(Optimizer):
         self.base.add_param_group(self._with_options(param_group))
 
     def sample_like(self, p: Tensor) -> Tensor:
-        """Draw standard normal numbers of the shape, dtype and device of `p`. Every random draw of a step is made here.
+        """Standard normal numbers of the shape, dtype and device of ``p``; every random draw of a step is made here.
 
-        One generator for each device, seeded by `seed` and saved with the state. All processes draw the same numbers
+        One generator for each device, seeded by ``seed`` and saved with the state. All processes draw the same numbers
         unless they are given other seeds.
         """
         device = p.device
@@ -112,12 +113,12 @@ class MultiPassOptimizer(Optimizer):
         """Make one update and return the clean loss: that of the first pass, at the weights the step began with.
 
         Args:
-            closure: Zeroes the gradients, runs forward and backward, returns the loss. It is called once a pass, so it
+            closure: zeroes the gradients, runs forward and backward, returns the loss. It is called once a pass, so it
                 must use the same examples each time; it may loop over micro-batches.
-            loss: Returns the differentiable loss without a backward pass, for methods that use Hessian products.
+            loss: returns the differentiable loss without a backward pass, for methods that use Hessian products.
 
         Raises:
-            ValueError: No closure, a closure that returns nothing, or a sparse gradient. As after any exception in a
+            ValueError: no closure, a closure that returns nothing, or a sparse gradient. As after any exception in a
                 pass, weights, buffers and generators are restored.
         """
         if closure is None:
@@ -133,8 +134,7 @@ class MultiPassOptimizer(Optimizer):
             groups=self.param_groups,
             model=self.model,
             sync=self.sync_perturbation,
-            scaler=self.grad_scaler,
-            checks=self._scaler_checks,
+            precision=Precision(self.grad_scaler, self.param_groups, self._scaler_checks),
         )
         drawn = self._generator_states()
         done = False
@@ -160,12 +160,12 @@ class MultiPassOptimizer(Optimizer):
         return passes.clean_loss
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the base's state under "base" and this optimizer's beside it; it loads under ``weights_only=True``.
+        """The base's state under "base" and this optimizer's beside it; it loads under ``weights_only=True``.
 
         Tensors of parameters are under the parameter's position, counted over all groups.
 
         Raises:
-            RuntimeError: Called from a closure, where the weights may be perturbed.
+            RuntimeError: called from a closure, where the weights may be perturbed.
         """
         self._refuse_in_passes("state_dict")
         return {
@@ -177,11 +177,11 @@ class MultiPassOptimizer(Optimizer):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` returned, of this optimizer over the same kind of base.
+        """Load what ``state_dict`` returned, of this optimizer over the same kind of base.
 
         Raises:
-            RuntimeError: Called from a closure.
-            ValueError: `state_dict` is of another optimizer.
+            RuntimeError: called from a closure.
+            ValueError: ``state_dict`` is of another optimizer.
         """
         self._refuse_in_passes("load_state_dict")
         expected = set(self.state_dict())
@@ -205,7 +205,7 @@ class MultiPassOptimizer(Optimizer):
         self._set_generator_states(state_dict["generators"])
 
     def __getstate__(self) -> dict[str, Any]:
-        # torch's own drops every attribute it does not know; `step` is here only where a scheduler wrapped it
+        # torch's own drops every attribute it does not know; ``step`` is here only where a scheduler wrapped it
         return {name: value for name, value in vars(self).items() if name != "step"}
 
     def _gather(self, passes: Passes) -> None:
@@ -213,6 +213,17 @@ class MultiPassOptimizer(Optimizer):
 
     def _update(self) -> None:
         self.base.step()
+
+    def _update_with(self, option: str, values: list[float]) -> None:
+        """The base's step with these values of an option of its groups, which are put back after it."""
+        own = [group[option] for group in self.param_groups]
+        try:
+            for group, value in zip(self.param_groups, values, strict=True):
+                group[option] = value
+            self.base.step()
+        finally:
+            for group, value in zip(self.param_groups, own, strict=True):
+                group[option] = value
 
     def _perturbs(self) -> bool:
         return any(group["rho"] and group["perturb"] for group in self.param_groups)
@@ -241,12 +252,16 @@ class MultiPassOptimizer(Optimizer):
             )
 
 
-def check_range(name: str, value: float, *, usual: float, below: float = math.inf) -> None:
-    """Refuse a value that is not in ``[0, below)``.
+def check_range(name: str, value: float, *, usual: float) -> None:
+    """Refuse a value that is not in [0, inf).
 
-    >>> check_range("rho", -1.0, usual=0.05)
-    Traceback (most recent call last):
-    ValueError: rho=-1.0 is out of range. Expected 0 <= rho < inf; 0.05 is a usual value.
+    Raises:
+        ValueError: naming a usual value.
+
+    Example:
+        >>> check_range("rho", -1.0, usual=0.05)
+        Traceback (most recent call last):
+        ValueError: rho=-1.0 is out of range. Expected 0 <= rho < inf; 0.05 is a usual value.
     """
-    if not 0 <= value < below:
-        raise ValueError(f"{name}={value} is out of range. Expected 0 <= {name} < {below}; {usual} is a usual value.")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name}={value} is out of range. Expected 0 <= {name} < inf; {usual} is a usual value.")

@@ -21,28 +21,26 @@ from torch import nn
 from torch.optim import Optimizer
 
 from landscape.optim.base import MultiPassOptimizer, check_range
-from landscape.optim.passes import Passes
+from landscape.optim.passes import EPS, Passes
 from landscape.optim.vectors import add_, scale_
-
-_EPS = 1e-12
 
 
 class CRSAM(MultiPassOptimizer):
     """Curvature-regularized sharpness-aware minimization over a base optimizer: three passes a step.
 
-    Every group has the options `rho`, which may be scheduled, and `perturb`: False leaves it where it is, and out of
-    the norm. With rho = 0 in every group the step is the base's own, in one pass.
+    Every group has the options ``rho``, which may be scheduled, and ``perturb``: False leaves it where it is, and out
+    of the norm. With rho = 0 in every group the step is the base's own, in one pass.
 
     Args:
-        base: The optimizer that makes the update.
-        rho: Distance of the two outer points, in units of the weights.
-        alpha: Weight of the curvature along the gradient.
-        beta: Weight of the slope, less than alpha in the paper.
+        base: the optimizer that makes the update.
+        rho: distance of the two outer points, in units of the weights.
+        alpha: weight of the curvature along the gradient.
+        beta: weight of the slope, less than alpha in the paper.
         regularizer: "plain" as in the authors' code, "log" as in the paper.
-        model: Where given, its buffers follow the clean pass only.
+        model: where given, its buffers follow the clean pass only.
 
     Raises:
-        ValueError: A rho, alpha or beta that is negative or not finite, or an unknown regularizer.
+        ValueError: for a rho, alpha or beta that is negative or not finite, or an unknown regularizer.
 
     Example:
         >>> import torch
@@ -92,14 +90,14 @@ class CRSAM(MultiPassOptimizer):
         if not self._perturbs():
             return passes.run()
         g, here = passes.gradient(), passes.value
-        scale = 1 / (passes.norm(g) + _EPS)
-        passes.climb(g, scale=scale)
+        passes.climb_to(g)
         if not self.alpha and not self.beta:
             del g
             return passes.run()
         d, worst = passes.gradient(), passes.value
         passes.back()
-        passes.climb(g, scale=-scale)
+        minus_g = scale_(g, -1.0)
+        passes.climb_to(minus_g)
         g_best, best = passes.gradient(), passes.value
         alpha, beta = self.alpha, self.beta
         if self.regularizer == "log":
@@ -107,10 +105,10 @@ class CRSAM(MultiPassOptimizer):
             beta = self._of_log(beta, worst.item() - best.item())
         scale_(d, 1 + alpha + beta)
         add_(d, g_best, alpha=alpha - beta)
-        return passes.leave(add_(d, g, alpha=-2 * alpha))
+        return passes.leave(add_(d, minus_g, alpha=2 * alpha))
 
     def _of_log(self, weight: float, argument: float) -> float:
-        if weight and argument <= _EPS:
+        if weight and argument <= EPS:
             self._num_dropping += 1
             return 0.0
         return weight / argument if weight else 0.0

@@ -1,6 +1,6 @@
 """CurvSAM (Petrov et al., "Adaptive SAM with Curvature-Dependent Learning Rates"), algorithm 1.
 
-    h <- beta h + (1 - beta) |z * H z|     every `update_every` steps, from the first; z ~ N(0, I), h_0 = 1   (eq. 3, 4)
+    h <- beta h + (1 - beta) |z * H z|     every update_every steps, from the first; z ~ N(0, I), h_0 = 1   (eq. 3, 4)
     D = diag(max(sqrt(h), delta))                                                                             (eq. 5)
     e = rho D^-1 g / (||D^-1/2 g|| + 1e-12)                                               g = G(w)            (eq. 6)
     w <- base(w, G(w + e))                 the base's update at w; both gradients on the same mini-batch
@@ -8,16 +8,16 @@
 To first order, e is the worst point of the ellipsoid e'De <= rho^2 (eq. 2). H is the Hessian of the mini-batch's loss
 at w, before the perturbation. h has an entry for each weight, as in the algorithm (the abstract says "per group").
 |z * H z| overestimates the diagonal's absolute value, by the entries beside it. The length of e is not rho: in
-directions without curvature it tends to rho / sqrt(delta). The paper gives `update_every` = 5 and no other value; those
-of `rho`, `beta` and `delta` are ours.
+directions without curvature it tends to rho / sqrt(delta). The paper gives update_every = 5 and no other value; those
+of ``rho``, ``beta`` and ``delta`` are ours.
 
-H z needs `loss` in ``step(closure, loss=loss)``. In the steps that need it, the clean pass is then made by `loss`, with
-a graph that is kept, so that H z is one more backward. Without `loss`, or with ``hvp="finite-difference"``,
+H z needs ``loss`` in ``step(closure, loss=loss)``. In the steps that need it, the clean pass is then made by ``loss``,
+with a graph that is kept, so that H z is one more backward. Without ``loss``, or with ``hvp="finite-difference"``,
 
     H z ~ (G(w + r z) - G(w - r z)) / 2r        r = 1e-3 ||w|| / ||z||        two passes, with the same dropout masks
 
-`hvp_used` tells which. Several processes draw the same z, and average H z before the absolute value. Not here: h
-averaged over blocks, other distributions of z (override `sample_like`).
+``hvp_used`` tells which. Several processes draw the same z, and average H z before the absolute value. Not here: h
+averaged over blocks, other distributions of z (override ``sample_like``).
 """
 
 import math
@@ -30,30 +30,27 @@ from torch.optim import Optimizer
 
 from landscape.optim.base import MultiPassOptimizer
 from landscape.optim.passes import Passes
-from landscape.optim.sasgd import rewound
-from landscape.optim.vectors import Vectors, add_, global_norm, scale_
-
-_EPS = 1e-12
+from landscape.optim.vectors import Vectors, add_, global_norm, multiply_, scale_
 
 
 class CurvSAM(MultiPassOptimizer):
     """Sharpness-aware minimization in an ellipsoid that is narrow where the curvature is large: two passes a step.
 
-    Every group of parameters has the options `rho` and `perturb`: False leaves the group where it is in the second
+    Every group of parameters has the options ``rho`` and ``perturb``: False leaves the group where it is in the second
     pass, and out of the norm and the products.
 
     Args:
-        base: The optimizer that makes the update, for instance ``torch.optim.SGD(model.parameters(), lr=0.1)``.
-        rho: Radius of the ellipsoid.
-        beta: How much of the curvature's average an update keeps; with 1 this is SAM.
-        delta: Bounds sqrt(h) from below.
-        update_every: Steps from one update of the curvature to the next.
+        base: the optimizer that makes the update, for instance ``torch.optim.SGD(model.parameters(), lr=0.1)``.
+        rho: radius of the ellipsoid.
+        beta: how much of the curvature's average an update keeps; with 1 this is SAM.
+        delta: bounds sqrt(h) from below.
+        update_every: steps from one update of the curvature to the next.
         hvp: "exact", or "finite-difference" where the model cannot be differentiated twice (see the module).
-        seed: Of z.
-        model: Where given, its buffers (BatchNorm statistics) follow the clean pass only.
+        seed: of z.
+        model: where given, its buffers (BatchNorm statistics) follow the clean pass only.
 
     Raises:
-        ValueError: A number out of its range, an unknown `hvp`.
+        ValueError: for a number out of its range, an unknown ``hvp``.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
@@ -116,7 +113,7 @@ class CurvSAM(MultiPassOptimizer):
             passes.leave(g)
 
     def _gradient_and_product(self, passes: Passes) -> tuple[Vectors, Vectors]:
-        """Run the clean pass; return its gradient and z * H z."""
+        """The gradient of the clean pass, which is run, and z * H z."""
         if self.hvp == "exact" and passes.loss is not None:
             g, times_hessian = passes.gradient_and_product()
         else:
@@ -124,10 +121,8 @@ class CurvSAM(MultiPassOptimizer):
             passes.hvp = "finite-difference"
         z = {p: sample for p, sample in self._sample().items() if p in g}
         Hz = times_hessian(z)
-        product = {p: Hz[p] for p in z if p in Hz}
-        if product:
-            torch._foreach_mul_(list(product.values()), [z[p] for p in product])
-        return g, passes.average(product)
+        product = multiply_({p: Hz[p] for p in z if p in Hz}, z)
+        return g, passes.workers.mean_of_step(product)
 
     def _sample(self) -> Vectors:
         """Draw for all parameters that could have a gradient: the same in all processes, whichever they have."""
@@ -147,21 +142,18 @@ class CurvSAM(MultiPassOptimizer):
         return self.state[p]["curvature"] if p in self.state else torch.ones_like(p)
 
     def _climb(self, passes: Passes, g: Vectors) -> bool:
-        """Move to w + e, and use `g` up for that; tell if anything moved."""
-        params = list(passes.perturbed(g))
-        if not any(
-            group["rho"] and group["perturb"] and p in g for group in self.param_groups for p in group["params"]
-        ):
+        """Move to w + e, and use ``g`` up for that; tell if anything moved."""
+        g = passes.perturbed(g)
+        if not any(group["rho"] and p in g for group in self.param_groups for p in group["params"]):
             return False
-        roots = torch._foreach_sqrt([self._h(p) for p in params])
+        roots = torch._foreach_sqrt([self._h(p) for p in g])
         torch._foreach_clamp_min_(roots, self.delta)
         torch._foreach_sqrt_(roots)
-        directions = [g[p] for p in params]
-        torch._foreach_div_(directions, roots)  # D^-1/2 g
-        norm = global_norm(directions).item()
-        torch._foreach_div_(directions, roots)
+        torch._foreach_div_(list(g.values()), roots)
+        norm = passes.norm(g)  # of D^-1/2 g
+        torch._foreach_div_(list(g.values()), roots)
         del roots
-        return passes.climb(dict(zip(params, directions, strict=True)), scale=1 / (norm + _EPS))
+        return passes.climb_to(g, norm=norm)
 
     def _update(self) -> None:
         for p, h in self._curvature.items():
@@ -175,17 +167,16 @@ def _difference_product(passes: Passes, z: Vectors) -> Vectors:
     """H z at the weights of the step, by a central difference of gradients."""
     if not z:
         return {}
-    params, directions = list(z), list(z.values())
-    w_norm, z_norm = torch.stack([global_norm(params), global_norm(directions)]).tolist()
+    w_norm, z_norm = torch.stack([global_norm(z), global_norm(z.values())]).tolist()
     r = 1e-3 * (w_norm or 1.0) / z_norm
-    with rewound(params):
+    with passes.rewound():
         product = _gradient_at(passes, z, r)
     add_(product, _gradient_at(passes, z, -r), alpha=-1.0)
     return scale_(product, 0.5 / r)
 
 
 def _gradient_at(passes: Passes, z: Vectors, r: float) -> Vectors:
-    passes.move(list(z), list(z.values()), alpha=r)
+    passes.move(z, r)
     gradient = passes.gradient()
     passes.back()
     return gradient

@@ -9,7 +9,7 @@ Norms are over the parameters of all perturbed groups that have a gradient, join
 ``G(w + rho_sam g / ||g||)``. With alpha = 0 the step is the oracle's. Modes:
 
 "hvp": as above; with ``step(closure, loss=loss)`` the products are exact, and gradients at w and w_a come from the same
-    graph, without the closure. Without `loss` the step is that of "fd", and `hvp_used` says "finite-difference".
+    graph, without the closure. Without ``loss`` the step is that of "fd", and ``hvp_used`` says "finite-difference".
 "fd": H(x) G(x) / ||G(x)|| is replaced by ``(G(x + rho' G(x) / ||G(x)||) - G(x)) / rho'``: four gradients.
 "accelerated" (alg. 2, the form that was released): from those four, g0 and g1 at w, g2 and g3 at w_a,
 
@@ -19,7 +19,7 @@ Norms are over the parameters of all perturbed groups that have a gradient, join
     It contains SAM: alpha = 1, gamma = 0 is SAM with rho'; alpha = beta = 1 is GSAM. The released code has 1 for the
     coefficient beta of g0: ``preset="official"``.
 
-With `period` k > 1 all this is done in every k-th step, from the first on, and the oracle's step in between.
+With ``period`` k > 1 all this is done in every k-th step, from the first on, and the oracle's step in between.
 Differences of gradients cancel: keep the weights in float32 or wider.
 """
 
@@ -30,34 +30,32 @@ from torch import nn
 from torch.optim import Optimizer
 
 from landscape.optim.base import MultiPassOptimizer, check_range
-from landscape.optim.passes import Passes
+from landscape.optim.passes import EPS, Passes
 from landscape.optim.vectors import Vectors, add_, dot, global_norm, scale_
-
-_EPS = 1e-12
 
 
 class GAM(MultiPassOptimizer):
     """Gradient-norm-aware minimization over a base optimizer: four passes a step, or two and two Hessian products.
 
-    Every group has the options `rho`, which may be scheduled, and `perturb`: False leaves it where it is, and out of
-    the norms. With rho = 0 in every group the step is the oracle's, as with alpha = 0; not so in mode "accelerated".
+    Every group has the options ``rho``, which may be scheduled, and ``perturb``: False leaves it where it is, and out
+    of the norms. With rho = 0 in every group the step is the oracle's, as with alpha = 0; not so in mode "accelerated".
 
     Args:
-        base: The optimizer that makes the update.
-        rho: Radius of the ball in which the gradient norm is penalized, in units of the weights.
-        alpha: Weight of the penalty; in mode "accelerated" that of SAM against it.
-        mode: How the gradient of a gradient norm is computed (see the module).
-        rho_prime: Step of the finite differences; in mode "accelerated" also SAM's radius.
-        beta: Weight of g0 against g2, in mode "accelerated".
-        gamma: How much of what is orthogonal is ascended, in mode "accelerated".
+        base: the optimizer that makes the update.
+        rho: radius of the ball in which the gradient norm is penalized, in units of the weights.
+        alpha: weight of the penalty; in mode "accelerated" that of SAM against it.
+        mode: how the gradient of a gradient norm is computed (see the module).
+        rho_prime: step of the finite differences; in mode "accelerated" also SAM's radius.
+        beta: weight of g0 against g2, in mode "accelerated".
+        gamma: how much of what is orthogonal is ascended, in mode "accelerated".
         oracle: "loss", or "sam" for SAM's loss.
         rho_sam: SAM's radius, where the oracle is "sam".
-        period: In every how many steps the penalty is there.
+        period: in every how many steps the penalty is there.
         preset: "official" for the released code's variant of mode "accelerated".
-        model: Where given, its buffers follow the clean pass only.
+        model: where given, its buffers follow the clean pass only.
 
     Raises:
-        ValueError: A number out of its range, or an unknown mode, oracle or preset.
+        ValueError: for a number out of its range, or an unknown mode, oracle or preset.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
@@ -118,7 +116,7 @@ class GAM(MultiPassOptimizer):
     def _gather(self, passes: Passes) -> None:
         penalized = self.mode == "accelerated" or (self.alpha and self._perturbs())
         if self.scalars["num_steps"] % self.period or not penalized:
-            return self._oracle_step(passes)
+            return passes.leave(self._oracle_gradient(passes, passes.gradient()))
         if self.mode == "accelerated":
             return passes.leave(self._accelerated(passes))
         exact = self.mode == "hvp" and passes.loss is not None
@@ -127,34 +125,26 @@ class GAM(MultiPassOptimizer):
             scale_({p: h[p] for p in group["params"] if p in h}, self.alpha * group["rho"])
         return passes.leave(add_(h, direction))
 
-    def _oracle_step(self, passes: Passes) -> None:
-        if self.oracle == "loss" or not self.rho_sam:
-            return passes.run()
-        g = passes.gradient()
-        self._climb(passes, g, self.rho_sam)
-        del g
-        return passes.run()
-
     def _exact(self, passes: Passes) -> tuple[Vectors, Vectors]:
-        """Return the oracle's gradient at w, and the gradient of the gradient norm at w_a."""
+        """The oracle's gradient at w, and the gradient of the gradient norm at w_a."""
         g, f = self._gradient_of_norm(passes)
         direction = self._oracle_gradient(passes, g)
         del g
         passes.back()
-        self._climb(passes, f)
+        passes.climb_to(f)
         del f
         return direction, self._gradient_of_norm(passes)[1]
 
     def _gradient_of_norm(self, passes: Passes) -> tuple[Vectors, Vectors]:
         g, product = passes.gradient_and_product()
         norm = passes.norm(g)
-        return g, scale_(product(passes.perturbed(g)), 1 / (norm + _EPS))
+        return g, scale_(product(passes.perturbed(g)), 1 / (norm + EPS))
 
     def _differences(self, passes: Passes) -> tuple[Vectors, Vectors]:
-        """Return what `_exact` does, by finite differences."""
+        """What ``_exact`` returns, by finite differences."""
         g0 = passes.gradient()
         same = self.oracle == "sam" and self.rho_sam == self.rho_prime  # then g1 is the oracle's gradient
-        self._climb(passes, g0, self.rho_prime)
+        passes.climb_to(g0, self.rho_prime)
         g1 = passes.gradient()
         passes.back()
         if same:
@@ -163,10 +153,10 @@ class GAM(MultiPassOptimizer):
             h0, direction = add_(g1, g0, alpha=-1.0), self._oracle_gradient(passes, g0)
             passes.back()
         del g0, g1
-        self._climb(passes, h0)
+        passes.climb_to(h0)
         del h0
         g2 = passes.gradient()
-        self._climb(passes, g2, self.rho_prime)
+        passes.climb_to(g2, self.rho_prime)
         h = add_(passes.gradient(), g2, alpha=-1.0)
         if self.mode == "hvp":
             passes.hvp = "finite-difference"
@@ -174,35 +164,27 @@ class GAM(MultiPassOptimizer):
 
     def _accelerated(self, passes: Passes) -> Vectors:
         g0 = passes.gradient()
-        self._climb(passes, g0, self.rho_prime)
+        passes.climb_to(g0, self.rho_prime)
         g1 = passes.gradient()
         passes.back()
-        self._climb(passes, add_({p: g.clone() for p, g in g1.items()}, g0, alpha=-1.0))
+        passes.climb_to(add_({p: g.clone() for p, g in g1.items()}, g0, alpha=-1.0))
         g2 = passes.gradient()
-        self._climb(passes, g2, self.rho_prime)
+        passes.climb_to(g2, self.rho_prime)
         h_plus = add_(scale_(passes.gradient(), 1 - self.alpha), g1, alpha=self.alpha)
         h_minus = add_(scale_(g0, 1.0 if self.preset == "official" else self.beta), g2, alpha=1 - self.beta)
         del g0, g1, g2
         norm_plus, norm_minus = (global_norm(v.values()).item() for v in (h_plus, h_minus))
-        cosine = dot(h_minus, h_plus).item() / (norm_minus * norm_plus + _EPS)
-        parallel = norm_minus * cosine / (norm_plus + _EPS)
+        cosine = dot(h_minus, h_plus).item() / (norm_minus * norm_plus + EPS)
+        parallel = norm_minus * cosine / (norm_plus + EPS)
         return add_(scale_(h_plus, 1 + self.gamma * parallel), h_minus, alpha=-self.gamma)
 
     def _oracle_gradient(self, passes: Passes, g: Vectors) -> Vectors:
-        """Return the oracle's gradient at w, where the weights are and the gradient is `g`, which it takes over."""
+        """The oracle's gradient at w, where the weights are and the gradient is ``g``, which it takes over."""
         if self.oracle == "loss" or not self.rho_sam:
             return g
-        self._climb(passes, g, self.rho_sam)
+        passes.climb_to(g, self.rho_sam)
         g.clear()
         return passes.gradient()
-
-    def _climb(self, passes: Passes, vectors: Vectors, radius: float | None = None) -> None:
-        """Move by `vectors`, of length `radius`; without it each group by its rho."""
-        scale = 1 / (passes.norm(vectors) + _EPS)
-        if radius is None:
-            passes.climb(vectors, scale=scale)
-        else:
-            passes.climb(vectors, scale=radius * scale, radius=None)
 
     def _update(self) -> None:
         self.scalars["num_steps"] += 1

@@ -6,41 +6,36 @@ one host synchronization a pass, so the norms may as well be Python floats.
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
-from types import SimpleNamespace
-from typing import Any, cast
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.amp.grad_scaler import GradScaler
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
-from landscape.optim.vectors import Vectors, copy_, global_norm
+from landscape.optim.precision import Precision, require_finite
+from landscape.optim.vectors import Vectors, add_, copy_, global_norm
 from landscape.optim.workers import Workers
 from landscape.second_derivatives import twice_differentiable
 
-
-class NonFinitePassError(ArithmeticError):
-    """The loss or the gradient of a pass is not finite."""
+EPS = 1e-12  # what is added to a norm before it divides
 
 
 class Passes:
     """The passes of one step.
 
     Args:
-        closure: As of the optimizer's `step`.
-        loss: As of the optimizer's `step`.
-        groups: The optimizer's groups of parameters.
-        model: Whose buffers follow the first pass only.
-        sync: Whether the processes of a DistributedDataParallel `model` are averaged in each pass; else by `finish`.
-        scaler: Has scaled the loss before the closure's backward.
-        checks: The objects under which `scaler` keeps what it found in a pass; lengthened as needed.
+        closure: as of the optimizer's ``step``.
+        loss: as of the optimizer's ``step``.
+        groups: the optimizer's groups of parameters.
+        model: whose buffers follow the first pass only.
+        sync: whether the processes of a DistributedDataParallel ``model`` are averaged in each pass; else by ``agree``.
+        precision: how the losses are scaled.
 
     Attributes:
-        clean_loss: What the first pass returned.
-        value: The loss of the last pass, in float64 if that is what it was, the mean over the processes under `sync`.
-        hvp: Which Hessian products were used: "exact" or "finite-difference"; None if none were.
+        clean_loss: what the first pass returned.
+        value: the loss of the last pass, in float64 if that is what it was, the mean over the processes under ``sync``.
+        hvp: which Hessian products were used: "exact" or "finite-difference"; None if none were.
+        workers: the processes, for means of what a step finds beside its direction.
     """
 
     def __init__(
@@ -51,176 +46,148 @@ class Passes:
         groups: list[dict[str, Any]],
         model: nn.Module | None,
         sync: bool,
-        scaler: GradScaler | None,
-        checks: list[SimpleNamespace],
+        precision: Precision,
     ) -> None:
-        self.closure = closure
+        self._closure = closure
         self.loss = loss
         self.clean_loss: Tensor | None = None
         self.value = torch.zeros(())
         self.hvp: str | None = None
         self._groups = groups
         self._params = [p for group in groups for p in group["params"] if p.requires_grad]
+        self.workers = Workers(model, self._params, sync=sync)
         self._model = model
-        self._ddp = model if isinstance(model, DistributedDataParallel) else None
-        self._workers = Workers(self._ddp.process_group) if self._ddp else None
-        self._sync = sync
-        self._scaler = scaler if scaler is not None and scaler.is_enabled() else None
-        self._checks = checks
-        self._num_passes = 0
-        self._ended = False
+        self._precision = precision
         self._weights: dict[Tensor, Tensor] = {}
         self._buffers: dict[str, Tensor] = {}
 
     def run(self) -> None:
-        """Run the closure where the weights are now; the gradients are then in `.grad`.
+        """Run the closure where the weights are now; the gradients are then in ``.grad``.
 
         Raises:
-            NonFinitePassError: The loss or the gradient is not finite.
-            ValueError: The closure returned nothing, or a gradient is sparse.
+            NonFinitePassError: the loss or the gradient is not finite.
+            ValueError: the closure returned nothing, or a gradient is sparse.
         """
         torch.clear_autocast_cache()  # within autocast it would hold half-precision copies of the weights before a move
-        with torch.enable_grad(), self._ddp.no_sync() if self._ddp and not self._sync else nullcontext():
-            returned = self.closure()
+        with torch.enable_grad(), nullcontext() if self.workers.sync else self.workers.no_hooks():
+            returned = self._closure()
         if returned is None:
             raise ValueError("the closure returned None. Expected it to return the loss.")
-        self._check(torch.as_tensor(returned).detach())
+        self._end_pass(torch.as_tensor(returned).detach())
 
     def gradient(self) -> Vectors:
-        """Run the closure where the weights are now, and take its gradients: `.grad` is None afterwards.
+        """The gradients of the closure where the weights are now, taken from ``.grad``, which is None afterwards.
 
         Raises:
-            NonFinitePassError: As of `run`.
-            ValueError: As of `run`.
+            NonFinitePassError: as of ``run``.
+            ValueError: as of ``run``.
         """
         self.run()
-        taken = self._grads()
-        if self._ddp is not None and self._ddp.gradient_as_bucket_view:  # the next pass would write into them
-            taken = {p: g.clone() for p, g in taken.items()}
-        for p in taken:
-            p.grad = None
-        return taken
+        return self.workers.own(self._take())
 
     def gradient_and_product(self) -> tuple[Vectors, Callable[[Vectors], Vectors]]:
-        """Run `loss` where the weights are now; return its gradient and the product with its Hessian there.
+        """The gradient of ``loss`` where the weights are now, and the product with its Hessian there.
 
         The product may be taken once: it is one more backward through the kept graph, by the parameters of all groups.
         Its vector is the same in all processes. Until then the gradient is the graph's own, not to be changed in place.
         Attention is computed by its plain kernel, which alone can be differentiated twice.
 
         Raises:
-            NonFinitePassError: The loss or the gradient is not finite; from the product, that it is not.
-            ValueError: `loss` did not return a differentiable scalar.
+            NonFinitePassError: the loss or the gradient is not finite; from the product, that it is not.
+            ValueError: ``loss`` did not return a differentiable scalar.
         """
         assert self.loss is not None
+        scaler = self._precision.scaler
         torch.clear_autocast_cache()
         # torch.autograd.grad passes by the hooks of DistributedDataParallel, which would wait for them
-        quiet = self._ddp.no_sync() if self._ddp else nullcontext()
-        with torch.enable_grad(), quiet, twice_differentiable():
+        with torch.enable_grad(), self.workers.no_hooks(), twice_differentiable():
             loss = self.loss()
             if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
                 raise ValueError(f"loss() returned {loss!r}. Expected a differentiable scalar, without backward().")
-            scaled = loss.squeeze() if self._scaler is None else self._scaler.scale(loss.squeeze())
+            scaled = scaler.scale(loss.squeeze())
             found = torch.autograd.grad(scaled, self._params, create_graph=True, allow_unused=True)
         kept = {p: g for p, g in zip(self._params, found, strict=True) if g is not None}
-        for p in self._params:
-            p.grad = kept[p].detach() if p in kept else None
-            if p in kept and self._scaler is not None:
-                p.grad = kept[p].detach().clone()  # which will be unscaled in place
-        if self._workers is not None and self._sync:
-            self.leave(self._workers.mean(self._grads(), self._params) or {})
-        self._check(loss.detach().squeeze())
-        taken = self._grads()
-        for p in taken:
-            p.grad = None
+        writes = scaler.is_enabled()  # into the gradients, to unscale them
+        grads = {p: g.detach().clone() if writes else g.detach() for p, g in kept.items()}
+        self.leave(self.workers.mean_of_pass(grads))
+        del grads
+        self._end_pass(loss.detach().squeeze())
         self.hvp = "exact"
 
         def product(vectors: Vectors) -> Vectors:
-            along = [p for p in kept if p in vectors and kept[p].requires_grad]
             params = list(kept)
-            if not along:
-                found = tuple(torch.zeros_like(p) for p in params)
-            else:
-                found = torch.autograd.grad(
-                    [kept[p] for p in along],
-                    params,
-                    [vectors[p] for p in along],
-                    allow_unused=True,
-                    materialize_grads=True,
+            if along := [p for p in kept if p in vectors and kept[p].requires_grad]:
+                found = deque(
+                    torch.autograd.grad(
+                        [kept[p] for p in along], params, [vectors[p] for p in along], materialize_grads=True
+                    )
                 )
+            else:
+                found = deque(torch.zeros_like(p) for p in params)
             kept.clear()
-            scale = 1.0 if self._scaler is None else self._scaler.get_scale()
-            remaining = deque(found)
-            del found
-            products = {p: remaining.popleft() / scale for p in params}  # new: those found may be views
-            if self._sync and self._workers is not None:
-                products = self._workers.mean(products, self._params) or {}
-            if not torch.isfinite(global_norm(products.values())):
-                raise NonFinitePassError
+            scale = scaler.get_scale()
+            products = {p: found.popleft() / scale for p in params}  # new: those found may be views
+            products = self.workers.mean_of_pass(products)
+            require_finite(products)
             return products
 
-        return taken, product
+        return self._take(), product
 
     def perturbed(self, vectors: Vectors) -> Vectors:
-        """Return the part of `vectors` that belongs to groups with `perturb`."""
+        """The part of ``vectors`` that belongs to groups with ``perturb``."""
         return {p: vectors[p] for group in self._groups if group["perturb"] for p in group["params"] if p in vectors}
 
-    def climb(self, vectors: Vectors, *, scale: float, radius: str | None = "rho") -> bool:
-        """Move each group with `perturb` by ``group[radius] * scale * vectors``, from where it is; tell if any moved.
-
-        Without a `radius` by ``scale * vectors``.
-        """
-        moved = False
-        for group in self._groups:
-            alpha = scale if radius is None else group[radius] * scale
-            params = [p for p in group["params"] if p in vectors] if group["perturb"] and alpha else []
-            if params:
-                self.move(params, [vectors[p] for p in params], alpha=alpha)
-                moved = True
-        return moved
-
     def norm(self, vectors: Vectors) -> float:
-        """Return the 2-norm over all groups with `perturb`, jointly."""
+        """The 2-norm over all groups with ``perturb``, jointly."""
         return global_norm(self.perturbed(vectors).values()).item()
 
-    def move(self, params: list[Tensor], directions: list[Tensor], *, alpha: float) -> None:
-        """Add ``alpha * directions`` to `params`, from where they are; those not moved before are saved first."""
-        unsaved = [p for p in params if p not in self._weights]
+    def climb_to(self, v: Vectors, radius: float | None = None, *, norm: float | None = None, eps: float = EPS) -> bool:
+        """Move the groups with ``perturb`` by ``radius * v / (||v|| + eps)``, from where they are; tell if any moved.
+
+        Along a gradient that is the worst point of the ball around them, to first order.
+
+        Args:
+            v: the direction; entries of other groups are not used.
+            radius: of the ball; by default each group's own, its option "rho".
+            norm: stands for ||v|| where it is measured otherwise than by ``norm``.
+            eps: keeps a zero gradient from dividing by zero.
+        """
+        scale = 1 / ((self.norm(v) if norm is None else norm) + eps)
+        moved = False
+        for group in self._groups:
+            alpha = scale * (group["rho"] if radius is None else radius)
+            some = {p: v[p] for p in group["params"] if p in v} if group["perturb"] and alpha else {}
+            self.move(some, alpha)
+            moved |= bool(some)
+        return moved
+
+    def move(self, vectors: Vectors, alpha: float = 1.0) -> None:
+        """Add ``alpha * vectors`` to their parameters, from where they are; those not moved before are saved first."""
+        unsaved = [p for p in vectors if p not in self._weights]
         copies = [torch.empty_like(p) for p in unsaved]
         copy_(copies, unsaved)
         self._weights.update(zip(unsaved, copies, strict=True))
-        torch._foreach_add_(params, directions, alpha=alpha)
+        add_({p: p for p in vectors}, vectors, alpha=alpha)
 
     def back(self) -> None:
         """Put back the weights the step began with."""
         copy_(list(self._weights), list(self._weights.values()))
 
-    def average(self, vectors: Vectors) -> Vectors:
-        """Return the mean over the processes, which are not averaged yet without `sync`. Takes `vectors` over.
-
-        Raises:
-            NonFinitePassError: A pass of another process was not finite.
-        """
-        if self._workers is None or self._sync:
-            return vectors
-        mean = self._workers.mean(vectors, self._params)
-        if mean is None:
-            self._ended = True  # the other process is at `agree`, which took part
-            raise NonFinitePassError
-        return mean
-
     def leave(self, direction: Vectors) -> None:
-        """Put `direction` into `.grad`, where the base looks for it."""
+        """Put ``direction`` into ``.grad``, where the base looks for it."""
         for p in self._params:
             p.grad = direction.get(p)
 
     def agree(self, finite: bool) -> bool:
-        """Without `sync`, average `.grad` over the processes; tell if every pass of all of them was finite."""
-        if self._workers is None or self._sync or self._ended:
-            return finite
-        mean = self._workers.mean(self._grads() if finite else None, self._params)
-        self.leave(mean or {})
-        return mean is not None
+        """Average ``.grad`` over the processes if no pass did; tell if every pass of all of them was finite."""
+        direction = self.workers.agree(self._grads() if finite else None)
+        if direction is not None:
+            self.leave(direction)
+        return direction is not None
+
+    def rewound(self) -> AbstractContextManager[None]:
+        """What is drawn in the body is drawn again after it, on the CPU and the CUDA devices of the parameters."""
+        return torch.random.fork_rng(devices=sorted({p.device.index for p in self._params if p.is_cuda}))
 
     def restore(self) -> None:
         """Put back the weights the step began with, and the model's buffers as the first pass left them."""
@@ -233,7 +200,13 @@ class Passes:
     def _grads(self) -> Vectors:
         return {p: p.grad for p in self._params if p.grad is not None}
 
-    def _check(self, loss: Tensor) -> None:
+    def _take(self) -> Vectors:
+        taken = self._grads()
+        for p in taken:
+            p.grad = None
+        return taken
+
+    def _end_pass(self, loss: Tensor) -> None:
         """Unscale the gradients; keep the loss, and the buffers after the first pass; end the step if not finite."""
         loss = loss.clone()  # the closure may add up the next one in the same place
         if self.clean_loss is None:
@@ -245,14 +218,6 @@ class Passes:
                 if p.grad is not None and p.grad.layout != torch.strided:
                     name = group["param_names"][index] if "param_names" in group else f"{index}, {tuple(p.shape)}"
                     raise ValueError(f"the gradient of parameter {name} is sparse. Expected dense: set sparse=False.")
-        if self._scaler is not None:
-            if self._num_passes == len(self._checks):
-                self._checks.append(SimpleNamespace())
-            check = self._checks[self._num_passes]  # one a pass: a scaler unscales each optimizer once an update
-            check.param_groups = self._groups
-            self._scaler.unscale_(cast(Optimizer, check))
-        self._num_passes += 1
-        self.value = self._workers.mean_scalar(loss) if self._workers is not None and self._sync else loss
-        norm = global_norm(self._grads().values())
-        if not torch.isfinite(norm + self.value.to(norm.device)):
-            raise NonFinitePassError
+        self._precision.unscale()
+        self.value = self.workers.mean_loss(loss)
+        require_finite(self._grads(), self.value)

@@ -8,8 +8,8 @@
 ||v|| is over the parameters of all perturbed groups that have a gradient, jointly. With sigma = 0 this is SAM.
 
 Unlike the official code, tensors of equal shape get different noise, and so do not workers: all processes draw the
-same, unless they are given other seeds (then each must save its own state). No pass is at w, so the loss that `step`
-returns, and the buffers with `model=`, are those at w + D.
+same, unless they are given other seeds (then each must save its own state). No pass is at w, so the loss that ``step``
+returns, and the buffers with ``model=``, are those at w + D.
 """
 
 from typing import ClassVar
@@ -26,21 +26,21 @@ from landscape.optim.vectors import Vectors, add_, scale_
 class RSAM(MultiPassOptimizer):
     """Random sharpness-aware minimization over a base optimizer: two passes a step.
 
-    Every group has the options `rho` and `sigma`, which may be scheduled, and `perturb`: False leaves it where it is,
-    and out of the norm. With rho = 0 in every group the step is the base's own, in one pass.
+    Every group has the options ``rho`` and ``sigma``, which may be scheduled, and ``perturb``: False leaves it where it
+    is, and out of the norm. With rho = 0 in every group the step is the base's own, in one pass.
 
     Args:
-        base: The optimizer that makes the update.
-        rho: Radius of the ball, in units of the weights.
-        sigma: Size of the noise, relative to the weights of a filter where `filter_wise`. The authors raise it from
+        base: the optimizer that makes the update.
+        rho: radius of the ball, in units of the weights.
+        sigma: size of the noise, relative to the weights of a filter where ``filter_wise``. The authors raise it from
             0.0005 to 0.0025 along a cosine.
-        lam: How much the gradient at the noisy weights counts beside the noise.
-        filter_wise: Scale the noise by the norm of each filter.
-        seed: Of the noise.
-        model: Where given, its buffers follow the first pass only.
+        lam: how much the gradient at the noisy weights counts beside the noise.
+        filter_wise: scale the noise by the norm of each filter.
+        seed: of the noise.
+        model: where given, its buffers follow the first pass only.
 
     Raises:
-        ValueError: A rho or sigma that is negative or not finite.
+        ValueError: for a rho or sigma that is negative or not finite.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
@@ -77,12 +77,12 @@ class RSAM(MultiPassOptimizer):
         if not self._perturbs():
             return passes.run()
         noise = self._noise()
-        passes.climb(noise, scale=1.0, radius=None)
+        passes.move(noise)
         v = scale_(passes.perturbed(passes.gradient()), self.lam)
         passes.back()
         add_(v, {p: noise[p] for p in v if p in noise})
         del noise
-        passes.climb(v, scale=1 / (passes.norm(v) + 1e-12))
+        passes.climb_to(v)
         del v
         return passes.run()
 

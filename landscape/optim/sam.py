@@ -7,43 +7,41 @@
 
 ||g|| is the 2-norm over the parameters of all perturbed groups that have a gradient, jointly. Weight decay is the
 base's, at w, as in every PyTorch version. The paper's own code has ``wd/2 ||w||^2`` in the loss of both passes instead.
-So does `coupled_weight_decay`: g = G(w) + wd w, d = G(w + e) + wd (w + e), and the base steps with its own weight decay
-at zero, or it would be there twice. (With SGD or Adam, which would have added wd w to d, wd e is what is new; the
+So does ``coupled_weight_decay``: g = G(w) + wd w, d = G(w + e) + wd (w + e), and the base steps with its own weight
+decay at zero, or it would be there twice. (With SGD or Adam, which would have added wd w to d, wd e is what is new; the
 decoupled decay of AdamW gives way to this coupled one.)
 
 Each pass draws its own dropout masks. Not here: adaptive scaling (ASAM).
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from landscape.optim.base import MultiPassOptimizer
 from landscape.optim.passes import Passes
-from landscape.optim.vectors import global_norm, gradients
-
-_EPS = 1e-12
+from landscape.optim.vectors import Vectors, add_
 
 
 class SAM(MultiPassOptimizer):
     """Sharpness-aware minimization over a base optimizer: two passes a step.
 
-    Every group of parameters has the options `rho`, which may be set and scheduled for itself, and `perturb`: False
+    Every group of parameters has the options ``rho``, which may be set and scheduled for itself, and ``perturb``: False
     leaves the group where it is in the second pass, and out of the norm. With rho = 0 in every group the step is the
     base's own, in one pass.
 
     Args:
-        base: The optimizer that makes the update, for instance ``torch.optim.SGD(model.parameters(), lr=0.1)``.
-        rho: Radius of the ball, in units of the weights. 0.05 is usual for 10 classes, 0.1 for 100.
-        coupled_weight_decay: Put the base's weight decay into both gradients (see the module).
-        model: Where given, its buffers (BatchNorm statistics) follow the clean pass only, as in the paper's code.
+        base: the optimizer that makes the update, for instance ``torch.optim.SGD(model.parameters(), lr=0.1)``.
+        rho: radius of the ball, in units of the weights. 0.05 is usual for 10 classes, 0.1 for 100.
+        coupled_weight_decay: put the base's weight decay into both gradients (see the module).
+        model: where given, its buffers (BatchNorm statistics) follow the clean pass only, as in the paper's code.
 
     Raises:
-        ValueError: A rho that is negative or not finite; no `weight_decay` in the base to couple.
+        ValueError: for a rho that is negative or not finite; no ``weight_decay`` in the base to couple.
 
     Example:
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
         >>> optimizer = SAM(torch.optim.SGD([w], lr=0.1), rho=0.5)
         >>> def closure():
@@ -67,46 +65,29 @@ class SAM(MultiPassOptimizer):
         coupled_weight_decay: bool = False,
         model: nn.Module | None = None,
     ) -> None:
+        if coupled_weight_decay and isinstance(base, Optimizer) and "weight_decay" not in base.defaults:
+            raise ValueError(
+                f"coupled_weight_decay=True, but {type(base).__name__} has no weight_decay. "
+                "Expected a base that has, such as torch.optim.SGD(params, lr=0.1, weight_decay=5e-4)."
+            )
         self.coupled_weight_decay = coupled_weight_decay
         super().__init__(base, model=model, defaults={"rho": rho, "perturb": True})
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters to the base, with `rho` and `perturb` beside its own options."""
-        if self.coupled_weight_decay and "weight_decay" not in self.defaults:
-            raise ValueError(
-                f"coupled_weight_decay=True, but {type(self.base).__name__} has no weight_decay. "
-                "Expected a base that has, such as torch.optim.SGD(params, lr=0.1, weight_decay=5e-4)."
-            )
-        super().add_param_group(param_group)
-
     def _gather(self, passes: Passes) -> None:
-        self._run(passes)
-        balls = [
-            (group["rho"], [p for p in group["params"] if p.grad is not None])
-            for group in self.param_groups
-            if group["perturb"]
-        ]
-        norm = global_norm([g for _, params in balls for g in gradients(params)]).item()
-        moving = [(rho, params) for rho, params in balls if rho and params]
-        for rho, params in moving:
-            passes.move(params, gradients(params), alpha=rho / (norm + _EPS))
-        if moving:
-            self._run(passes)
+        g = self._gradient(passes)
+        if passes.climb_to(g):
+            del g  # the last pass needs its room
+            g = self._gradient(passes)
+        passes.leave(g)
 
-    def _run(self, passes: Passes) -> None:
-        passes.run()
+    def _gradient(self, passes: Passes) -> Vectors:
+        g = passes.gradient()
         for group in self.param_groups if self.coupled_weight_decay else ():
-            if params := [p for p in group["params"] if p.grad is not None]:
-                torch._foreach_add_(gradients(params), params, alpha=group["weight_decay"])
+            add_(g, {p: p for p in group["params"] if p in g}, alpha=group["weight_decay"])
+        return g
 
     def _update(self) -> None:
-        if not self.coupled_weight_decay:
-            return super()._update()
-        decays = [group["weight_decay"] for group in self.param_groups]
-        try:
-            for group in self.param_groups:
-                group["weight_decay"] = 0.0
+        if self.coupled_weight_decay:
+            self._update_with("weight_decay", [0.0] * len(self.param_groups))
+        else:
             super()._update()
-        finally:
-            for group, decay in zip(self.param_groups, decays, strict=True):
-                group["weight_decay"] = decay

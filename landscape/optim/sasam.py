@@ -7,7 +7,7 @@
 
 The step size is estimated from clean gradients, not from those of SAM. Three passes a step, two in the first.
 
-`preset="official"` is the authors' code: that of SA-SGD's preset, rho_t = sqrt(eta_{t-1}), and 1e-8 in the norm.
+``preset="official"`` is the authors' code: that of SA-SGD's preset, rho_t = sqrt(eta_{t-1}), and 1e-8 in the norm.
 
 The perturbed pass draws its own dropout masks. Not here: the optional clipping of g in that code, which would also
 change the difference of gradients.
@@ -16,15 +16,15 @@ change the difference of gradients.
 import math
 from typing import Any
 
-from landscape.optim.passes import Passes
+from landscape.optim.passes import EPS, Passes
 from landscape.optim.sasgd import OFFICIAL_EPS, SASGD
 
 
 class SASAM(SASGD):
-    """SAM that sets its own step size and radius. The arguments are those of `SASGD`: `lr` is eta_0.
+    """SAM that sets its own step size and radius. The arguments are those of ``SASGD``: ``lr`` is eta_0.
 
-    Every group has the option `perturb`: False leaves it where it is in the perturbed pass, and out of that pass's
-    norm. `group["rho"]` is the radius used last: the root of the group's step size.
+    Every group has the option ``perturb``: False leaves it where it is in the perturbed pass, and out of that pass's
+    norm. ``group["rho"]`` is the radius used last: the root of the group's step size.
 
     Example:
         >>> import torch
@@ -47,7 +47,7 @@ class SASAM(SASGD):
         eta = self.eta if self.preset else self._next["eta"]
         for group in self.param_groups:
             group["rho"] = math.sqrt(eta * self._factor(group))
-        if passes.climb(g, scale=1 / (passes.norm(g) + (OFFICIAL_EPS if self.preset else 1e-12))):
+        if passes.climb_to(g, eps=OFFICIAL_EPS if self.preset else EPS):
             del g  # the last pass needs its room
             passes.run()
         else:

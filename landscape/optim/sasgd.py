@@ -9,7 +9,7 @@ Their delta is 1; 0.02 is the value of the SA-SAM paper (section 3). Norms are o
 and over the parameters that have a gradient. Where nothing moved, or the gradient did not change, eta
 grows by the second term; where that is infinite, it stays.
 
-`preset="official"` is the authors' code: damping 1, theta_0 = 1, 1e-8 added to a step size that was compared, and
+``preset="official"`` is the authors' code: damping 1, theta_0 = 1, 1e-8 added to a step size that was compared, and
 growth by the second term before the first step too. (With several groups that code has a step size for each; here
 there is one.)
 
@@ -19,7 +19,6 @@ Several processes find one step size, since ``g - g'`` is averaged over them in 
 
 import math
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -27,7 +26,8 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from landscape.optim.base import MultiPassOptimizer, check_range
-from landscape.optim.passes import NonFinitePassError, Passes
+from landscape.optim.passes import Passes
+from landscape.optim.precision import NonFinitePassError
 from landscape.optim.vectors import Vectors, add_, copy_, global_norm
 
 OFFICIAL_EPS = 1e-8
@@ -36,20 +36,20 @@ OFFICIAL_EPS = 1e-8
 class SASGD(MultiPassOptimizer):
     """SGD that sets its own step size: two passes a step (one in the first), no momentum, no schedule needed.
 
-    The step size is for all groups. `group["lr"]` stays what it was: a scheduler, or a group's own `lr`, multiplies
-    the step size of its group by ``group["lr"] / lr``. What was used last is in `group["eta"]`.
+    The step size is for all groups. ``group["lr"]`` stays what it was: a scheduler, or a group's own ``lr``, multiplies
+    the step size of its group by ``group["lr"] / lr``. What was used last is in ``group["eta"]``.
 
     Args:
-        params: Parameters, named parameters or groups, as of any torch optimizer.
+        params: parameters, named parameters or groups, as of any torch optimizer.
         lr: eta_0. Better too small than too large: it grows.
-        delta: How fast the step size may grow.
-        damping: Divides the estimate of 1 / smoothness.
-        weight_decay: Added to the step, outside the estimate; an option of every group.
-        preset: "official" for the authors' code (see the module), which sets `damping`.
-        model: Where given, its buffers (BatchNorm statistics) follow the pass at w_t only.
+        delta: how fast the step size may grow.
+        damping: divides the estimate of 1 / smoothness.
+        weight_decay: added to the step, outside the estimate; an option of every group.
+        preset: "official" for the authors' code (see the module), which sets ``damping``.
+        model: where given, its buffers (BatchNorm statistics) follow the pass at w_t only.
 
     Raises:
-        ValueError: A number out of its range, an unknown preset.
+        ValueError: for a number out of its range, an unknown preset.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([8.0]))
@@ -89,7 +89,7 @@ class SASGD(MultiPassOptimizer):
 
     @property
     def eta(self) -> float:
-        """The step size found last, without the factors of schedulers and groups; `lr` before the first step."""
+        """The step size found last, without the factors of schedulers and groups; ``lr`` before the first step."""
         return self.scalars["eta"]
 
     def _group_options(self, lr: float) -> dict[str, Any]:
@@ -99,12 +99,12 @@ class SASGD(MultiPassOptimizer):
         passes.leave(self._adapt(passes))
 
     def _adapt(self, passes: Passes) -> Vectors:
-        """Run the passes at w_t and w_{t-1}, find the step size, and return the gradient at w_t."""
+        """The gradient at w_t, from the passes at w_t and w_{t-1} that find the step size."""
         if self.scalars["step"] == 0:
             g = passes.gradient()
             self._find(0.0, 0.0)
             return g
-        with rewound(self._all_params()):
+        with passes.rewound():
             g = passes.gradient()
         moved, previous = list(self.state), [tensors["previous"] for tensors in self.state.values()]
         _exchange(moved, previous)
@@ -112,7 +112,7 @@ class SASGD(MultiPassOptimizer):
             change = passes.gradient()
         finally:
             _exchange(moved, previous)
-        change = passes.average(add_(change, g, alpha=-1.0))
+        change = passes.workers.mean_of_step(add_(change, g, alpha=-1.0))
         gradients_apart = global_norm(change.values())
         motion = {p: change[p] for p in moved if p in change}  # in the same tensors
         copy_(list(motion.values()), list(motion))
@@ -146,25 +146,9 @@ class SASGD(MultiPassOptimizer):
                 self.state[p]["previous"] = torch.empty_like(p)
         copy_([tensors["previous"] for tensors in self.state.values()], list(self.state))
         self.scalars.update(self._next)
-        rates = [group["lr"] for group in self.param_groups]
-        try:
-            for group in self.param_groups:
-                group["lr"] = group["eta"] = self.eta * self._factor(group)
-            super()._update()
-        finally:
-            for group, rate in zip(self.param_groups, rates, strict=True):
-                group["lr"] = rate
-
-
-def rewound(params: Iterable[Tensor]) -> AbstractContextManager[None]:
-    """What is drawn in the body is drawn again after it, on the CPU and the CUDA devices of `params`.
-
-    >>> with rewound([torch.zeros(1)]):
-    ...     first = torch.rand(1)
-    >>> torch.equal(first, torch.rand(1))
-    True
-    """
-    return torch.random.fork_rng(devices=sorted({p.device.index for p in params if p.is_cuda}))
+        for group in self.param_groups:
+            group["eta"] = self.eta * self._factor(group)
+        self._update_with("lr", [group["eta"] for group in self.param_groups])
 
 
 def _exchange(some: list[Tensor], others: list[Tensor]) -> None:

@@ -14,22 +14,12 @@ from torch import Tensor
 Vectors = dict[Tensor, Tensor]
 
 
-def gradients(params: Iterable[Tensor]) -> list[Tensor]:
-    """Return the gradients of those `params` that have one.
-
-    >>> w = torch.zeros(2, requires_grad=True)
-    >>> w.sum().backward()
-    >>> gradients([w, torch.zeros(3, requires_grad=True)])
-    [tensor([1., 1.])]
-    """
-    return [p.grad for p in params if p.grad is not None]
-
-
 def global_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """Return the 2-norm of all the tensors as one vector, accumulated in float32 or wider, on the first one's device.
+    """The 2-norm of all the tensors as one vector, accumulated in float32 or wider, on the first one's device.
 
-    >>> global_norm([torch.tensor([3.0]), torch.tensor([4.0])]).item()
-    5.0
+    Example:
+        >>> global_norm([torch.tensor([3.0]), torch.tensor([4.0])]).item()
+        5.0
     """
     tensors = list(tensors)
     if not tensors:
@@ -40,11 +30,12 @@ def global_norm(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def dot(a: Vectors, b: Vectors) -> Tensor:
-    """Return the inner product, accumulated in float32 or wider.
+    """The inner product, accumulated in float32 or wider.
 
-    >>> v, w = torch.zeros(1), torch.zeros(1)
-    >>> dot({v: torch.tensor([2.0]), w: torch.tensor([1.0])}, {v: torch.tensor([3.0])}).item()
-    6.0
+    Example:
+        >>> v, w = torch.zeros(1), torch.zeros(1)
+        >>> dot({v: torch.tensor([2.0]), w: torch.tensor([1.0])}, {v: torch.tensor([3.0])}).item()
+        6.0
     """
     both = [p for p in a if p in b]
     if not both:
@@ -55,11 +46,12 @@ def dot(a: Vectors, b: Vectors) -> Tensor:
 
 
 def add_(target: Vectors, other: Vectors, *, alpha: float = 1.0) -> Vectors:
-    """Add ``alpha * other`` to `target` in place, and return it.
+    """Add ``alpha * other`` to ``target`` in place, and return it.
 
-    >>> v, w = torch.zeros(1), torch.zeros(1)
-    >>> list(add_({v: torch.ones(1)}, {v: torch.ones(1), w: torch.ones(1)}, alpha=2.0).values())
-    [tensor([3.]), tensor([2.])]
+    Example:
+        >>> v, w = torch.zeros(1), torch.zeros(1)
+        >>> list(add_({v: torch.ones(1)}, {v: torch.ones(1), w: torch.ones(1)}, alpha=2.0).values())
+        [tensor([3.]), tensor([2.])]
     """
     if both := [p for p in other if p in target]:
         torch._foreach_add_([target[p] for p in both], [other[p] for p in both], alpha=alpha)
@@ -69,14 +61,14 @@ def add_(target: Vectors, other: Vectors, *, alpha: float = 1.0) -> Vectors:
 
 
 def scale_(target: Vectors, alpha: float) -> Vectors:
-    """Multiply `target` by `alpha` in place, and return it."""
+    """Multiply ``target`` by ``alpha`` in place, and return it."""
     if target:
         torch._foreach_mul_(list(target.values()), alpha)
     return target
 
 
 def multiply_(target: Vectors, factors: Vectors) -> Vectors:
-    """Multiply those entries of `target` that have `factors` by them, in place, and return it."""
+    """Multiply those entries of ``target`` that have ``factors`` by them, in place, and return it."""
     if both := [p for p in factors if p in target]:
         torch._foreach_mul_([target[p] for p in both], [factors[p] for p in both])
     return target

@@ -8,8 +8,7 @@ and tells nothing apart. Each interval stands for itself: nothing here corrects 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from landscape.figures import Table
-from landscape.figures.pooled import Value
+from landscape.figures import Table, Value
 from landscape.statistics import Interval, mean_interval, paired_interval
 
 BySeed = Mapping[int, float]

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from landscape.figures import save_figure
-from landscape.figures.report import write_track_report
-from landscape.figures.track import track as figure
+from landscape.figures import save_figure, track_figure
+from landscape.figures.page import write_run_page
 from landscape.files import write_text
 from landscape.results import Analysis
 
@@ -30,7 +29,7 @@ def summarize(analyses: Iterable[Analysis], folder: str | Path) -> list[Path]:
     if not points:
         return []
     table = write_text(folder / "track.csv", frame(points).to_csv(index=False, lineterminator="\n"))
-    return [table, *save_figure(figure(points), folder / "track"), write_track_report(points, folder)]
+    return [table, *save_figure(track_figure(points), folder / "track"), write_run_page(points, folder)]
 
 
 def frame(analyses: Iterable[Analysis]) -> pd.DataFrame:

@@ -36,11 +36,11 @@ def landscape(command: str) -> None:
         sys.exit(f"landscape {command}: exit code {code}")
 
 
-def picture(kind: str, results: Sequence[Path], name: str = "", look: str = "paper") -> None:
+def picture(kind: str, results: Sequence[Path], name: str = "", style: str = "paper") -> None:
     """Draw a kind as NAME.png, and NAME.pdf where that is small."""
-    drawn = draw(kind, load_runs(results), look=look)
+    drawn = draw(kind, load_runs(results), style=style)
     assert isinstance(drawn, Figure)
-    png, pdf = save(drawn, HERE / (name or kind), look=look)
+    png, pdf = save(drawn, HERE / (name or kind), style=style)
     Image.open(png).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(png, optimize=True)
     if pdf.stat().st_size > _SMALL:
         pdf.unlink()

@@ -59,7 +59,7 @@ def test_files_and_words(run, tmp_path, monkeypatch, capsys):
     done = here(monkeypatch, capsys, "surface", run, *FAST, "--out", tmp_path)
     assert done.returncode == 0
     assert done.stderr == ""
-    assert "5 by 5 points" in done.stdout
+    assert "5 by 5 points" in unbroken(done.stdout)
     assert "train (n = 40)" in done.stdout
     assert "check" not in done.stdout  # they all passed
     assert sorted(p.name for p in tmp_path.iterdir()) == ["surface.json", "surface.npz"]
@@ -98,7 +98,7 @@ def test_dry_run_measures_no_plane(run, tmp_path, monkeypatch, capsys):
 def test_a_trajectory(trajectory, tmp_path, monkeypatch, capsys):
     done = here(monkeypatch, capsys, "surface", *trajectory, *FAST, "--directions", "pca", "--out", tmp_path)
     assert done.returncode == 0
-    assert "% of the trajectory" in done.stdout
+    assert "% of the trajectory" in unbroken(done.stdout)
     plane, _ = load_surfaces(tmp_path)
     assert plane.details["path"].shape == (4, 2)
     np.testing.assert_allclose(plane.details["path"][-1], 0, atol=1e-12)

@@ -30,7 +30,7 @@ def track(run, tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def undrawn(monkeypatch):
     monkeypatch.setattr("landscape.tracking.summary.save_figure", lambda *_: [])
-    monkeypatch.setattr("landscape.tracking.summary.write_track_report", lambda *_: None)
+    monkeypatch.setattr("landscape.tracking.summary.write_run_page", lambda *_: None)
 
 
 LAMBDA = ("run", "--metrics", "lambda_max,loss", "--split", "train")

@@ -6,7 +6,6 @@ import pytest
 from scipy import stats
 
 from landscape.figures import comparison
-from landscape.figures.comparison import error_bar
 from landscape.results import Analysis, Measurement
 
 
@@ -15,9 +14,9 @@ def analysis(train, test, model="mlp") -> Analysis:
         {
             split: {
                 "loss": Measurement("loss", value),
-                "trace": Measurement("trace", 10 * value, value, num_matvecs=20),
+                "trace": Measurement("trace", 10 * value, value, num_samples=20),
                 "lambda_max": Measurement(
-                    "lambda_max", 2 * value, value / 8, num_matvecs=9, converged=split == "train"
+                    "lambda_max", 2 * value, value / 8, converged=split == "train", error_kind="bound"
                 ),
             }
             for split, value in (("train", train), ("test", test))
@@ -104,13 +103,13 @@ def test_nothing_to_draw_is_refused():
 
 
 def test_error_bar_without_probes_is_that_of_a_normal():
-    assert error_bar(Measurement("anything", 1.0, 0.5)) == pytest.approx(0.5 * stats.norm.ppf(0.975))
-    assert error_bar(Measurement("loss", 1.0)) == 0
+    assert Measurement("anything", 1.0, 0.5).half_width() == pytest.approx(0.5 * stats.norm.ppf(0.975))
+    assert Measurement("loss", 1.0).half_width() == 0
 
 
 @pytest.mark.parametrize("name", ["lambda_max", "lambda_min", "top_eigenvalues"])
 def test_error_bar_of_an_eigenvalue_is_its_bound(name):
-    assert error_bar(Measurement(name, 1.0, 0.5, num_matvecs=9)) == 0.5
+    assert Measurement(name, 1.0, 0.5, error_kind="bound").half_width() == 0.5
 
 
 def test_a_value_whose_error_is_unknown_is_drawn_without_a_bar():

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from landscape.figures import comparison, save_figure
-from landscape.figures.figure import style
+from landscape.figures.kinds.style import styled
 from landscape.results import Analysis, Measurement
 
 
@@ -49,5 +49,5 @@ def test_the_users_settings_neither_enter_nor_change():
         before = dict(matplotlib.rcParams)
         assert not figure().axes[0].spines["top"].get_visible()
         assert dict(matplotlib.rcParams) == before
-        with style():
+        with styled():
             assert matplotlib.rcParams["font.size"] == 8

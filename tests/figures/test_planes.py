@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from landscape.figures.planes import axis_names, beyond, common_norm, contours, levels, notes
+from landscape.figures.kinds.planes import axis_names, beyond, common_norm, contours, levels, notes
 from landscape.results import Line, Plane
 
 X = np.linspace(-2, 2, 9)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from landscape.figures import Run, load_runs, named
-from landscape.figures.runs import last_epochs
+from landscape.figures.runs.run import last_epochs
 from landscape.results import Analysis, Line, Measurement
 
 

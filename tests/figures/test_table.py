@@ -2,8 +2,7 @@ import csv
 import io
 import math
 
-from landscape.figures import Table, save_table
-from landscape.figures.pooled import Value
+from landscape.figures import Table, Value, save_table
 
 TABLE = Table(
     ["optimizer", "trace", "note"],

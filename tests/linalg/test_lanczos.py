@@ -45,6 +45,7 @@ def test_lanczos_relation(num_steps, dtype, tolerance, spectrum):
     assert (Q.T @ Q - torch.eye(num_steps)).norm() < tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_every_eigenvalue_once_in_float32(seed):
     ritz, residuals, _ = krylov(three_above_two_thousand(seed), 100, seed).ritz()
@@ -95,6 +96,7 @@ def test_near_ties_are_never_claimed_before_they_are_resolved(seed, rel_error):
     assert found.converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rel_error", [1e-2, 5e-3, 1e-3, 1e-7])
 def test_near_ties_in_a_bulk_are_hardly_ever_claimed_before_they_are_resolved(rel_error):
     """For a while the top of a near-tie looks like its second, residual and all: one small residual is not enough."""
@@ -103,6 +105,7 @@ def test_near_ties_in_a_bulk_are_hardly_ever_claimed_before_they_are_resolved(re
     assert sum(abs(f.value - 10) > 10 * rel_error for f in found) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rel_error", [1e-1, 1e-2, 1e-4])
 def test_a_top_that_stands_out_little_is_not_claimed_too_soon(rel_error):
     """A random start hardly sees one eigenvalue among 1000; the bulk's edge looks settled long before it shows."""
@@ -212,6 +215,7 @@ def test_impossible_requests_are_refused(arguments):
         largest(torch.eye(3), **arguments)
 
 
+@pytest.mark.slow
 def test_the_k_largest_are_hardly_ever_claimed_with_one_of_them_missing():
     """An eigenvalue of which the start holds little comes late, and its coming shifts all that are below it."""
     spectrum = 1 / torch.arange(1, 3001, dtype=torch.float64)

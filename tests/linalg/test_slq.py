@@ -110,6 +110,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_unbiased_and_the_intervals_cover(name):
     function, truth = FUNCTIONS[name]

@@ -46,6 +46,7 @@ def test_train_and_test_side_by_side():
     assert analysis["train"]["trace"].value != analysis["test"]["trace"].value
 
 
+@pytest.mark.slow
 def test_all_is_every_metric_and_names_are_measured_once():
     objective = objective_of(make("mlp_tanh"), 16)
     assert set(analyze(objective, ["all"], num_probes=2)["train"]) == set(METRICS)
@@ -119,6 +120,7 @@ def test_provenance_says_where_the_numbers_come_from():
     assert analysis.objective["dtype"] == "float64"
 
 
+@pytest.mark.slow
 def test_float32_accumulates_what_float32_would_lose():
     model = nn.Linear(1, 1, bias=False)
     nn.init.ones_(model.weight)

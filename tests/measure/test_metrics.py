@@ -59,6 +59,7 @@ def test_every_metric_says_what_it_is(name):
 # --- invariances -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "microbatch"), BATCHINGS)
 @pytest.mark.parametrize("name", ["mlp_tanh", "conv_batchnorm", "attention"])
 def test_batching_changes_nothing(name, size, microbatch):
@@ -69,6 +70,7 @@ def test_batching_changes_nothing(name, size, microbatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-7, 1e7])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_scaled_loss_gives_scaled_numbers(dtype, scale):
@@ -108,6 +110,7 @@ def test_order_and_company_change_nothing():
         assert alone == pytest.approx(together[name], rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", ["p.data.add_", "p.add_", "load_state_dict", "assign", "running_mean"])
 def test_edits_of_the_weights_are_measured(edit):
     case = make("conv_batchnorm")

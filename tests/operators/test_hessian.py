@@ -40,6 +40,7 @@ def test_exact_engine_by_name(name):
     assert relative_error(H @ V, oracle(name) @ V) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_float32_is_as_good_as_float32_can_be(name):
     case = make(name)
@@ -51,6 +52,7 @@ def test_float32_is_as_good_as_float32_can_be(name):
     assert relative_error((H @ V).double(), oracle(name) @ V.double()) < 3e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_symmetric_to_rounding(name):
     H = Hessian(objective_of(make(name), 16))
@@ -59,6 +61,7 @@ def test_symmetric_to_rounding(name):
     assert relative_error(dense, oracle(name)) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "microbatch"), BATCHINGS)
 @pytest.mark.parametrize("name", ["mlp_tanh", "conv_batchnorm", "attention"])
 def test_batching_changes_nothing(name, size, microbatch):
@@ -253,6 +256,7 @@ def test_a_restriction_to_nothing_is_refused():
 # --- never stale -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [None, torch.float64])
 @pytest.mark.parametrize("chunk", [None, 1])
 @pytest.mark.parametrize("edit", ["p.data.add_", "p.add_", "load_state_dict", "assign", "running_mean"])

@@ -385,6 +385,7 @@ def test_float16_autocast_with_a_grad_scaler_trains(make: Make) -> None:
     assert losses[-1] < 0.75 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["quadratic", "Rosenbrock"])
 def test_it_descends(make: Make, function: str) -> None:
     start, factor = {"quadratic": ([3.0, -2.0], 1e-2), "Rosenbrock": ([-1.2, 1.0], 0.25)}[function]

@@ -65,16 +65,16 @@ def _measurements(scale: float) -> dict[str, Measurement]:
         Measurement("accuracy", 0.95, details={"data_std_error": 0.005}),
         Measurement("gradient_norm", 0.2 * scale, num_gradients=1),
         Measurement("trace", 30.0 * scale, 0.5, num_matvecs=64, reason="95 % interval +-0.033 within 0.05"),
-        Measurement("lambda_max", 6.0 * scale, 0.1, num_matvecs=8),
+        Measurement("lambda_max", 6.0 * scale, 0.1, num_matvecs=8, error_kind="bound"),
         Measurement("normalized_trace", 150.0, 2.5),
         Measurement("average_sharpness", 6.7e-6, 1.6e-7, details={"sigma": 6e-4}),
         Measurement(
             "effective_dimension", 360.0, 150.0, converged=False, reason="budget of 4 runs", details={"gamma": 0.01}
         ),
-        Measurement("first_order_flatness", 0.02, 1e-8, details={"distance": 0.05}),
-        Measurement("lambda_min", -0.07, 0.003),
+        Measurement("first_order_flatness", 0.02, 1e-8, details={"distance": 0.05}, error_kind="lower bound"),
+        Measurement("lambda_min", -0.07, 0.003, error_kind="bound"),
         Measurement("sam_ratio", 0.97, 0.004, details={"num_flat_batches": 0}),
-        Measurement("zeroth_order_flatness", 0.016, 1e-7, details={"distance": 0.05}),
+        Measurement("zeroth_order_flatness", 0.016, 1e-7, details={"distance": 0.05}, error_kind="lower bound"),
         Measurement("top_eigenvalues", 6.0, details={"eigenvalues": 6 / ranks, "bounds": 0.01 / ranks}),
         Measurement(
             "spectral_density",

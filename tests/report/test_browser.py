@@ -2,8 +2,9 @@
 
 import pytest
 
-from landscape.figures.report import page, write_report
-from landscape.figures.report.rotatable import plotly_script
+from landscape.figures.page import checkpoint as page
+from landscape.figures.page import write_page
+from landscape.figures.page.rotatable import plotly_script
 from landscape.results import save_surfaces
 from tests.report.analyses import HOSTILE, bowl, full_analysis
 from tests.report.chromium import Page, find_or_install
@@ -54,7 +55,7 @@ def report(tmp_path_factory):
 def written(folder, analysis=None, plane=None):
     (analysis or full_analysis()).save(folder)
     save_surfaces(folder, [plane or bowl()])
-    return write_report(folder)
+    return write_page(folder)
 
 
 @pytest.mark.parametrize("width", [390, 1280])

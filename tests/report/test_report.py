@@ -13,9 +13,9 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from landscape.figures.report import page, render_report, write_report
-from landscape.figures.report.readings import reading
-from landscape.figures.report.warn import warnings_of
+from landscape.figures.page import checkpoint, pictures, render_page, write_page
+from landscape.figures.page.facts import warnings_of
+from landscape.figures.page.readings import reading
 from landscape.metrics import about_metrics
 from landscape.results import Line, Measurement, save_surfaces
 from tests.report.analyses import HOSTILE, RECIPE, bowl, full_analysis, minima, with_measurement
@@ -46,19 +46,19 @@ class Parsed(HTMLParser):
 @pytest.fixture(scope="module")
 def parsed():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "plotly_script", lambda: "window.Plotly = {react() {}}")
-        return Parsed(render_report(full_analysis(), [bowl()]))
+        patch.setattr(checkpoint, "plotly_script", lambda: "window.Plotly = {react() {}}")
+        return Parsed(render_page(full_analysis(), [bowl()]))
 
 
 @pytest.fixture
 def no_extra(monkeypatch):
-    monkeypatch.setattr(page, "plotly_script", lambda: None)
+    monkeypatch.setattr(checkpoint, "plotly_script", lambda: None)
 
 
 @pytest.fixture
 def small_extra(monkeypatch):
     """In the place of plotly.js, of 5 MB."""
-    monkeypatch.setattr(page, "plotly_script", lambda: "window.Plotly = {react() {}}")
+    monkeypatch.setattr(checkpoint, "plotly_script", lambda: "window.Plotly = {react() {}}")
 
 
 def said(analysis, metric):
@@ -84,17 +84,18 @@ def test_what_was_measured_on_what(parsed):
 
 
 def test_every_number_has_its_error_and_its_mark(parsed):
-    body = render_report(full_analysis()).partition('class="numbers"')[2].partition("</table>")[0]
+    body = render_page(full_analysis()).partition('class="numbers"')[2].partition("</table>")[0]
     rows = [Parsed(row) for row in body.split("<tr>")[2:]]
     assert len(rows) == len(full_analysis()["train"])
     text = Parsed(body).text
     for words in (
-        "30.00 ± 0.50✓",
-        "45.00 ± 0.50✓",
-        "360 ± 150✗",
-        "(6.70 ± 0.16) × 10⁻⁶✓",
+        "30.00 ± 0.98✓",
+        "45.00 ± 0.98✓",
+        "360 ± 290✗",
+        "(6.70 ± 0.31) × 10⁻⁶✓",
         "−0.0700 ± 0.0030✓",
         "0.1250✓",
+        "≥ 0.01600✓",
     ):
         assert words in text
     marks = Counter(label for row in rows for label in row.attributes("aria-label"))
@@ -129,7 +130,7 @@ def test_every_metric_has_a_reading():
 def test_lambda_max_is_held_against_the_learning_rate(recipe, words):
     analysis = full_analysis(checkpoint={"path": "x.pt", "recipe": recipe})
     assert words in said(analysis, "lambda_max")
-    assert ("of 2 / lr on train" in render_report(analysis)) == ("stable" in said(analysis, "lambda_max"))
+    assert ("of 2 / lr on train" in render_page(analysis)) == ("stable" in said(analysis, "lambda_max"))
 
 
 def test_readings_are_of_the_numbers():
@@ -150,7 +151,7 @@ def test_a_value_that_is_not_finite_is_not_read():
     broken = Measurement("trace", math.nan, math.nan, converged=False, reason="loss is nan")
     analysis = with_measurement(broken)
     assert "(train)" not in said(analysis, "trace")
-    assert "not finite" in render_report(analysis)
+    assert "not finite" in render_page(analysis)
     assert "trace (train) could not be measured: loss is nan." in warnings_of(analysis)
     assert said(with_measurement(replace(broken, name="lambda_max")), "trace").count("train") == 1
 
@@ -187,7 +188,7 @@ def test_values_from_outside_are_text(small_extra):
         objective={"mode": HOSTILE, "params": HOSTILE, "unused": [HOSTILE], "num_params": 3},
     )
     surfaces = [bowl(HOSTILE, normalize=HOSTILE), bowl(directions=[HOSTILE, HOSTILE])]
-    found = Parsed(render_report(analysis, surfaces, hashes={HOSTILE: HOSTILE}, warnings=[HOSTILE]))
+    found = Parsed(render_page(analysis, surfaces, hashes={HOSTILE: HOSTILE}, warnings=[HOSTILE]))
     tags = Counter(tag for tag, _ in found.tags)
     assert tags["script"] == 4  # the library, our own, and the data of two planes
     assert tags["img"] == 0
@@ -203,7 +204,7 @@ def test_nothing_is_asked_of_the_network(parsed):
     (policy,) = (a["content"] for tag, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
-    css = (files("landscape.figures.report") / "report.css").read_text()
+    css = (files("landscape.figures.page") / "page.css").read_text()
     assert "url(" not in css
     assert "@import" not in css
 
@@ -222,7 +223,7 @@ def test_pictures_have_alt_texts_and_ids_are_unique(parsed):
 
 
 def test_pictures_are_in_the_colours_of_the_page():
-    svg = page.pictures.density(full_analysis()).svg
+    svg = pictures.density(full_analysis()).svg
     assert "var(--first)" in svg
     assert "var(--second)" in svg
     assert re.findall(r"(?:fill|stroke): #[0-9a-f]{6}", svg) == []
@@ -231,20 +232,20 @@ def test_pictures_are_in_the_colours_of_the_page():
 
 def test_layers_are_a_table(parsed):
     words = parsed.text.replace(" ", "")
-    for row in ("linear16,00020.0067%0.10003.00±0.10", "linear257010.00±0.2533%0.20001.000±0.050"):
+    for row in ("linear16,00020.0067%0.10003.00±0.10", "linear257010.00±0.4933%0.20001.000±0.050"):
         assert row in words
 
 
 @pytest.mark.parametrize("num_planes", [1, 2])
 def test_the_library_is_in_the_page_once(small_extra, num_planes):
-    text = render_report(full_analysis(), [bowl(), bowl("test")][:num_planes])
+    text = render_page(full_analysis(), [bowl(), bowl("test")][:num_planes])
     assert text.count("window.Plotly = ") == 1
     assert text.count("data-surface=") == num_planes
     assert "pip install" not in text
 
 
 def test_without_the_extra_there_is_a_picture_and_a_word(no_extra):
-    found = Parsed(render_report(full_analysis(), [bowl()]))
+    found = Parsed(render_page(full_analysis(), [bowl()]))
     assert not [tag for tag, _ in found.tags if tag == "script"]
     assert 'pip install "landscape-geometry[html]"' in found.text
     assert "The train loss seen from above, from 0.1 to 5.1, at the weights 0.1." in found.text
@@ -252,7 +253,7 @@ def test_without_the_extra_there_is_a_picture_and_a_word(no_extra):
 
 def test_without_a_plane_the_library_stays_away():
     line = Line(np.array([-1.0, 0.0, 1.0]), np.array([2.0, 1.0, np.inf]), None, "train")
-    text = render_report(full_analysis(), [line])
+    text = render_page(full_analysis(), [line])
     assert "<script" not in text
     assert "1 points are not finite" in text
 
@@ -260,34 +261,34 @@ def test_without_a_plane_the_library_stays_away():
 def test_a_landscape_with_holes_or_a_failed_check_or_of_another_checkpoint_says_so(no_extra):
     plane = bowl(checks={"centre": {"agrees": False}}, checkpoint={"sha256": "f" * 64})
     plane.loss[3, 4] = np.nan
-    text = Parsed(render_report(full_analysis(), [plane])).text
+    text = Parsed(render_page(full_analysis(), [plane])).text
     for words in ("CHECK FAILED: centre.", "1 points are not finite", "is of another checkpoint"):
         assert words in text
     plane.loss[:] = np.nan
-    assert "441 points are not finite" in Parsed(render_report(full_analysis(), [plane])).text
+    assert "441 points are not finite" in Parsed(render_page(full_analysis(), [plane])).text
 
 
 def test_a_folder_becomes_a_page_with_the_hashes_of_its_files(tmp_path, no_extra):
     full_analysis().save(tmp_path)
     save_surfaces(tmp_path, [bowl()])
-    path = write_report(tmp_path)
+    path = write_page(tmp_path)
     assert path == tmp_path / "report.html"
     first = path.read_bytes()
     for name in ("analysis.json", "arrays.npz", "surface.json", "surface.npz"):
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest().encode() in first
-    assert write_report(tmp_path).read_bytes() == first
+    assert write_page(tmp_path).read_bytes() == first
     (tmp_path / "surface.json").write_text("{")
-    assert "The landscape is left out." in write_report(tmp_path).read_text(encoding="utf-8")
+    assert "The landscape is left out." in write_page(tmp_path).read_text(encoding="utf-8")
     assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_folder_without_an_analysis_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"analysis\.json"):
-        write_report(tmp_path)
+        write_page(tmp_path)
 
 
 def test_torch_is_not_imported():
-    code = "import sys, landscape.figures.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, landscape.figures.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -304,7 +305,7 @@ def test_text_stands_out_from_its_ground(scheme):
 
 def _colours(scheme: str) -> dict[str, str]:
     """The variables of the style sheet in a scheme; what it does not set is as in the light one."""
-    css = (files("landscape.figures.report") / "report.css").read_text()
+    css = (files("landscape.figures.page") / "page.css").read_text()
     blocks = re.findall(r"(@media [^{]*\{\s*)?:root \{([^}]*)\}", css)
     assert len(blocks) == 3
     colours = {}

@@ -47,7 +47,7 @@ def test_a_lower_bound_has_no_p_value_and_is_told_apart_from_below_only():
 def test_all_commands_say_the_same_of_two_estimates():
     found = difference(probes(20.0, 1.0, 40), probes(16.7, 1.0, 40))
     assert found.state == "lower"
-    assert found.words == "16 % lower (p = 0.022)"
+    assert found.words == "17 % lower (p = 0.022)"
 
 
 def test_exact_numbers_differ_or_are_equal():

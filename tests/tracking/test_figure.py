@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from landscape.figures.track import track
+from landscape.figures import track_figure as track
 from landscape.results import Analysis, Measurement
 
 
@@ -11,7 +11,7 @@ def points(values, *, name="lambda_max", lr=0.1, error=0.5, path="epoch.pt", con
     return [
         Analysis(
             {
-                split: {name: Measurement(name, value * scale, error, num_matvecs=9, converged=converged)}
+                split: {name: Measurement(name, value * scale, error, converged=converged, error_kind="bound")}
                 for split, scale in (("train", 1), ("test", 2))
             },
             checkpoint={"step": 10 * number, "lr": lr, "path": path},

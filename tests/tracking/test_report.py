@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from landscape.figures.report import render_track, write_track_report
+from landscape.figures.page import render_run_page, write_run_page
 from landscape.results import Analysis, Measurement
 from tests.report.analyses import HOSTILE, RECIPE
 from tests.report.chromium import Page, find_or_install
@@ -22,7 +22,7 @@ def points(*, folder: str = ".", recipe: dict | None = None, **checkpoint) -> li
         Analysis(
             {
                 split: {
-                    "lambda_max": Measurement("lambda_max", scale * value, 0.5, num_matvecs=7),
+                    "lambda_max": Measurement("lambda_max", scale * value, 0.5, num_matvecs=7, error_kind="bound"),
                     "trace": Measurement(
                         "trace", trace, 1.0, num_matvecs=9, converged=number not in (2, 3), reason="budget"
                     ),
@@ -49,7 +49,7 @@ def points(*, folder: str = ".", recipe: dict | None = None, **checkpoint) -> li
 
 @pytest.fixture(scope="module")
 def parsed():
-    return Parsed(render_track(points()))
+    return Parsed(render_run_page(points()))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def parsed():
         "mlp on digits over training",
         "4 checkpoints, steps 1,000 to 4,000.",
         "lambda_max: 18 to 9 (train), 36 to 18 (test).",
-        "train: from 18.00 ± 0.50 at step 1,000 to 9.00 ± 0.50 at step 4,000, 50 % lower (p < 0.001). "
+        "train: from 18.00 ± 0.50 at step 1,000 to 9.00 ± 0.50 at step 4,000, 50 % lower (intervals apart). "
         "Highest: 21.00 ± 0.50 at step 2,000.",
         "not told apart: 1.7 % lower",
         "is above 2/lr, where plain gradient descent is unstable, at 1 of 4 checkpoints: step 2,000.",
@@ -80,11 +80,11 @@ def test_it_says(parsed, words):
 
 
 def test_first_middle_and_last_are_a_table():
-    body = render_track(points()).partition('aria-label="First')[2].partition("</table>")[0]
+    body = render_run_page(points()).partition('aria-label="First')[2].partition("</table>")[0]
     words = Parsed(body).text.replace(" ", "")
     assert "step1,000step2,000step4,000lastbesidefirst" in words
-    assert "lambda_maxtrain18.00±0.50✓21.00±0.50✓9.00±0.50✓50%lower(p<0.001)" in words
-    assert "tracetest60.0±1.0✓notfinite✗59.0±1.0✓nottoldapart:1.7%lower" in words
+    assert "lambda_maxtrain18.00±0.50✓21.00±0.50✓9.00±0.50✓50%lower(intervalsapart)" in words
+    assert "tracetest60.0±2.0✓notfinite✗59.0±2.0✓nottoldapart:1.7%lower" in words
 
 
 def test_every_checkpoint_is_named_with_its_hash(parsed):
@@ -104,18 +104,18 @@ def test_pictures_have_the_line_of_2_over_lr_and_words(parsed):
 
 @pytest.mark.parametrize("changes", [{"lr": None}, {"recipe": RECIPE | {"optimizer": "adam"}}])
 def test_no_edge_where_none_is_known(changes):
-    text = Parsed(render_track(points(**changes))).text
+    text = Parsed(render_run_page(points(**changes))).text
     assert "2/lr" not in text
 
 
 def test_below_the_edge_it_says_how_near():
-    text = Parsed(render_track(points(lr=0.05))).text
+    text = Parsed(render_run_page(points(lr=0.05))).text
     assert "comes nearest at step 2,000, with 52" in text
 
 
 def test_several_runs_have_a_table_each():
     both = [*points(folder="runs/a"), *points(folder="runs/b", model={"name": "cnn", "args": {}})]
-    text = Parsed(render_track(both)).text
+    text = Parsed(render_run_page(both)).text
     assert "mlp and cnn on digits over training" in text
     assert "Modelmlp; cnn Datadigits Trained" in text
     assert "a, lambda_max on train is above 2/lr" in text
@@ -128,33 +128,33 @@ def test_several_runs_have_a_table_each():
 def test_what_was_measured_by_other_versions_is_warned_of():
     first, *rest = points()
     mixed = [replace(first, provenance=first.provenance | {"torch": "2.6.0"}), *rest]
-    assert "Not all was measured with the same torch: 2.6.0, 2.13.0." in Parsed(render_track(mixed)).text
+    assert "Not all was measured with the same torch: 2.6.0, 2.13.0." in Parsed(render_run_page(mixed)).text
 
 
 def test_one_point_is_enough_and_none_is_refused():
-    assert "at step 1,000." in Parsed(render_track(points()[:1])).text
+    assert "at step 1,000." in Parsed(render_run_page(points()[:1])).text
     with pytest.raises(ValueError, match="No point to write of"):
-        render_track([])
+        render_run_page([])
 
 
 def test_the_overhead_of_live_tracking_is_told():
     *rest, last = points()
     live = {"seconds": 1.5, "training_seconds": 30.0, "percent": 5.0}
-    text = Parsed(render_track([*rest, replace(last, provenance=last.provenance | {"tracking": live})])).text
+    text = Parsed(render_run_page([*rest, replace(last, provenance=last.provenance | {"tracking": live})])).text
     assert "Overhead1.5 seconds, 5" in text
     assert "of the training time (30 seconds)" in text
 
 
 def test_it_is_written_whole_with_the_hash_of_the_rows(tmp_path):
     (tmp_path / "track.jsonl").write_text("rows\n")
-    path = write_track_report(points(), tmp_path)
+    path = write_run_page(points(), tmp_path)
     assert hashlib.sha256(b"rows\n").hexdigest() in path.read_text(encoding="utf-8")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["report.html", "track.jsonl"]
 
 
 def test_values_from_outside_are_text():
     hostile = points(folder=HOSTILE, model={"name": HOSTILE, "args": {}}, recipe={"optimizer": HOSTILE})
-    found = Parsed(render_track([replace(p, provenance={"command": HOSTILE}) for p in hostile]))
+    found = Parsed(render_run_page([replace(p, provenance={"command": HOSTILE}) for p in hostile]))
     assert not [tag for tag, _ in found.tags if tag in ("script", "img")]
     assert "<script>window.pwned = 1</script>" in found.text
 
@@ -164,7 +164,7 @@ def test_in_a_browser_it_is_quiet_and_readable(tmp_path, width):
     executable, reason = find_or_install()
     if executable is None:
         pytest.skip(reason)
-    path = write_track_report([*points(folder="a"), *points(folder="b")], tmp_path)
+    path = write_run_page([*points(folder="a"), *points(folder="b")], tmp_path)
     with Page(executable) as browser:
         browser.open(path, width=width)
         for dark in (False, True):

@@ -26,7 +26,7 @@ def steps(tracked):
 def undrawn(monkeypatch):
     """Figures are another test's business, and take their time."""
     monkeypatch.setattr("landscape.tracking.summary.save_figure", lambda *_: [])
-    monkeypatch.setattr("landscape.tracking.summary.write_track_report", lambda *_: None)
+    monkeypatch.setattr("landscape.tracking.summary.write_run_page", lambda *_: None)
 
 
 def test_the_numbers_are_those_of_analyze_in_the_order_of_the_steps(tmp_path):

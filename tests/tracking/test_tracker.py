@@ -13,7 +13,7 @@ METRICS = ["loss", "gradient_norm", "lambda_max", "trace", "sam_ratio"]
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     monkeypatch.setattr("landscape.tracking.summary.save_figure", lambda *_: [])
-    monkeypatch.setattr("landscape.tracking.summary.write_track_report", lambda *_: None)
+    monkeypatch.setattr("landscape.tracking.summary.write_run_page", lambda *_: None)
 
 
 def trained(measure_every: int | None) -> tuple[dict[str, torch.Tensor], torch.Tensor, list[bool], list]:

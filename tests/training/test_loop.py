@@ -42,6 +42,7 @@ def test_it_is_sgd_written_out(tmp_path: Path) -> None:
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "sam"])
 def test_the_default_recipe_learns_digits(tmp_path: Path, optimizer: str) -> None:
     train(Recipe(optimizer=optimizer), tmp_path)

@@ -1,4 +1,4 @@
-"""Curvature by epoch (CR-SAM, Wu, Luo & Wunsch 2024, figs. 1 and 2 a-c): train solid, test dashed.
+"""Curvature by epoch (CR-SAM, Wu, Luo & Wunsch 2024, figs. 1 and 2): train solid, test dashed.
 
 One panel a metric instead of the paper's several axes in one: its scales differ by orders of magnitude.
 """
@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from landscape.figures.kind import kind
-from landscape.figures.panels import colours, in_decades, legend, panels, split_style, subject
-from landscape.figures.pooled import MissingMeasurementError, Value, command, error_words, pooled, require
-from landscape.figures.runs import Run, named
+from landscape.figures.kinds.kind import kind
+from landscape.figures.kinds.panels import colours, in_decades, legend, panels, split_style
+from landscape.figures.runs.pooled import MissingMeasurementError, Value, command, error_words, pooled, require
+from landscape.figures.runs.run import Run, named, splits_of, subject
 
 METRICS = ("sam_ratio", "trace", "lambda_max", "normalized_trace")
 
@@ -36,7 +36,7 @@ def curves(runs: Sequence[Run]) -> Figure:
             f"All results are of epoch {runs[0].epoch if runs else 'unknown'}. Curves need two or more: train with "
             f"--checkpoint-every 1, and {command(runs, found).replace('last.pt', 'epoch-*.pt')}"
         )
-    groups, splits = named(runs), list(dict.fromkeys(split for run in runs for split in run.splits))
+    groups, splits = named(runs), splits_of(runs)
     colour = colours(groups)
     figure, axes = panels(len(found), sharex=True)
     drawn: list[Value] = []
@@ -61,6 +61,42 @@ def curves(runs: Sequence[Run]) -> Figure:
     return figure
 
 
+@kind("ratio", needs="sam_ratio and normalized_trace on train")
+def ratio(runs: Sequence[Run]) -> Figure:
+    """SAM ratio against normalized trace, a point an epoch, joined in their order (CR-SAM fig. 2d)."""
+    runs = require(runs, "sam_ratio", "normalized_trace", split="train")
+    groups = named(runs)
+    colour = colours(groups)
+    figure, (axes,) = panels(1, height=2.2)
+    drawn, xs = [], []
+    for name, group in groups.items():
+        epochs = sorted({run.epoch or 0 for run in group})
+        at = {epoch: [run for run in group if (run.epoch or 0) == epoch] for epoch in epochs}
+        x = [pooled(run.get("normalized_trace", "train") for run in at[epoch]) for epoch in epochs]
+        y = [pooled(run.get("sam_ratio", "train") for run in at[epoch]) for epoch in epochs]
+        axes.errorbar(
+            [v.value for v in x],
+            [v.value for v in y],
+            [v.bar for v in y],
+            [v.bar for v in x],
+            color=colour[name],
+            marker="o",
+            markersize=3,
+            linewidth=0.6,
+            elinewidth=0.6,
+        )
+        axes.plot(x[-1].value, y[-1].value, "o", color=colour[name], markersize=6)
+        drawn += [*x, *y]
+        xs += [v.value for v in x]
+    if in_decades(xs):
+        axes.set_xscale("log")
+    axes.set_xlabel("normalized_trace (train)")
+    axes.set_ylabel("sam_ratio (train)")
+    figure.suptitle(subject(runs))
+    legend(figure, colour, [], f"bars: {error_words(drawn)}; large: last epoch")
+    return figure
+
+
 def _curve(axes: Axes, group: Sequence[Run], metric: str, split: str, colour: str) -> list[Value]:
     at: dict[int, list[Run]] = {}
     for run in group:
@@ -68,8 +104,7 @@ def _curve(axes: Axes, group: Sequence[Run], metric: str, split: str, colour: st
             at.setdefault(run.epoch, []).append(run)
     epochs = sorted(at)
     values = [pooled(run.get(metric, split) for run in at[epoch]) for epoch in epochs]
-    middle = [v.value for v in values]
-    below, above = [v.value - v.error for v in values], [v.value + v.error for v in values]
-    axes.plot(epochs, middle, color=colour, linestyle=split_style(split), marker="o", markersize=2)
+    below, above = [v.value - v.bar for v in values], [v.value + v.bar for v in values]
+    axes.plot(epochs, [v.value for v in values], color=colour, linestyle=split_style(split), marker="o", markersize=2)
     axes.fill_between(epochs, below, above, color=colour, alpha=0.2, linewidth=0)
     return [v for v in values if v.num_seeds]

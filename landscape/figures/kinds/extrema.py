@@ -12,10 +12,11 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from landscape.figures.kind import kind
-from landscape.figures.panels import colours, legend, panels, subject
-from landscape.figures.pooled import require
-from landscape.figures.runs import Run, last_epochs, named
+from landscape.figures.kinds.kind import kind
+from landscape.figures.kinds.panels import ERROR_BAR, colours, legend, panels
+from landscape.figures.runs.pooled import require
+from landscape.figures.runs.run import Run, last_epochs, named, subject
+from landscape.statistics import share_interval
 
 _COUNTS = ("raw_minima", "raw_maxima", "minima", "maxima")
 _WORDS = {"local_minima": "; all data", "local_minima_minibatch": "; fresh mini-batches"}
@@ -54,11 +55,11 @@ def _draw(panel: Axes, key: str, metric: str, groups: dict[str, list[Run]], colo
     for index, (name, group) in enumerate(groups.items()):
         details = [found.details for run in group if (found := run.get(metric, "train")) is not None]
         counts = np.sum([one[f"{key}_histogram"] for one in details], axis=0)
-        share, num = counts / counts.sum(), counts.sum()
+        shares = [share_interval(int(count), int(counts.sum())) for count in counts]
         x = np.arange(len(counts)) + width * (index - (len(groups) - 1) / 2)
-        error = 1.96 * np.sqrt(share * (1 - share) / num)
-        bar = {"elinewidth": 0.6, "capsize": 1.5, "capthick": 0.6, "ecolor": rcParams["text.color"]}
-        panel.bar(x, share, width, yerr=[np.minimum(error, share), error], color=colour[name], error_kw=bar)
+        errors = [[s.value - s.low for s in shares], [s.high - s.value for s in shares]]
+        bar = ERROR_BAR | {"ecolor": rcParams["text.color"]}
+        panel.bar(x, [s.value for s in shares], width, yerr=errors, color=colour[name], error_kw=bar)
         if key.startswith("raw"):
             panel.axvline(details[0]["noise_expectation"], color=rcParams["text.color"], ls=":", lw=0.8)
     panel.set_xticks(range(len(counts)))

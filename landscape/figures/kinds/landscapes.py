@@ -1,21 +1,36 @@
-"""Landscapes of several optimizers on common scales, from above and in perspective (CR-SAM fig. 4, GAM fig. 5)."""
+"""Landscapes on common scales (CR-SAM fig. 4, GAM fig. 5): from above, in perspective, and along lines.
+
+The trajectory is the path of training in the plane of its two principal components, with how far from it it ran.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rcParams
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from landscape.figures.figure import TWO_COLUMNS, sized_figure
-from landscape.figures.kind import kind
-from landscape.figures.panels import subject
-from landscape.figures.planes import COLOURS, axis_names, beyond, common_norm, contours, notes, planes_of
-from landscape.figures.runs import Run, last_epochs, named
-from landscape.results import Plane
+from landscape.figures.kinds.kind import kind
+from landscape.figures.kinds.panels import colours, in_decades, legend, panels, split_style
+from landscape.figures.kinds.planes import (
+    COLOURS,
+    axis_names,
+    beyond,
+    common_norm,
+    contours,
+    label,
+    notes,
+    planes_of,
+    remarks,
+    surface_command,
+)
+from landscape.figures.kinds.style import COLUMN, TWO_COLUMNS, sized_figure
+from landscape.figures.runs.pooled import MissingMeasurementError
+from landscape.figures.runs.run import Run, last_epochs, named, subject
+from landscape.results import Line, Plane
 
 _COLUMNS = 3
 
@@ -25,8 +40,7 @@ def landscapes(runs: Sequence[Run]) -> Figure:
     """Landscapes side by side from above, one scale for colours and axes (CR-SAM fig. 4, GAM fig. 5)."""
     planes = _by_name(runs)
     norm = common_norm(list(planes.values()))
-    columns = 2 if len(planes) == 4 else min(_COLUMNS, len(planes))
-    rows = -(-len(planes) // columns)
+    columns, rows = _shape(len(planes))
     width = TWO_COLUMNS * max(columns, 1.6) / _COLUMNS
     figure = sized_figure(width, (width - 1.1) / columns * rows + 0.8)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -51,24 +65,14 @@ def landscapes_3d(runs: Sequence[Run]) -> Figure:
     norm = common_norm(list(planes.values()))
     height = np.log10 if isinstance(norm, LogNorm) else np.asarray
     low, high = (float(height(bound)) for bound in norm.inverse(np.array([0.0, 1.0])))
-    columns = 2 if len(planes) == 4 else min(_COLUMNS, len(planes))
-    rows = -(-len(planes) // columns)
+    columns, rows = _shape(len(planes))
     figure = sized_figure(TWO_COLUMNS * max(columns, 1.5) / _COLUMNS, 2.1 * rows + 0.3)
     grid = figure.subplots(rows, columns, squeeze=False, subplot_kw={"projection": "3d", "computed_zorder": False})
     for axes, (name, plane) in zip(grid.flat, planes.items(), strict=False):
         z = height(np.clip(plane.loss, norm.vmin, norm.vmax))
         x, y = np.meshgrid(plane.x, plane.y, indexing="ij")
-        axes.plot_surface(
-            x,
-            y,
-            z,
-            facecolors=colormaps[COLOURS](norm(plane.loss)),
-            rcount=61,
-            ccount=61,
-            linewidth=0.1,
-            edgecolor=(1, 1, 1, 0.3),
-            shade=False,
-        )
+        mesh: dict[str, Any] = {"rcount": 61, "ccount": 61, "linewidth": 0.1, "edgecolor": (1, 1, 1, 0.3)}
+        axes.plot_surface(x, y, z, facecolors=colormaps[COLOURS](norm(plane.loss)), shade=False, **mesh)
         axes.set_zlim(low, high)
         axes.set_box_aspect((1, 1, 0.75), zoom=1.0)
         axes.view_init(elev=28, azim=-60)
@@ -90,11 +94,87 @@ def landscapes_3d(runs: Sequence[Run]) -> Figure:
     return figure
 
 
+@kind("trajectory", needs="a plane with a path: landscape surface --directions pca")
+def trajectory(runs: Sequence[Run]) -> Figure:
+    """The path of training projected on its PCA plane, with what the projection leaves out."""
+    found = [(run, plane) for run, plane in planes_of(runs) if "path" in plane.details]
+    if not found:
+        raise MissingMeasurementError(
+            "No plane holds the path of a training. Measure it: "
+            "landscape surface runs/sgd/epoch-*.pt --directions pca --out DIR"
+        )
+    norm = common_norm([plane for _, plane in found])
+    figure = sized_figure(COLUMN * len(found), 3.2)
+    grid = figure.subplots(1, len(found), squeeze=False)[0]
+    names = {id(run): name for name, group in named([run for run, _ in found]).items() for run in group}
+    found.sort(key=lambda pair: list(names).index(id(pair[0])))
+    for axes, (run, plane) in zip(grid, found, strict=True):
+        image = contours(axes, plane, norm)
+        path, residuals = np.asarray(plane.details["path"]), np.asarray(plane.details["residuals"])
+        axes.plot(*path.T, color="white", linewidth=2.2)
+        axes.plot(*path.T, color="C1", marker="o", markersize=3, linewidth=1.2)
+        for index, word in ((0, "first"), (len(path) - 1, "last")):
+            label(axes, plane, word, (path[index, 0], path[index, 1]))
+        length = float(np.linalg.norm(path[-1] - path[0]))
+        axes.set_xlabel("component 1: displacement")
+        axes.set_ylabel("component 2: displacement")
+        left_out = f"up to {residuals.max():.2f} off the plane, {length:.2f} along it"
+        axes.set_title("\n".join([names[id(run)], left_out, *notes(plane)]))
+    bar = figure.colorbar(image, ax=list(grid), label=f"loss ({found[0][1].split})", pad=0.02, extend=beyond(norm))
+    _plain_ticks(bar.ax.yaxis, norm)
+    bar.outline.set_edgecolor(rcParams["axes.edgecolor"])
+    figure.suptitle(subject(runs))
+    return figure
+
+
+@kind("lines", needs="a line of each run: landscape surface --line")
+def lines(runs: Sequence[Run]) -> Figure:
+    """Loss and accuracy along a line through the weights, train solid, test dashed; dotted, what it goes through."""
+    all_runs, runs = runs, [run for run in last_epochs(runs) if any(isinstance(one, Line) for one in run.surfaces)]
+    if not runs:
+        raise MissingMeasurementError(f"No result holds a line. Measure it: {surface_command(all_runs, '--line')}")
+    groups = named(runs)
+    colour = colours(groups)
+    found = [
+        (name, line)
+        for name, group in groups.items()
+        for run in group
+        for line in run.surfaces
+        if isinstance(line, Line)
+    ]
+    others = {mark["at"][0] for _, line in found for mark in line.details.get("marks", {}).values()}
+    whats = ["loss", "accuracy"] if any(line.accuracy is not None for _, line in found) else ["loss"]
+    figure, axes = panels(len(whats), height=2.0, sharex=True)
+    for panel, what in zip(axes, whats, strict=True):
+        drawn: list[float] = []
+        for name, line in found:
+            values = getattr(line, what)
+            if values is not None:
+                panel.plot(line.x, np.ma.masked_invalid(values), color=colour[name], linestyle=split_style(line.split))
+                drawn += list(values)
+        for at in {0.0, *others}:
+            panel.axvline(at, color="0.5", linewidth=0.6, linestyle=":")
+        if what == "loss" and in_decades(drawn):
+            panel.set_yscale("log")
+        panel.set_ylabel(what)
+        panel.set_xlabel(axis_names(found[0][1])[0].replace(" 1:", ":"))
+    said = sorted({f"{name}: {remark}" for name, line in found for remark in remarks(line)})
+    figure.suptitle("\n".join([subject(runs), *said]))
+    legend(figure, colour, list(dict.fromkeys(line.split for _, line in found)), "")
+    return figure
+
+
 def _by_name(runs: Sequence[Run]) -> dict[str, Plane]:
     """One plane a name: of the last epoch, and of the first seed."""
     of = {id(run): plane for run, plane in reversed(planes_of(runs))}
     groups = named(last_epochs([run for run in runs if id(run) in of]))
     return {name: of[id(group[0])] for name, group in groups.items()}
+
+
+def _shape(num: int) -> tuple[int, int]:
+    """Columns and rows of so many panels."""
+    columns = 2 if num == 4 else min(_COLUMNS, num)
+    return columns, -(-num // columns)
 
 
 def _label(planes: dict[str, Plane]) -> str:

@@ -1,41 +1,65 @@
 """Where in the network the curvature is: trace and largest eigenvalue of each layer's block, as bars and as a table."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from landscape.figures.kind import kind
-from landscape.figures.panels import colours, legend, panels, subject
-from landscape.figures.pooled import Value, require
-from landscape.figures.runs import Run, last_epochs, named
-from landscape.figures.table import Table
+from landscape.figures.kinds.kind import kind
+from landscape.figures.kinds.panels import ERROR_BAR, colours, legend, panels
+from landscape.figures.kinds.table import Table
+from landscape.figures.runs.pooled import Value, require
+from landscape.figures.runs.run import Run, last_epochs, named, subject
 from landscape.results import Measurement
 
-_NORMAL_95 = 1.96
+
+class Layer(NamedTuple):
+    """One row of the table, each number with what its error is."""
+
+    name: str
+    num_params: int
+    gradient_norm: Value
+    trace: Value
+    share: float  # of the trace of all layers
+    lambda_max: Value
+
+
+def layers_of(table: Measurement) -> list[Layer]:
+    """The rows of a ``layer_table``."""
+    d = table.details
+
+    def value(key: str, i: int, error: str = "", **kind: Any) -> Value:
+        return Value.of(Measurement(key, float(d[key][i]), float(d[error][i]) if error else 0.0, **kind))
+
+    return [
+        Layer(
+            str(name),
+            int(d["num_params"][i]),
+            value("gradient_norm", i),
+            value("trace", i, "trace_std_error", num_samples=table.num_samples),
+            float(d["share"][i]),
+            value("lambda_max", i, "lambda_max_error", error_kind="bound"),
+        )
+        for i, name in enumerate(d.get("layers", ()))
+    ]
 
 
 @kind("layers", needs="layer_table on train")
 def layers(runs: Sequence[Run]) -> Figure:
     """Trace and lambda_max of each layer's block of the Hessian, as bars."""
-    runs = last_epochs(require(runs, "layer_table", split="train"))
-    groups = named(runs)
-    colour = colours(groups)
-    names = list(dict.fromkeys(str(name) for run in runs for name in _table(run).details["layers"]))
-    figure, axes = panels(2, height=0.4 + 0.16 * len(names) * max(len(groups), 2), sharey=True)
-    height = 0.8 / len(groups)
-    for panel, key, error_key, factor in zip(
-        axes, ("trace", "lambda_max"), ("trace_std_error", "lambda_max_error"), (_NORMAL_95, 1.0), strict=True
-    ):
-        for index, (name, group) in enumerate(groups.items()):
-            details = _table(group[0]).details
-            y = np.array([names.index(str(layer)) for layer in details["layers"]])
-            y = y + height * (index - (len(groups) - 1) / 2)
-            bar = {"elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8, "ecolor": rcParams["text.color"]}
-            panel.barh(
-                y, details[key], 0.9 * height, xerr=factor * details[error_key], color=colour[name], error_kw=bar
-            )
+    tables = _tables(runs)
+    colour = colours(tables)
+    names = list(dict.fromkeys(layer.name for table in tables.values() for layer in table))
+    figure, axes = panels(2, height=0.4 + 0.16 * len(names) * max(len(tables), 2), sharey=True)
+    height = 0.8 / len(tables)
+    error = ERROR_BAR | {"ecolor": rcParams["text.color"]}
+    for panel, key in zip(axes, ("trace", "lambda_max"), strict=True):
+        for index, (name, table) in enumerate(tables.items()):
+            y = [names.index(layer.name) + height * (index - (len(tables) - 1) / 2) for layer in table]
+            found: list[Value] = [getattr(layer, key) for layer in table]
+            bars = [v.bar for v in found]
+            panel.barh(y, [v.value for v in found], 0.9 * height, xerr=bars, color=colour[name], error_kw=error)
         panel.set_xlabel(f"{key} (train)")
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
@@ -47,21 +71,24 @@ def layers(runs: Sequence[Run]) -> Figure:
 @kind("layer-table", needs="layer_table on train")
 def layer_table(runs: Sequence[Run]) -> Table:
     """Parameters, gradient norm, trace, its share and lambda_max of each layer."""
-    runs = last_epochs(require(runs, "layer_table", split="train"))
-    rows: list[list[str | Value]] = []
-    for name, group in named(runs).items():
-        d = _table(group[0]).details
-        for i, layer in enumerate(d["layers"]):
-            values = [
-                Value(float(d["gradient_norm"][i]), 0.0),
-                Value(float(d["trace"][i]), _NORMAL_95 * float(d["trace_std_error"][i])),
-                Value(100 * float(d["share"][i]), 0.0),
-                Value(float(d["lambda_max"][i]), float(d["lambda_max_error"][i])),
-            ]
-            rows.append([name, str(layer), f"{d['num_params'][i]:,}", *values])
+    rows: list[list[str | Value]] = [
+        [
+            run,
+            layer.name,
+            f"{layer.num_params:,}",
+            layer.gradient_norm,
+            layer.trace,
+            Value(100 * layer.share, 0.0),
+            layer.lambda_max,
+        ]
+        for run, table in _tables(runs).items()
+        for layer in table
+    ]
     header = ["run", "layer", "parameters", "gradient_norm", "trace", "share of trace (%)", "lambda_max"]
     return Table(header, rows, f"Curvature by layer, {subject(runs)}, on the training set.", {})
 
 
-def _table(run: Run) -> Measurement:
-    return run.splits["train"]["layer_table"]
+def _tables(runs: Sequence[Run]) -> dict[str, list[Layer]]:
+    """Of the last epoch and the first seed of each name."""
+    groups = named(last_epochs(require(runs, "layer_table", split="train")))
+    return {name: layers_of(group[0].splits["train"]["layer_table"]) for name, group in groups.items()}

@@ -1,0 +1,81 @@
+"""What the pages are made of: their assets, their policy, and how numbers, names and specifications are written."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from landscape.results import Measurement
+
+_SHORT = 0.01  # seconds
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of ours, in which all that is not markup already is escaped."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=False, loader=FunctionLoader(asset)
+    )
+    environment.filters |= {"number": number, "breakable": breakable}
+    return environment.get_template(template).render(css=Markup(asset("page.css")), **values)
+
+
+def asset(name: str) -> str:
+    """The text of a file that lies beside this one."""
+    return (files("landscape.figures.page") / name).read_text(encoding="utf-8")
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """No script but these, by their hash, and no request at all."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def cell(m: Measurement) -> dict[str, Any]:
+    """What a table says of a measurement."""
+    text = number(m.text)
+    value = text.partition(" × " if text.startswith("(") else " ±")[0]  # a narrow column may break the line here
+    return {
+        "value": value,
+        "rest": text.removeprefix(value).strip(),
+        "converged": m.converged,
+        "reason": m.reason,
+        "num_matvecs": f"{m.num_matvecs:,}",
+        "num_gradients": f"{m.num_gradients:,}",
+        "seconds": f"{m.seconds:.2f}" if m.seconds >= _SHORT else f"< {_SHORT}",
+    }
+
+
+def spec(spec: Mapping[str, Any]) -> str:
+    """A model or data with its arguments."""
+    args = ", ".join(f"{key} {value}" for key, value in (spec.get("args") or {}).items())
+    return f"{spec['name']} ({args})" if args else str(spec["name"])
+
+
+def code(text: str) -> Markup:
+    """As the machine spells it."""
+    return Markup("<code>{}</code>").format(text)
+
+
+def number(text: str | Markup) -> Markup:
+    """Powers of ten, signs and percentages as they are printed."""
+    printed = re.sub(
+        r"(?<=[\d)])e([+-]\d+)\b",
+        lambda found: f" × 10{str(int(found[1])).translate(SUPERSCRIPTS)}",
+        str(escape(text)).replace("+-", "±"),
+    )
+    return Markup(re.sub(r"(?<![\w&;.])-(?=\d)", "−", printed).replace(" %", "\N{NO-BREAK SPACE}%"))
+
+
+def breakable(name: str) -> Markup:
+    """A long name may be broken after its underscores."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))

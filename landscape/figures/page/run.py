@@ -1,0 +1,278 @@
+"""``report.html`` of a track: curvature over a run as one page that needs no other file and no network.
+
+What is read is the rows of ``track.jsonl`` alone. The page of one checkpoint is in ``checkpoint``.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from landscape.figures.kinds.track import by_run, edge_of_stability, step_of
+from landscape.figures.page import pictures
+from landscape.figures.page.facts import Facts, measured_on, provenance, reached, warnings_of
+from landscape.figures.page.markup import cell, code, number, policy, render
+from landscape.figures.page.readings import reading
+from landscape.figures.runs.run import measurements_of, metrics_of, splits_of
+from landscape.files import write_text
+from landscape.results import Analysis, Measurement, difference
+
+_LOG = "track.jsonl"
+_IN_THE_LEAD = 4  # metrics
+_NAMED = 3  # steps
+_HASH = 12  # letters
+_COLD = "0 products saved: every Krylov run begins at a random vector, on which the 95 % bounds rest."
+
+
+def write_run_page(analyses: Sequence[Analysis], directory: str | Path) -> Path:
+    """Write ``report.html`` of these points into the folder of their ``track.jsonl``, if there is one.
+
+    Raises:
+        ValueError: where there is no point.
+    """
+    directory = Path(directory)
+    log = directory / _LOG
+    hashes = {_LOG: hashlib.sha256(log.read_bytes()).hexdigest()} if log.is_file() else {}
+    return write_text(directory / "report.html", render_run_page(analyses, hashes=hashes))
+
+
+def render_run_page(analyses: Sequence[Analysis], *, hashes: Mapping[str, str] | None = None) -> str:
+    """The page as text.
+
+    Args:
+        analyses: the points of each run in order, those of a run together.
+        hashes: SHA-256 of the files that they were read from, by name.
+
+    Raises:
+        ValueError: where there is no point.
+
+    Example:
+        >>> points = [Analysis({"train": {"loss": Measurement("loss", 1 / n)}}, checkpoint={"step": n}) for n in (1, 2)]
+        >>> page = render_run_page(points)
+        >>> page.splitlines()[0], "lower (exact)" in page
+        ('<!doctype html>', True)
+    """
+    if not analyses:
+        raise ValueError("No point to write of. Expected at least one analysis.")
+    runs, last = by_run(analyses), analyses[-1]
+    names = metrics_of(analyses)
+    return render(
+        "run.html",
+        title=_title(runs),
+        policy=policy([]),
+        summary=_summary(runs, names),
+        facts=_facts(runs),
+        warnings=[*_warnings(runs, names), *warnings_of(replace(last, splits={}))],
+        metrics=[_metric(runs, name, index) for index, name in enumerate(names)],
+        edge="lambda_max" in names and any(map(edge_of_stability, analyses)),
+        tables=[_table(run if len(runs) > 1 else "", points, names) for run, points in runs.items()],
+        accuracy=f" ({last.provenance['rel_error']:.2g})" if "rel_error" in last.provenance else "",
+        commands=_each_once(analyses, "command"),
+        provenance=_how(analyses, hashes or {}),
+        points=[_point(analysis) for analysis in analyses],
+    )
+
+
+def _title(runs: Mapping[str, list[Analysis]]) -> str:
+    checkpoints = [points[-1].checkpoint or {} for points in runs.values()]
+    found = [dict.fromkeys(one[key]["name"] for one in checkpoints if one.get(key)) for key in ("model", "data")]
+    return f"{' on '.join(' and '.join(names) for names in found if names) or 'Curvature'} over training"
+
+
+def _summary(runs: Mapping[str, list[Analysis]], names: Sequence[str]) -> list[str]:
+    """The page in a few sentences."""
+    points = [point for run in runs.values() for point in run]
+    steps = [step_of(point) for point in points]
+    of = f" of {len(runs)} runs" if len(runs) > 1 else ""
+    sentences = [f"{_many(len(points), 'checkpoint')}{of}, steps {min(steps):,} to {max(steps):,}."]
+    if len(runs) == 1:
+        for name in names[:_IN_THE_LEAD]:
+            ends = {split: (found[0][1], found[-1][1]) for split, found in _series(points, name).items()}
+            words = [f"{_n(a.value)} to {_n(b.value)} ({split})" for split, (a, b) in ends.items()]
+            sentences.append(f"{name}: {', '.join(words)}.")
+    if "lambda_max" in names:
+        edges = [f"{_of(runs, run)}{words}" for run in runs for words in _beside_the_edge(runs[run])[:1]]
+        sentences += edges[:_IN_THE_LEAD]
+    return [*sentences, reached(measurements_of(points))]
+
+
+def _facts(runs: Mapping[str, list[Analysis]]) -> Facts:
+    """What was measured; where runs differ, in the order of the runs."""
+    found: dict[str, dict[str | Markup, None]] = {"Runs": {code(run): None for run in runs}} if len(runs) > 1 else {}
+    for points in runs.values():
+        for name, value in measured_on(points[-1]):
+            found.setdefault(name, {})[value] = None
+    return [(name, Markup("; ").join(values)) for name, values in found.items()]
+
+
+def _warnings(runs: Mapping[str, list[Analysis]], names: Sequence[str]) -> list[str]:
+    """One a metric and split, with the first of the reasons."""
+    found = []
+    for run, points in runs.items():
+        of = f", {run}" if len(runs) > 1 else ""
+        every = [(name, split, series) for name in names for split, series in _series(points, name).items()]
+        for name, split, series in every:
+            absent = [(step, m) for step, m in series if not math.isfinite(m.value)]
+            missed = [(step, m) for step, m in series if math.isfinite(m.value) and not m.converged]
+            for failed, what in ((absent, "could not be measured"), (missed, "did not reach its accuracy")):
+                if failed:
+                    step, m = failed[0]
+                    found.append(
+                        f"{name} ({split}{of}) {what} at {len(failed)} of {_many(len(series), 'checkpoint')}; "
+                        f"at step {step:,}: {m.reason or 'no reason given'}."
+                    )
+    points = [point for run in runs.values() for point in run]
+    for key in ("landscape", "torch", "device", "dtype"):
+        values = _each_once(points, key)
+        if len(values) > 1:
+            found.append(f"Not all was measured with the same {key}: {', '.join(values)}.")
+    return found
+
+
+def _metric(runs: Mapping[str, list[Analysis]], name: str, index: int) -> dict[str, Any]:
+    """The picture of a metric and what it says, run by run and split by split."""
+    points = [point for run in runs.values() for point in run]
+    here = []
+    for run, found in runs.items():
+        of = _of(runs, run)
+        here += [f"{of}{split}: {_course(series)}" for split, series in _series(found, name).items()]
+        here += [f"{of}{words}" for words in _beside_the_edge(found)] if name == "lambda_max" else []
+    general = reading(name, points[-1])
+    return {
+        "name": name,
+        "anchor": f"metric-{index}",
+        "meaning": general.meaning,
+        "limits": general.limits,
+        "here": here,
+        "converged": all(m.converged for series in _series(points, name).values() for _, m in series),
+        "picture": pictures.over_training(points, name, f"metric{index}"),
+    }
+
+
+def _course(series: Sequence[tuple[int, Measurement]]) -> str:
+    """From where to where, by how much, and the extremes on the way."""
+    (first_step, first), (last_step, last) = series[0], series[-1]
+    if len(series) == 1:
+        return f"{first.text} at step {first_step:,}."
+    text = f"from {first.text} at step {first_step:,} to {last.text} at step {last_step:,}"
+    text = f"{text}, {difference(first, last).words}."
+    finite = [(step, m) for step, m in series if math.isfinite(m.value)]
+    for what, choose in (("Highest", max), ("Lowest", min)):
+        if finite:
+            step, m = choose(finite, key=lambda one: one[1].value)
+            if step not in (first_step, last_step):
+                text = f"{text} {what}: {m.text} at step {step:,}."
+    return text
+
+
+def _beside_the_edge(points: Sequence[Analysis]) -> list[str]:
+    """How lambda_max stands to 2 / lr: above it where, or how near it came."""
+    sentences = []
+    for split in splits_of(points):
+        shares = [
+            (m.value / edge, step_of(point))
+            for point in points
+            if (m := point.splits.get(split, {}).get("lambda_max")) and (edge := edge_of_stability(point))
+        ]
+        shares = [(share, step) for share, step in shares if math.isfinite(share)]
+        if split == "test" or not shares:
+            continue
+        above = [f"{step:,}" for share, step in shares if share > 1]
+        if above:
+            named = ", ".join(above[:_NAMED]) + (f" and {len(above) - _NAMED} more" if len(above) > _NAMED else "")
+            sentences.append(
+                f"lambda_max on {split} is above 2/lr, where plain gradient descent is unstable, at {len(above)} of "
+                f"{_many(len(shares), 'checkpoint')}: step {named}."
+            )
+        else:
+            share, step = max(shares)
+            sentences.append(
+                f"lambda_max on {split} stays below 2/lr, up to which plain gradient descent is stable; it comes "
+                f"nearest at step {step:,}, with {100 * share:.0f} % of it."
+            )
+    recipe = (points[-1].checkpoint or {}).get("recipe") or {}
+    if sentences and recipe.get("optimizer") == "sgd" and recipe.get("momentum"):
+        sentences.append(f"With momentum {recipe['momentum']:g} the limit is {1 + recipe['momentum']:g} times 2/lr.")
+    return sentences
+
+
+def _table(run: str, points: Sequence[Analysis], names: Sequence[str]) -> dict[str, Any]:
+    """The first, the middle and the last checkpoint, or as many as there are."""
+    chosen = [points[index] for index in sorted({0, (len(points) - 1) // 2, len(points) - 1})]
+    rows = []
+    for index, name in enumerate(names):
+        for split in _series(points, name):
+            found = [point.splits.get(split, {}).get(name) for point in chosen]
+            rows.append(
+                {
+                    "metric": name,
+                    "anchor": f"metric-{index}",
+                    "split": split,
+                    "cells": [m and cell(m) for m in found],
+                    "words": difference(found[0], found[-1]).words if len(found) > 1 else "",
+                }
+            )
+    return {"run": run, "steps": [f"{step_of(point):,}" for point in chosen], "rows": rows}
+
+
+def _how(analyses: Sequence[Analysis], hashes: Mapping[str, str]) -> Facts:
+    last = analyses[-1]
+    measured = measurements_of(analyses)
+    seconds = sum(point.provenance.get("seconds", 0.0) for point in analyses)
+    cost = f"{sum(m.num_matvecs for m in measured):,} products, {sum(m.num_gradients for m in measured):,} gradients"
+    facts: Facts = [("Cost", number(f"{cost}, {seconds:.3g} seconds"))]
+    if "percent" in (live := last.provenance.get("tracking", {})):
+        spent = f"{live['seconds']:.3g} seconds, {live['percent']:.2g} % of the training time"
+        facts.append(("Overhead", number(f"{spent} ({live['training_seconds']:.3g} seconds)")))
+    facts.append(("Warm starts", _COLD))
+    started = min(_each_once(analyses, "started"), default="")
+    facts += [("Started", started)] if started else []
+    without = {key: value for key, value in last.provenance.items() if key != "started"}
+    return [*facts, *provenance(replace(last, provenance=without), hashes)]
+
+
+def _point(analysis: Analysis) -> dict[str, Any]:
+    checkpoint = analysis.checkpoint or {}
+    measured = measurements_of([analysis])
+    return {
+        "path": checkpoint.get("path") or "in memory",
+        "step": f"{step_of(analysis):,}",
+        "epoch": "" if checkpoint.get("epoch") is None else f"{checkpoint['epoch']:,}",
+        "lr": f"{checkpoint['lr']:.3g}" if checkpoint.get("lr") is not None else "",
+        "products": f"{sum(m.num_matvecs for m in measured):,}",
+        "gradients": f"{sum(m.num_gradients for m in measured):,}",
+        "seconds": f"{analysis.provenance.get('seconds', 0.0):.2f}",
+        "sha256": checkpoint.get("sha256", "")[:_HASH],
+    }
+
+
+def _series(points: Sequence[Analysis], name: str) -> dict[str, list[tuple[int, Measurement]]]:
+    """(step, measurement) in order, by split."""
+    found: dict[str, list[tuple[int, Measurement]]] = {}
+    for point in points:
+        for split, measured in point.splits.items():
+            if name in measured:
+                found.setdefault(split, []).append((step_of(point), measured[name]))
+    return found
+
+
+def _each_once(points: Sequence[Analysis], key: str) -> list[str]:
+    """What the points say of how they were measured, each answer once."""
+    return list(dict.fromkeys(str(point.provenance[key]) for point in points if point.provenance.get(key) is not None))
+
+
+def _of(runs: Mapping[str, Any], run: str) -> str:
+    """The run, where there are others."""
+    return f"{run}, " if len(runs) > 1 else ""
+
+
+def _many(num: int, what: str) -> str:
+    return f"{num} {what}{'' if num == 1 else 's'}"
+
+
+def _n(value: float) -> str:
+    return f"{value:.3g}"

@@ -1,0 +1,1 @@
+"""What figures are made of: result folders as runs, their names, their numbers pooled over seeds, and compared."""
