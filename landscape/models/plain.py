@@ -1,4 +1,4 @@
-"""Networks without shortcuts: ``mlp`` for anything, ``cnn`` and ``vgg19`` for images; and the images that networks accept."""
+"""Networks without shortcuts: ``mlp`` for anything, ``cnn`` and ``vgg19`` for images; and what images are accepted."""
 
 import math
 from collections import OrderedDict

@@ -2,8 +2,8 @@
 
     x = x + attention(norm1(x)),    x = x + mlp(norm2(x)).
 
-Attention goes through ``scaled_dot_product_attention``; second derivatives exist in its math form alone, which ``Hessian``
-chooses by itself. Blocks and ViT name their parameters as timm does, whose state dicts load.
+Attention goes through ``scaled_dot_product_attention``; second derivatives exist in its math form alone, which
+``Hessian`` chooses by itself. Blocks and ViT name their parameters as timm does, whose state dicts load.
 """
 
 from collections import OrderedDict

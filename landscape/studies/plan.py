@@ -53,11 +53,6 @@ class Step(Protocol):
 class Plan:
     """What is trained and measured.
 
-    Attributes:
-        recipes: each is trained once a seed; their own seeds do not count.
-        num_seeds: seeds are 0, 1, ...
-        steps: of each run, in order.
-
     Example:
         >>> plan = Plan((Recipe(optimizer="sgd"), Recipe(optimizer="sam")), 2, ())
         >>> [(run.optimizer, run.seed) for run in plan.runs]
@@ -66,9 +61,9 @@ class Plan:
         ('SAM', 'sam-seed-0')
     """
 
-    recipes: tuple[Recipe, ...]
-    num_seeds: int
-    steps: tuple[Step, ...]
+    recipes: tuple[Recipe, ...]  # each is trained once a seed; their own seeds do not count
+    num_seeds: int  # 0, 1, ...
+    steps: tuple[Step, ...]  # of each run, in order
 
     @property
     def runs(self) -> list[Recipe]:
@@ -84,39 +79,29 @@ class Plan:
 
     def name(self, run: Recipe) -> str:
         """The name of its recipe."""
-        return self._name_of[identity(run, seed=0)]
+        return next(name for name, recipe in self.names.items() if replace(recipe, seed=run.seed) == run)
 
     def folder(self, run: Recipe) -> str:
         """A name for the folder of its weights."""
         return f"{slug(self.name(run))}-seed-{run.seed}"
 
-    @cached_property
-    def _name_of(self) -> dict[str, str]:
-        return {identity(recipe, seed=0): name for name, recipe in self.names.items()}
-
 
 @dataclass
 class Store:
-    """The folder of one study.
-
-    Attributes:
-        out: the folder.
-        plan: what belongs in it.
-        facts: of the call, as in ``study.json``: study, scale, seeds, data, command.
-        trainings: by run, how each ended: name, seed, status ("finished" or "diverged"), reason, seconds.
-
-    Raises:
-        ValueError: the folder holds another study, or measurements made with other settings.
-    """
+    """The folder of one study, and how far it is."""
 
     out: Path
     plan: Plan
-    facts: dict[str, Any]
-    trainings: dict[str, dict[str, Any]]
+    facts: dict[str, Any]  # of the call, as in study.json: study, scale, seeds, data, command
+    trainings: dict[str, dict[str, Any]]  # by run: name, seed, status ("finished" or "diverged"), reason, seconds
 
     @classmethod
     def open(cls, out: Path, plan: Plan, facts: dict[str, Any]) -> "Store":
-        """Read what is there; nothing is written."""
+        """Read what is there; nothing is written.
+
+        Raises:
+            ValueError: the folder holds another study, or measurements made with other settings.
+        """
         there = read_facts(out)
         if there and (there["study"], there["scale"]) != (facts["study"], facts["scale"]):
             raise ValueError(f"{out}: holds {there['study']} at scale {there['scale']}. Choose another folder.")

@@ -25,19 +25,12 @@ _PAPERS = Path(__file__).parent / "papers"
 
 @dataclass(frozen=True)
 class Finding:
-    """What a paper says, and what was found here.
+    """What a paper says, and what was found here."""
 
-    Attributes:
-        claim: of the paper, with its figure or table.
-        found: here, with its interval.
-        agrees: whether that is the same; None where the intervals cannot tell.
-        why: why it may differ, which is said where it is not known to agree.
-    """
-
-    claim: str
-    found: str
-    agrees: bool | None
-    why: str = ""
+    claim: str  # of the paper, with its figure or table
+    found: str  # here, with its interval
+    agrees: bool | None  # whether that is the same; None where the intervals cannot tell
+    why: str = ""  # why it may differ, which is said where it is not known to agree
 
     @classmethod
     def that_all(

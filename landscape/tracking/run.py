@@ -38,21 +38,13 @@ _DRAWING = 100  # between drawings at least so many times what the last one took
 
 @dataclass(frozen=True)
 class Track:
-    """What is known of a run.
+    """What is known of a run; ``checkpoint`` of each of its points says path, step, epoch and lr."""
 
-    Attributes:
-        out: the folder of the files.
-        analyses: the points in order, those of earlier calls too; ``checkpoint`` says path, step, epoch and lr of each.
-        num_measured: how many of them this call measured.
-        seconds: what that took.
-        ended: whether the run said that it has ended.
-    """
-
-    out: Path
-    analyses: list[Analysis]
-    num_measured: int
-    seconds: float
-    ended: bool
+    out: Path  # the folder of the files
+    analyses: list[Analysis]  # the points in order, those of earlier calls too
+    num_measured: int  # by this call
+    seconds: float  # what that took
+    ended: bool  # whether the run said that it has ended
 
 
 def track(

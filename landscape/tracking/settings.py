@@ -11,12 +11,11 @@ import torch
 
 from landscape.checkpoint import Checkpoint
 from landscape.linalg.estimate import require_positive
-from landscape.measure import DEFAULT, METRICS, analyze
+from landscape.measure import analyze
+from landscape.measure.analysis import metric_names
 from landscape.objective import Objective
 from landscape.problem import Problem
 from landscape.results import Analysis
-
-_GROUPS = {"default": DEFAULT, "all": tuple(METRICS)}
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class Settings:
         ValueError: for an unknown metric or dtype, or an accuracy that is not positive.
 
     Example:
+        >>> from landscape.measure import DEFAULT
         >>> Settings(metrics=("default",)).digest == Settings(metrics=DEFAULT).digest
         True
     """
@@ -58,9 +58,7 @@ class Settings:
     problem: str | None = None
 
     def __post_init__(self) -> None:
-        for name in self.metrics:
-            if name not in METRICS and name not in _GROUPS:
-                raise ValueError(f"Unknown metric {name!r}. Expected default, all, or some of: {', '.join(METRICS)}.")
+        metric_names(self.metrics)
         if self.dtype not in (None, "float32", "float64"):
             raise ValueError(f"--dtype {self.dtype} is not supported. Expected float32 or float64.")
         require_positive(rel_error=self.rel_error)
@@ -68,7 +66,7 @@ class Settings:
     @property
     def names(self) -> tuple[str, ...]:
         """The metrics one by one, in order."""
-        return tuple(sorted({name for metric in self.metrics for name in _GROUPS.get(metric, (metric,))}))
+        return tuple(sorted(metric_names(self.metrics)))
 
     @property
     def digest(self) -> str:
