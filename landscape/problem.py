@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from landscape.checkpoint import Checkpoint, CheckpointError
-from landscape.data import Data, Split, load_data
+from landscape.data import Split, load_data
 from landscape.losses import LOSSES
 from landscape.memory import saved_bytes
 from landscape.models import build_model
@@ -60,7 +60,12 @@ class Problem:
         loaded = load_data(data_spec["name"], **data_spec["args"])
         loss_spec = checkpoint.loss or {"name": "cross_entropy", "args": {}}
         criterion = find(LOSSES, "loss", loss_spec["name"])
-        network = _named_model(model, loaded, checkpoint) if model else checkpoint.build_model()
+        if model:
+            with torch.random.fork_rng(devices=[]):
+                network = build_model(model, input_shape=loaded.input_shape, num_classes=loaded.num_classes)
+            checkpoint.load_into(network)
+        else:
+            network = checkpoint.build_model()
         return cls(network, criterion(**loss_spec["args"]), {"train": loaded.train, "test": loaded.test})
 
     @classmethod
@@ -119,13 +124,6 @@ class Problem:
             data = data.sample(num_samples, seed=seed)
         pilot = objective(data.batches(_PILOT)[:1])
         return pilot.over(data.batches(_batch_size(pilot)))
-
-
-def _named_model(name: str, data: Data, checkpoint: Checkpoint) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        model = build_model(name, input_shape=data.input_shape, num_classes=data.num_classes)
-    checkpoint.load_into(model)
-    return model
 
 
 def _batch_size(pilot: Objective) -> int:

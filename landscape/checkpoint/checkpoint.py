@@ -17,10 +17,6 @@ from landscape.models import build_model
 
 FORMAT = "landscape.checkpoint/1"
 
-# What DataParallel and DDP, torch.compile, and a Lightning module that calls its network `model` put before every name.
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-LIGHTNING_PREFIX = "model."
-
 
 class CheckpointError(ValueError):
     """A file that is no checkpoint or does not fit; the message is one line, "PATH: what is wrong. What to do."."""
@@ -106,8 +102,8 @@ class Checkpoint:
             tensor([[1., 1.]])
         """
         found, expected = self.state["model"], model.state_dict()
-        bare = without_prefixes(found, *WRAPPER_PREFIXES, LIGHTNING_PREFIX)
-        own_name = dict(zip(without_prefixes(expected, *WRAPPER_PREFIXES, LIGHTNING_PREFIX), expected, strict=True))
+        bare = without_prefixes(found, lightning=True)
+        own_name = dict(zip(without_prefixes(expected, lightning=True), expected, strict=True))
         if bare.keys() == own_name.keys():
             found = {own_name[name]: value for name, value in bare.items()}
 
@@ -128,8 +124,12 @@ class Checkpoint:
         model.load_state_dict(found)
 
 
-def without_prefixes(state: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
-    """`state` without the prefixes that every one of its names has."""
+def without_prefixes(state: Mapping[str, Any], *, lightning: bool) -> dict[str, Any]:
+    """`state` without what DataParallel, DDP and torch.compile put before every one of its names.
+
+    Also without what a Lightning module puts there that calls its network `model`, if ``lightning``.
+    """
+    prefixes = ("module.", "_orig_mod.", "model.") if lightning else ("module.", "_orig_mod.")
     stripped = dict(state)
     while prefix := next((p for p in prefixes if stripped and all(name.startswith(p) for name in stripped)), None):
         stripped = {name.removeprefix(prefix): value for name, value in stripped.items()}

@@ -10,56 +10,25 @@ measurements mark them.
 import hashlib
 import io
 import os
-import pickle
 import pickletools
-import struct
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from landscape import __version__
-from landscape.checkpoint.checkpoint import (
-    FORMAT,
-    LIGHTNING_PREFIX,
-    WRAPPER_PREFIXES,
-    Checkpoint,
-    CheckpointError,
-    first_few,
-    to_device,
-    without_prefixes,
-)
+from landscape.checkpoint.checkpoint import FORMAT, Checkpoint, CheckpointError, first_few, to_device, without_prefixes
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 
 _SPECS: dict[str, type] = {"model": dict, "data": dict, "loss": dict}
 _FIELDS = _SPECS | {"recipe": dict, "epoch": int, "step": int, "metrics": list, "state": dict}
-
-# What the readers of zip archives, pickles and safetensors raise on bytes that make no sense.
-_MALFORMED = (
-    pickle.UnpicklingError,
-    safetensors.SafetensorError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 def load_checkpoint(path: str | os.PathLike[str], *, map_location: str | torch.device = "cpu") -> Checkpoint:
@@ -140,7 +109,7 @@ def _our_fields(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 def _weights(path: Path, content: Any) -> dict[str, Any]:
     """The state dict of somebody else's checkpoint, without the prefixes of wrappers."""
     if _is_state_dict(content):
-        return without_prefixes(content, *WRAPPER_PREFIXES)
+        return without_prefixes(content, lightning=False)
     expected = f"Expected tensors by name, alone or under exactly one of {', '.join(WRAPPERS)}."
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict. {expected}")
@@ -149,8 +118,7 @@ def _weights(path: Path, content: Any) -> dict[str, Any]:
         problem = "holds more than one state dict" if under else "holds no state dict"
         keys = first_few(content, 8) or "none"
         raise CheckpointError(f"{path}: {problem}; its top-level keys: {keys}. {expected}")
-    lightning = (LIGHTNING_PREFIX,) if under == ["state_dict"] else ()
-    return without_prefixes(content[under[0]], *WRAPPER_PREFIXES, *lightning)
+    return without_prefixes(content[under[0]], lightning=under == ["state_dict"])
 
 
 def _is_spec(value: dict[str, Any]) -> bool:
@@ -179,7 +147,9 @@ def _read_content(path: Path) -> Any:
             if path.suffix == ".safetensors":
                 return safetensors.torch.load_file(path)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        except _MALFORMED as error:
+        except OSError:
+            raise
+        except Exception as error:  # there is no list of what readers raise on bytes that make no sense
             if path.suffix == ".safetensors":
                 problem = f"is no safetensors file, or a damaged one ({error}). Copy or download it again."
             elif refused := _refused_globals(path, is_zip):
@@ -199,7 +169,7 @@ def _verify_zip(path: Path) -> bool:
             entries = archive.infolist()
             # torch.serialization.set_crc32_options(False) leaves every checksum zero: such a file cannot be verified.
             damaged = archive.testzip() if any(entry.CRC for entry in entries) else None
-    except (*_MALFORMED, OSError) as error:  # a wrong offset may lie before the file, where seeking is an OSError
+    except Exception as error:  # as above; a wrong offset may lie before the file, where seeking is an OSError
         raise CheckpointError(f"{path}: is truncated or damaged. Copy or download it again.") from error
     if damaged is not None:
         raise CheckpointError(f"{path}: is damaged: {damaged} fails its checksum. Copy or download it again.")
@@ -214,7 +184,7 @@ def _verify_zip(path: Path) -> bool:
 def _refused_globals(path: Path, is_zip: bool) -> list[str]:
     """What the file's pickles import and torch refuses to: asked of torch, with a pickle that is a list of imports."""
     names: set[str] = set()
-    with suppress(*_MALFORMED):
+    with suppress(Exception):
         if is_zip:
             with zipfile.ZipFile(path) as archive:
                 for entry in archive.namelist():

@@ -32,7 +32,7 @@ def save_checkpoint(
     weights are written once and stay tied.
 
     Args:
-        path: the file; its directory is made if need be.
+        path: the file; its folder is made if need be.
         model: whose state dict is written.
         model_spec: {"name": str, "args": dict} for `landscape.models.build_model`.
         data_spec: {"name": str, "args": dict} for `landscape.data.load_data`.
@@ -60,11 +60,7 @@ def save_checkpoint(
         ...     load_checkpoint(path).model["name"]
         'mlp'
     """
-    state = {
-        "model": model.state_dict(),
-        "optimizer": None if optimizer is None else optimizer.state_dict(),
-        "rng": rng,
-    }
+    state = {"model": model.state_dict(), "optimizer": optimizer and optimizer.state_dict(), "rng": rng}
     content = {
         "format": FORMAT,
         "model": model_spec,

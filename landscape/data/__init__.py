@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from landscape.data.augment import augment
-from landscape.data.cifar import cifar10, cifar100
-from landscape.data.cifar_c import cifar10_c, cifar100_c
+from landscape.data.cifar import cifar10, cifar10_c, cifar100, cifar100_c
 from landscape.data.corruptions import corrupt, corrupted
 from landscape.data.digits import digits
 from landscape.data.folder import folder

@@ -29,20 +29,15 @@ class Labelled(NamedTuple):
 
 
 def from_arrays(
-    name: str,
-    args: dict[str, Any],
-    train: Labelled,
-    test: Labelled,
-    *,
-    num_classes: int | None = None,
+    name: str, args: dict[str, Any], train: Labelled, test: Labelled, *, num_classes: int | None = None
 ) -> Data:
     """Make `Data` of two parts.
 
     Args:
         name: under which `load_data` loads it again.
         args: with which it does.
-        train: what is trained on.
-        test: what is not.
+        train: the one part.
+        test: the other.
         num_classes: by default one more than the largest label.
 
     Raises:
@@ -53,8 +48,12 @@ def from_arrays(
         >>> from_arrays("made-up", {}, part, part).num_classes
         3
     """
-    for part in (train, test):
-        _require_labelled(part)
+    for images, labels, where in (train, test):
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images) or not len(labels):
+            raise DataError(
+                f"{where}: has {len(images)} images, and labels of shape {labels.shape} and type {labels.dtype}. "
+                "Expected one whole number an image, and at least one image."
+            )
     num_classes = num_classes or 1 + int(max(train.labels.max(), test.labels.max()))
     for part in (train, test):
         if part.labels.min() < 0 or part.labels.max() >= num_classes:
@@ -67,8 +66,8 @@ def from_arrays(
             f"{test.where}: has {test.images.dtype} images of shape {test.images.shape[1:]}. "
             f"Expected {train.images.dtype} of {train.images.shape[1:]}, as in {train.where}."
         )
-    mean, std = channel_statistics(train.images) if train.images.dtype == np.uint8 else ((), ())
-    return Data(name, args, _split(train, mean, std), _split(test, mean, std), num_classes)
+    statistics = channel_statistics(train.images) if train.images.dtype == np.uint8 else ((), ())
+    return Data(name, args, _split(train, *statistics), _split(test, *statistics), num_classes)
 
 
 def read_picture(source: Path | BinaryIO) -> np.ndarray:
@@ -127,15 +126,6 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
         mean.append(float(share @ values))
         std.append(float(np.sqrt(share @ (values - mean[-1]) ** 2)) or 1.0)
     return tuple(mean), tuple(std)
-
-
-def _require_labelled(part: Labelled) -> None:
-    labels = part.labels
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(part.images) or not len(labels):
-        raise DataError(
-            f"{part.where}: has {len(part.images)} images, and labels of shape {labels.shape} and type {labels.dtype}. "
-            "Expected one whole number an image, and at least one image."
-        )
 
 
 def _split(part: Labelled, mean: tuple[float, ...], std: tuple[float, ...]) -> Split:

@@ -102,17 +102,13 @@ def apply_policy(name: str, images: Tensor, *, generator: torch.Generator) -> Te
         raise ValueError(f"policy='{name}' is unknown. Expected one of: none, {', '.join(POLICIES)}.")
     if images.dtype != torch.uint8 or images.shape[1] != 3:
         raise ValueError(f"policy='{name}' got {images.dtype} of {images.shape[1]} channels. Expected color pixels.")
-    kornia = _kornia()
+    try:
+        kornia: Any = importlib.import_module("kornia.augmentation.auto")
+    except ImportError as error:
+        raise ValueError(f'kornia is needed ({error}): pip install "landscape-geometry[augment]".') from error
     change = kornia.RandAugment(n=2, m=9) if name == "randaugment" else kornia.AutoAugment(policy="cifar10")
     seed = int(torch.randint(2**62, (), generator=generator))
     with rng_untouched():
         torch.manual_seed(seed)
         changed: Tensor = change(images.float() / 255)
     return (255 * changed).round().clamp(0, 255).byte()
-
-
-def _kornia() -> Any:
-    try:
-        return importlib.import_module("kornia.augmentation.auto")
-    except ImportError as error:
-        raise ValueError(f'kornia is needed ({error}): pip install "landscape-geometry[augment]".') from error

@@ -5,19 +5,18 @@
 Classes are numbered in the order of their names. All images have one size; nothing is resized.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from landscape.data.arrays import MALFORMED, Labelled, from_arrays, read_picture
-from landscape.data.places import DataError, found_again, not_found, places, reading
+from landscape.data.places import DataError, Where, found_again, places, read_first, reading
 from landscape.data.split import Data
 
 _SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"))
 
 
-def folder(*, path: str | os.PathLike[str] | None = None) -> Data:
+def folder(*, path: Where = None) -> Data:
     """Load images from folders.
 
     Args:
@@ -31,14 +30,18 @@ def folder(*, path: str | os.PathLike[str] | None = None) -> Data:
         Traceback (most recent call last):
         landscape.data.places.DataError: folder: not found in /nowhere. Expected train/CLASS/*.png and test/CLASS/*.png.
     """
-    looked_in = places("folder", path)
-    for place in looked_in:
-        tests = [place / name for name in ("test", "val", "validation") if (place / name).is_dir()]
-        if (place / "train").is_dir() and tests:
-            classes = sorted(child.name for child in (place / "train").iterdir() if child.is_dir())
-            parts = (_read(part, classes) for part in (place / "train", tests[0]))
-            return from_arrays("folder", found_again(path, place), *parts, num_classes=len(classes))
-    raise not_found("folder", looked_in, "train/CLASS/*.png and test/CLASS/*.png.")
+    expected = "train/CLASS/*.png and test/CLASS/*.png."
+    place, parts = read_first("folder", places("folder", path), _parts, expected)
+    classes = sorted(child.name for child in (place / "train").iterdir() if child.is_dir())
+    images = (_read(part, classes) for part in parts)
+    return from_arrays("folder", found_again(path, place), *images, num_classes=len(classes))
+
+
+def _parts(place: Path) -> tuple[Path, Path] | None:
+    """The folders of the train and the test part, if there are both."""
+    train, *tests = (place / name for name in ("train", "test", "val", "validation"))
+    test = next((test for test in tests if test.is_dir()), None)
+    return (train, test) if train.is_dir() and test else None
 
 
 def _read(part: Path, classes: list[str]) -> Labelled:

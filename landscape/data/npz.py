@@ -1,13 +1,10 @@
-"""Images from one .npz file of numpy arrays, with the names that Keras or MedMNIST give them.
+"""Images from one .npz file of numpy arrays: x_train, y_train, x_test and y_test, as Keras names them.
 
-    x_train, y_train, x_test, y_test                             or
-    train_images, train_labels, test_images, test_labels
-
+Or, as MedMNIST does, train_images, train_labels, test_images and test_labels.
 Images are (n, height, width), or have 1 or 3 channels last or second; uint8 are pixels, floats are what networks read.
 Labels are whole numbers from 0, of shape (n,) or (n, 1). Arrays of objects are refused: they are pickles.
 """
 
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from landscape.data.arrays import Labelled, channels_first, from_arrays
-from landscape.data.places import DataError, found_again, not_found, places, reading
+from landscape.data.places import DataError, Where, found_again, places, read_first, reading
 from landscape.data.split import Data
 
 _NAMES = (
@@ -25,7 +22,7 @@ _NAMES = (
 _REMEDY = "Write it with numpy.savez(PATH, x_train=..., y_train=..., x_test=..., y_test=...)."
 
 
-def npz(*, path: str | os.PathLike[str] | None = None) -> Data:
+def npz(*, path: Where = None) -> Data:
     """Load an .npz file.
 
     Args:
@@ -43,11 +40,8 @@ def npz(*, path: str | os.PathLike[str] | None = None) -> Data:
         ...     npz(path=file).input_shape
         (1, 8, 8)
     """
-    looked_in = places("npz", path)
-    for file in looked_in:
-        if file.is_file():
-            return from_arrays("npz", found_again(path, file), *read_npz(file))
-    raise not_found("npz", looked_in, f"an .npz file. {_REMEDY}")
+    file, _ = read_first("npz", places("npz", path), Path.is_file, f"an .npz file. {_REMEDY}")
+    return from_arrays("npz", found_again(path, file), *read_npz(file))
 
 
 def read_npz(file: Path) -> tuple[Labelled, Labelled]:

@@ -8,15 +8,13 @@ test part. Needs pyarrow: ``pip install "landscape-geometry[parquet]"``.
 
 import importlib
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from landscape.data.arrays import MALFORMED, Labelled, from_arrays, read_picture
-from landscape.data.places import DataError, found_again, not_found, places, reading
+from landscape.data.places import DataError, Where, found_again, places, read_first, reading
 from landscape.data.split import Data
 
 _LABELS = ("label", "fine_label")  # the latter in CIFAR-100
@@ -24,7 +22,7 @@ _ROWS = 1000  # decoded at a time
 _REMEDY = "Copy or download it again."
 
 
-def parquet(*, path: str | os.PathLike[str] | None = None) -> Data:
+def parquet(*, path: Where = None) -> Data:
     """Load a folder of parquet files.
 
     Args:
@@ -38,25 +36,25 @@ def parquet(*, path: str | os.PathLike[str] | None = None) -> Data:
         Traceback (most recent call last):
         landscape.data.places.DataError: parquet: not found in /nowhere...
     """
-    looked_in = places("parquet", path)
-    for place in looked_in:
-        if has_parquet(place):
-            return from_arrays("parquet", found_again(path, place), *read_parquet(place))
-    raise not_found("parquet", looked_in, "train*.parquet and test*.parquet, as Hugging Face's datasets have them.")
+    expected = "train*.parquet and test*.parquet, as Hugging Face's datasets have them."
+    place, _ = read_first("parquet", places("parquet", path), parquet_folders, expected)
+    return from_arrays("parquet", found_again(path, place), *read_parquet(place))
 
 
-def has_parquet(place: Path) -> bool:
-    """Whether a folder, or a folder in it, has train*.parquet files."""
-    return bool(_folders(place))
+def parquet_folders(place: Path) -> list[Path]:
+    """The folder itself if it has train*.parquet files, else those of its folders that have."""
+    if any(place.glob("train*.parquet")):
+        return [place]
+    return sorted({file.parent for file in place.glob("*/train*.parquet")})
 
 
 def read_parquet(place: Path) -> tuple[Labelled, Labelled]:
-    """Read the train and the test part of a folder for which `has_parquet`.
+    """Read the train and the test part of a folder for which `parquet_folders` has one.
 
     Raises:
         DataError: as `parquet`.
     """
-    folder, *others = _folders(place)
+    folder, *others = parquet_folders(place)
     if others:
         raise DataError(
             f"{place}: has train*.parquet in {folder.name}, {others[0].name}. Give the path of one of them."
@@ -65,13 +63,6 @@ def read_parquet(place: Path) -> tuple[Labelled, Labelled]:
     if not tests:
         raise DataError(f"{folder}: has no test*.parquet or validation*.parquet beside its train*.parquet. Add it.")
     return _read(sorted(folder.glob("train*.parquet"))), _read(tests)
-
-
-def _folders(place: Path) -> list[Path]:
-    """The folder itself if it has train*.parquet files, else those of its folders that have."""
-    if any(place.glob("train*.parquet")):
-        return [place]
-    return sorted({file.parent for file in place.glob("*/train*.parquet")})
 
 
 def _read(files: list[Path]) -> Labelled:
@@ -94,7 +85,11 @@ def _read(files: list[Path]) -> Labelled:
 
 def _rows(file: Path) -> Iterator[tuple[bytes, int]]:
     """Encoded image and class of each row."""
-    arrow = _pyarrow()
+    try:
+        importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise DataError('parquet files need pyarrow: pip install "landscape-geometry[parquet]".') from error
+    arrow = importlib.import_module("pyarrow")
     with reading(file, _REMEDY, arrow.ArrowException), arrow.parquet.ParquetFile(file) as table:
         schema = table.schema_arrow
         is_label = {name: arrow.types.is_integer(schema.field(name).type) for name in _LABELS if name in schema.names}
@@ -110,11 +105,3 @@ def _rows(file: Path) -> Iterator[tuple[bytes, int]]:
             if None in encoded or None in labels:
                 raise DataError(f"{file}: has rows without an image's bytes or without a label. {_REMEDY}")
             yield from zip(encoded, labels, strict=True)
-
-
-def _pyarrow() -> Any:
-    try:
-        importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise DataError('parquet files need pyarrow: pip install "landscape-geometry[parquet]".') from error
-    return importlib.import_module("pyarrow")

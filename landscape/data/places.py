@@ -4,17 +4,21 @@ Nothing is ever downloaded. What is missing or damaged is a `DataError`: what wa
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+Where = str | os.PathLike[str] | None  # the path of a dataset, if one is given
 
 
 class DataError(ValueError):
     """A dataset is missing, damaged or not what it should be; the message is one line."""
 
 
-def places(name: str, path: str | os.PathLike[str] | None, folders: Sequence[str] = ()) -> list[Path]:
-    """List the places to look for a dataset; the first that has it is taken.
+def places(name: str, path: Where, folders: Sequence[str] = ()) -> list[Path]:
+    """List the places to look for a dataset.
 
     A path is taken as it is and, if it is relative, under LANDSCAPE_DATA too. Without one the places are the folders
     of LANDSCAPE_DATA called `name` or as one of `folders`.
@@ -38,14 +42,21 @@ def places(name: str, path: str | os.PathLike[str] | None, folders: Sequence[str
     return [Path(root).expanduser() / folder for folder in (name, *folders)]
 
 
-def found_again(path: str | os.PathLike[str] | None, place: Path) -> dict[str, str]:
+def read_first(name: str, looked_in: Sequence[Path], read: Callable[[Path], T | None], expected: str) -> tuple[Path, T]:
+    """Return the first place that has a dataset, and what `read` returns of it, which is nothing of one that has not.
+
+    Raises:
+        DataError: no place has it; says what was expected there, and how to get it.
+    """
+    for place in looked_in:
+        if content := read(place):
+            return place, content
+    raise DataError(f"{name}: not found in {' or '.join(map(str, looked_in))}. Expected {expected}")
+
+
+def found_again(path: Where, place: Path) -> dict[str, str]:
     """Return the argument that finds a place again from any working directory: none where LANDSCAPE_DATA led there."""
     return {} if path is None else {"path": os.path.abspath(place)}
-
-
-def not_found(name: str, looked_in: Sequence[Path], expected: str) -> DataError:
-    """Say that no place has a dataset, what was expected there, and how to get it."""
-    return DataError(f"{name}: not found in {' or '.join(map(str, looked_in))}. Expected {expected}")
 
 
 @contextmanager

@@ -1,16 +1,13 @@
-"""What a dataset reader returns: examples held in memory, in a fixed order.
+"""What a dataset reader returns: `Data` of parts, each a `Split` held in memory, in a fixed order.
 
-`Split` is one part of a dataset; `Data` is its parts with the name and arguments that load them again. `held_out` cuts
-the train part: hyperparameters are chosen on what it holds out for validation, never on the test part.
-
-Images lie in memory as uint8 pixels, a quarter of what they take as float32, and become what a network reads when they
-are asked for, batch by batch: float32, scaled to [0, 1] and normalized. `Split.prepare` is the one place that does so.
-Nothing here shuffles or augments: a landscape is measured over fixed examples, and training does its own shuffling.
+Images lie in memory as uint8 pixels, a quarter of what they take as float32, and `Split.prepare` makes of them what a
+network reads when a batch is asked for. Nothing here shuffles or augments: a landscape is measured over fixed examples,
+and training does its own shuffling.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,13 +88,7 @@ class Split:
         return self.divide(num_examples, seed=seed)[0]
 
     def divide(self, num_examples: int, *, seed: int) -> tuple["Split", "Split"]:
-        """Return the subset that `sample` draws, and what is left; arguments and errors as there.
-
-        Example:
-            >>> split = Split(inputs=torch.zeros(6, 1, 8, 8), targets=torch.tensor([0, 0, 0, 0, 1, 1]))
-            >>> [part.targets.tolist() for part in split.divide(3, seed=0)]
-            [[0, 0, 1], [0, 0, 1]]
-        """
+        """Return the subset that `sample` draws, and what is left; arguments and errors as there."""
         if not 1 <= num_examples <= len(self):
             raise ValueError(
                 f"num_examples={num_examples} is out of range. "
@@ -139,7 +130,7 @@ class Data:
 
 
 def held_out(data: Data, *, num_train: int | None = None, validation: float = 0.0, split_seed: int = 0) -> Data:
-    """Hold a share of the train part out, then cut what is left of it to a number of examples.
+    """Hold a share of the train part out, to choose hyperparameters on, then cut the rest to a number of examples.
 
     Pixels stay normalized by the statistics of the whole train part.
 
@@ -187,11 +178,7 @@ class _Batches(Sequence[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.starts)
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[tuple[Tensor, Tensor]]: ...
-    def __getitem__(self, index: int | slice) -> tuple[Tensor, Tensor] | list[tuple[Tensor, Tensor]]:
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return [self[number] for number in range(len(self))[index]]
         rows = slice(self.starts[index], self.starts[index] + self.starts.step)

@@ -75,8 +75,8 @@ def analyze(
     return Analysis(results, _describe(splits), provenance)
 
 
-def metric_names(metrics: Sequence[str], objective: Objective) -> list[str]:
-    """The names that ``metrics`` stands for on this objective, each once, in the order of the report.
+def metric_names(metrics: Sequence[str], objective: Objective | None = None) -> list[str]:
+    """The names that ``metrics`` stands for, on this objective if one is given, each once, in the order of the report.
 
     Raises:
         ValueError: for an unknown name.
@@ -87,7 +87,7 @@ def metric_names(metrics: Sequence[str], objective: Objective) -> list[str]:
         raise ValueError(f"Unknown metric {unknown[0]!r}. Expected default, all, or some of: {', '.join(METRICS)}.")
     named = [name for name in metrics if name in METRICS]
     implied = [name for group in metrics for name in groups.get(group, ())]
-    if not objective.classifies:
+    if objective is not None and not objective.classifies:
         implied = [name for name in implied if name != "accuracy"]
     return sorted({*named, *implied}, key=lambda name: (DEFAULT.index(name) if name in DEFAULT else len(DEFAULT), name))
 

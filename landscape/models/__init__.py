@@ -1,16 +1,16 @@
 """Networks by name, so that a checkpoint can say what it holds."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from landscape.models.cnn import cnn, vgg19
-from landscape.models.mlp import mlp
+from landscape.models.plain import cnn, mlp, vgg19
 from landscape.models.pyramidnet import pyramidnet
 from landscape.models.resnet import resnet18, resnet50, resnet101
-from landscape.models.transformer import gpt, vit_small
-from landscape.models.wide_resnet import wide_resnet, wrn_16_8, wrn_28_2, wrn_28_10
+from landscape.models.transformer import GPT, ViT
+from landscape.models.wide_resnet import wide_resnet
 from landscape.registry import check, find, options
 
 __all__ = ["MODELS", "build_model"]
@@ -21,14 +21,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": resnet18,
     "resnet50": resnet50,
     "resnet101": resnet101,
-    "wrn-28-2": wrn_28_2,
-    "wrn-28-10": wrn_28_10,
-    "wrn-16-8": wrn_16_8,
+    "wrn-28-2": partial(wide_resnet, 28, 2),
+    "wrn-28-10": partial(wide_resnet, 28, 10),
+    "wrn-16-8": partial(wide_resnet, 16, 8),
     "wide-resnet": wide_resnet,
     "vgg19": vgg19,
     "pyramidnet": pyramidnet,
-    "vit-small": vit_small,
-    "gpt": gpt,
+    "vit-small": ViT,
+    "gpt": GPT,
 }
 
 

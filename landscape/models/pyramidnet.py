@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from landscape.models.cnn import require_images
+from landscape.models.plain import require_images
+from landscape.models.resnet import stages
 
 
 def pyramidnet(
@@ -48,14 +49,11 @@ def pyramidnet(
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=nn.Conv2d(input_shape[0], 16, kernel_size=3, padding=1, bias=False), bn1=nn.BatchNorm2d(16)
     )
-    fan_in = 16
-    for stage in range(3):
-        blocks = []
-        for index in range(num_blocks):
-            width = round(16 + alpha * (stage * num_blocks + index + 1) / (3 * num_blocks))
-            blocks.append(block(fan_in, width, stride=2 if stage > 0 and index == 0 else 1))
-            fan_in = width * block.expansion
-        layers[f"layer{stage + 1}"] = nn.Sequential(*blocks)
+    widths = [round(16 + alpha * number / (3 * num_blocks)) for number in range(1, 3 * num_blocks + 1)]
+    by_stage = [widths[start : start + num_blocks] for start in range(0, len(widths), num_blocks)]
+    for number, stage in enumerate(stages(block, 16, by_stage, block.expansion), start=1):
+        layers[f"layer{number}"] = stage
+    fan_in = widths[-1] * block.expansion
     layers |= {
         "bn_final": nn.BatchNorm2d(fan_in),
         "relu_final": nn.ReLU(),
@@ -71,7 +69,7 @@ class _Basic(nn.Module):
 
     num_convolutions, expansion = 2, 1
 
-    def __init__(self, fan_in: int, width: int, *, stride: int) -> None:
+    def __init__(self, fan_in: int, width: int, stride: int) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(fan_in)
         self.conv1 = nn.Conv2d(fan_in, width, kernel_size=3, stride=stride, padding=1, bias=False)
@@ -91,7 +89,7 @@ class _Bottleneck(nn.Module):
 
     num_convolutions, expansion = 3, 4
 
-    def __init__(self, fan_in: int, width: int, *, stride: int) -> None:
+    def __init__(self, fan_in: int, width: int, stride: int) -> None:
         super().__init__()
         fan_out = self.expansion * width
         self.bn1 = nn.BatchNorm2d(fan_in)

@@ -9,11 +9,11 @@ Parameters are named as in github.com/kuangliu/pytorch-cifar, whose networks GAM
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from landscape.models.cnn import require_images
+from landscape.models.plain import require_images
 
 
 def resnet18(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
@@ -35,22 +35,12 @@ def resnet18(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -
 
 
 def resnet50(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
-    """Build ResNet-50: stages of 3, 4, 6, 3 bottleneck blocks; arguments as for ``resnet18``.
-
-    Example:
-        >>> sum(p.numel() for p in resnet50(input_shape=(3, 32, 32), num_classes=10, width=4).parameters())
-        96302
-    """
+    """Build ResNet-50: stages of 3, 4, 6, 3 bottleneck blocks; arguments as for ``resnet18``."""
     return _resnet(_Bottleneck, (3, 4, 6, 3), input_shape, num_classes, width)
 
 
 def resnet101(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
-    """Build ResNet-101: stages of 3, 4, 23, 3 bottleneck blocks; arguments as for ``resnet18``.
-
-    Example:
-        >>> sum(p.numel() for p in resnet101(input_shape=(3, 32, 32), num_classes=10, width=4).parameters())
-        173550
-    """
+    """Build ResNet-101: stages of 3, 4, 23, 3 bottleneck blocks; arguments as for ``resnet18``."""
     return _resnet(_Bottleneck, (3, 4, 23, 3), input_shape, num_classes, width)
 
 
@@ -106,24 +96,39 @@ def _resnet(
     num_classes: int,
     width: int,
 ) -> nn.Sequential:
-    require_images(input_shape)
-    if width < 1:
-        raise ValueError(f"width={width} is out of range. Expected at least 1.")
+    require_images(input_shape, width=width)
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=nn.Conv2d(input_shape[0], width, kernel_size=3, padding=1, bias=False),
         bn1=nn.BatchNorm2d(width),
         relu=nn.ReLU(),
     )
-    fan_in = width
-    for stage, count in enumerate(num_blocks):
-        stride, planes = (1 if stage == 0 else 2), width * 2**stage
-        blocks = []
-        for index in range(count):
-            blocks.append(block(fan_in, planes, stride if index == 0 else 1))
-            fan_in = planes * block.expansion
-        layers[f"layer{stage + 1}"] = nn.Sequential(*blocks)
+    widths = [[width * 2**stage] * count for stage, count in enumerate(num_blocks)]
+    for number, stage in enumerate(stages(block, width, widths, block.expansion), start=1):
+        layers[f"layer{number}"] = stage
+    fan_in = 8 * width * block.expansion
     layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "linear": nn.Linear(fan_in, num_classes)}
     return nn.Sequential(layers)
+
+
+def stages(
+    block: Callable[[int, int, int], nn.Module], fan_in: int, widths: Sequence[Sequence[int]], expansion: int = 1
+) -> list[nn.Sequential]:
+    """Build the stages of a residual network; the first block of all but the first stage halves the image.
+
+    Args:
+        block: takes the channels of its input, its width and its stride.
+        fan_in: channels of the input.
+        widths: of the blocks of each stage.
+        expansion: channels of a block's output over its width.
+    """
+    built = []
+    for number, of_blocks in enumerate(widths):
+        blocks = []
+        for index, width in enumerate(of_blocks):
+            blocks.append(block(fan_in, width, 2 if number > 0 and index == 0 else 1))
+            fan_in = expansion * width
+        built.append(nn.Sequential(*blocks))
+    return built
 
 
 def _shortcut(fan_in: int, fan_out: int, stride: int) -> nn.Sequential:

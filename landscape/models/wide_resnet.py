@@ -13,64 +13,45 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from landscape.models.cnn import require_images
+from landscape.models.plain import require_images
+from landscape.models.resnet import stages
 
 
-def wide_resnet(*, input_shape: Sequence[int], num_classes: int, depth: int = 28, width: int = 10) -> nn.Sequential:
+def wide_resnet(depth: int = 28, width: int = 10, *, input_shape: Sequence[int], num_classes: int) -> nn.Sequential:
     """Build WRN-depth-width.
 
     Args:
-        input_shape: (channels, height, width) of one image.
-        num_classes: number of logits.
         depth: number of layers, six times a number of blocks and four more.
         width: how many times as wide as the thin network.
+        input_shape: (channels, height, width) of one image.
+        num_classes: number of logits.
 
     Raises:
         ValueError: the examples are no images, ``depth`` is not of that form, or ``width`` is less than one.
 
     Example:
-        >>> model = wide_resnet(input_shape=(3, 32, 32), num_classes=10, depth=16, width=1)
+        >>> model = wide_resnet(16, 1, input_shape=(3, 32, 32), num_classes=10)
         >>> sum(p.numel() for p in model.parameters())
         175066
     """
-    require_images(input_shape)
+    require_images(input_shape, width=width)
     num_blocks, rest = divmod(depth - 4, 6)
     if num_blocks < 1 or rest:
         raise ValueError(f"depth={depth} is not accepted. Expected 10, 16, 22, 28, ...: 6 n + 4.")
-    if width < 1:
-        raise ValueError(f"width={width} is out of range. Expected at least 1.")
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=nn.Conv2d(input_shape[0], 16, kernel_size=3, padding=1, bias=False)
     )
-    fan_in = 16
-    for stage, fan_out in enumerate((16 * width, 32 * width, 64 * width)):
-        first = _Block(fan_in, fan_out, stride=1 if stage == 0 else 2)
-        rest_of_stage = (_Block(fan_out, fan_out, stride=1) for _ in range(num_blocks - 1))
-        layers[f"block{stage + 1}"] = nn.Sequential(OrderedDict(layer=nn.Sequential(first, *rest_of_stage)))
-        fan_in = fan_out
+    widths = [[times * width] * num_blocks for times in (16, 32, 64)]
+    for number, stage in enumerate(stages(_Block, 16, widths), start=1):
+        layers[f"block{number}"] = nn.Sequential(OrderedDict(layer=stage))
     layers |= {
-        "bn1": nn.BatchNorm2d(fan_in),
+        "bn1": nn.BatchNorm2d(64 * width),
         "relu": nn.ReLU(),
         "pool": nn.AdaptiveAvgPool2d(1),
         "flatten": nn.Flatten(),
-        "fc": nn.Linear(fan_in, num_classes),
+        "fc": nn.Linear(64 * width, num_classes),
     }
     return nn.Sequential(layers)
-
-
-def wrn_28_2(*, input_shape: Sequence[int], num_classes: int) -> nn.Sequential:
-    """Build WRN-28-2."""
-    return wide_resnet(input_shape=input_shape, num_classes=num_classes, depth=28, width=2)
-
-
-def wrn_28_10(*, input_shape: Sequence[int], num_classes: int) -> nn.Sequential:
-    """Build WRN-28-10."""
-    return wide_resnet(input_shape=input_shape, num_classes=num_classes, depth=28, width=10)
-
-
-def wrn_16_8(*, input_shape: Sequence[int], num_classes: int) -> nn.Sequential:
-    """Build WRN-16-8."""
-    return wide_resnet(input_shape=input_shape, num_classes=num_classes, depth=16, width=8)
 
 
 class _Block(nn.Module):

@@ -4,10 +4,9 @@ Read ``papers/cr_sam_geometry.py``, and copy it to make one of your own: ``lands
 """
 
 from landscape.studies.collected import Collected
-from landscape.studies.plan import Plan
+from landscape.studies.plan import Plan, Store, read_facts
 from landscape.studies.run import Cost, estimate_cost, reproduce
 from landscape.studies.steps import Measure, MeasurePlane
-from landscape.studies.store import Store, read_facts
 from landscape.studies.study import SCALES, Finding, Study, drawn, find_study, named_studies
 from landscape.studies.writeup import write_up
 

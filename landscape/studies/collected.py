@@ -12,9 +12,8 @@ from typing import Any
 from landscape.figures import Run, Table, load_runs
 from landscape.results import Analysis, Measurement, read_track
 from landscape.statistics import Interval
-from landscape.studies.plan import Plan, identity, key
+from landscape.studies.plan import Plan, identity, key, read_facts
 from landscape.studies.seeds import change, over_seeds, percent, points, relative_change, table
-from landscape.studies.store import read_facts
 
 
 class Collected:

@@ -1,7 +1,14 @@
-"""A plan: recipes, how many seeds of each, and the steps that measure what they leave.
+"""What a study does, and what of it is done: its plan (recipes, seeds, steps that measure), and its folder.
 
 A run is a recipe with its seed. All recipes of a seed come before the next seed, so that a study that was stopped has
 whole seeds to compare.
+
+    OUT/recipes/NAME.toml          what was trained; landscape train --recipe takes it
+    OUT/runs/NAME-seed-N/          checkpoints; they may be deleted once all is measured
+    OUT/results/study.json         scale, seeds, command, and how each training ended
+    OUT/results/track.jsonl        every measurement, a row a checkpoint
+    OUT/results/planes/            landscapes
+    OUT/tables OUT/figures OUT/README.md     drawn up from the results alone, anew each time
 """
 
 import hashlib
@@ -11,15 +18,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from landscape.checkpoint import Checkpoint
 from landscape.figures import Run, named
-from landscape.files import plain
+from landscape.files import plain, read_document, write_document
+from landscape.results import read_track
 from landscape.training import Recipe
 
+_SCHEMA = "landscape.study/1"
 Tell = Callable[[str], None]
 
 
@@ -44,11 +53,6 @@ class Step(Protocol):
 class Plan:
     """What is trained and measured.
 
-    Attributes:
-        recipes: each is trained once a seed; their own seeds do not count.
-        num_seeds: seeds are 0, 1, ...
-        steps: of each run, in order.
-
     Example:
         >>> plan = Plan((Recipe(optimizer="sgd"), Recipe(optimizer="sam")), 2, ())
         >>> [(run.optimizer, run.seed) for run in plan.runs]
@@ -57,9 +61,9 @@ class Plan:
         ('SAM', 'sam-seed-0')
     """
 
-    recipes: tuple[Recipe, ...]
-    num_seeds: int
-    steps: tuple[Step, ...]
+    recipes: tuple[Recipe, ...]  # each is trained once a seed; their own seeds do not count
+    num_seeds: int  # 0, 1, ...
+    steps: tuple[Step, ...]  # of each run, in order
 
     @property
     def runs(self) -> list[Recipe]:
@@ -75,15 +79,84 @@ class Plan:
 
     def name(self, run: Recipe) -> str:
         """The name of its recipe."""
-        return self._name_of[identity(run, seed=0)]
+        return next(name for name, recipe in self.names.items() if replace(recipe, seed=run.seed) == run)
 
     def folder(self, run: Recipe) -> str:
         """A name for the folder of its weights."""
         return f"{slug(self.name(run))}-seed-{run.seed}"
 
-    @cached_property
-    def _name_of(self) -> dict[str, str]:
-        return {identity(recipe, seed=0): name for name, recipe in self.names.items()}
+
+@dataclass
+class Store:
+    """The folder of one study, and how far it is."""
+
+    out: Path
+    plan: Plan
+    facts: dict[str, Any]  # of the call, as in study.json: study, scale, seeds, data, command
+    trainings: dict[str, dict[str, Any]]  # by run: name, seed, status ("finished" or "diverged"), reason, seconds
+
+    @classmethod
+    def open(cls, out: Path, plan: Plan, facts: dict[str, Any]) -> "Store":
+        """Read what is there; nothing is written.
+
+        Raises:
+            ValueError: the folder holds another study, or measurements made with other settings.
+        """
+        there = read_facts(out)
+        if there and (there["study"], there["scale"]) != (facts["study"], facts["scale"]):
+            raise ValueError(f"{out}: holds {there['study']} at scale {there['scale']}. Choose another folder.")
+        track = out / "results" / "track.jsonl"
+        ours = sum(len(read_track(track, digest)) for digest in {step.digest for step in plan.steps})
+        if ours != len(read_track(track)):
+            raise ValueError(f"{out}: holds measurements made with other settings. Choose another folder.")
+        return cls(out, plan, facts, there.get("trainings", {}))
+
+    @property
+    def results(self) -> Path:
+        """The folder of the results."""
+        return self.out / "results"
+
+    def weights(self, run: Recipe) -> Path:
+        """The folder of a run's checkpoints."""
+        return self.out / "runs" / self.plan.folder(run)
+
+    def is_trained(self, run: Recipe) -> bool:
+        """Whether its last weights are there."""
+        return key(run) in self.trainings and (self.weights(run) / "last.pt").exists()
+
+    def is_done(self, run: Recipe) -> bool:
+        """Whether the run is trained and measured, or has diverged."""
+        training = self.trainings.get(key(run))
+        if training is None:
+            return False
+        return training["status"] == "diverged" or all(step.is_done(run, self.results) for step in self.plan.steps)
+
+    def trained(self, run: Recipe, *, status: str, reason: str, seconds: float) -> None:
+        """Write down how a training ended."""
+        self.trainings[key(run)] = {
+            "name": self.plan.name(run),
+            "seed": run.seed,
+            "status": status,
+            "reason": reason,
+            "seconds": round(seconds, 3),
+        }
+        self.write()
+
+    def write(self) -> None:
+        """Write study.json."""
+        write_document(self.results / "study.json", {"schema": _SCHEMA, **self.facts, "trainings": self.trainings})
+
+
+def read_facts(out: Path) -> dict[str, Any]:
+    """What study.json holds; nothing where there is none.
+
+    Raises:
+        ValueError: it is no JSON, or none of ours.
+    """
+    path = out / "results" / "study.json"
+    if not path.exists():
+        return {}
+    return read_document(path, _SCHEMA, "landscape reproduce", "Choose another folder.")
 
 
 def identity(run: Recipe, *, seed: int | None = None) -> str:

@@ -19,8 +19,7 @@ from landscape.checkpoint import Checkpoint, load_checkpoint
 from landscape.data import load_data
 from landscape.files import write_text
 from landscape.problem import Problem
-from landscape.studies.plan import slug
-from landscape.studies.store import Store
+from landscape.studies.plan import Store, slug
 from landscape.studies.study import Study
 from landscape.studies.writeup import write_up
 from landscape.training import Recipe, TrainingError, train

@@ -33,28 +33,21 @@ from landscape.training import Recipe, learning_rate
 class Measure:
     """Measure metrics of a run's last checkpoint, or of all that it keeps. The seed of all draws is the run's.
 
-    Args:
-        metrics: by split, which is "train", "validation", "test", or "corrupted": the test images under every
-            corruption.
-        at: "last", or "kept": the epochs of ``checkpoint_at`` and the last.
-        variants: metrics with arguments of their own, as (metric, arguments) by the name that stands among ``metrics``.
-        num_samples: of a stratified sample of each split, and for "corrupted" of the images before; None for all.
-        severity: of the corruptions.
-        rel_error: accuracy at which estimates stop.
-        arrays: those among the details that figures need; they are kept as lists.
+    Splits are "train", "validation", "test", and "corrupted": the test images under every corruption. Variants are
+    metrics with arguments of their own, as (metric, arguments) by the name that stands among ``metrics``.
 
     Example:
         >>> Measure({"train": ("trace",)}).digest == Measure({"test": ("trace",)}).digest
         False
     """
 
-    metrics: Mapping[str, tuple[str, ...]]
-    at: Literal["last", "kept"] = "last"
+    metrics: Mapping[str, tuple[str, ...]]  # by split
+    at: Literal["last", "kept"] = "last"  # "kept": at the epochs of ``checkpoint_at`` and the last
     variants: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
-    num_samples: int | None = None
-    severity: int = 3
-    rel_error: float = 0.05
-    arrays: tuple[str, ...] = ()
+    num_samples: int | None = None  # of a stratified sample of each split, before it is corrupted; None for all
+    severity: int = 3  # of the corruptions
+    rel_error: float = 0.05  # accuracy at which estimates stop
+    arrays: tuple[str, ...] = ()  # those among the details that figures need; they are kept as lists
 
     @property
     def digest(self) -> str:
@@ -108,18 +101,18 @@ class Measure:
         for split, one in self._objectives(checkpoint, device).items():
             names = [name for name in self.metrics[split] if name not in self.variants]
             analysis = analyze({split: one}, names, rel_error=self.rel_error, seed=seed)
-            found.splits[split] = analysis[split] | {
+            variants = {
                 name: METRICS[metric](one, seed=seed, **arguments)
                 for name, (metric, arguments) in self.variants.items()
                 if name in self.metrics[split]
             }
+            found.splits[split] = {name: self._compact(m) for name, m in (analysis[split] | variants).items()}
             examples = found.objective.get("num_examples", {}) | analysis.objective["num_examples"]
             found.objective.update(analysis.objective | {"splits": list(examples), "num_examples": examples})
             found.provenance.update(analysis.provenance)
         found.provenance.pop("command")  # which may name places on this machine
         found.provenance["seconds"] = time.perf_counter() - start
-        splits = {split: {name: self._compact(m) for name, m in some.items()} for split, some in found.splits.items()}
-        return replace(found, splits=splits)
+        return found
 
     def _compact(self, m: Measurement) -> Measurement:
         """Arrays as lists, and only those that are wanted."""
@@ -136,16 +129,11 @@ class MeasurePlane:
     """Measure the training loss on a plane of random, filter-normalized directions (Li et al. 2018).
 
     Every run has the same draws, so that the planes differ by the weights and their filters' norms alone.
-
-    Args:
-        num_points: along an axis.
-        span: reach to each side, in lengths of the directions.
-        num_samples: of a stratified sample; None for all examples.
     """
 
-    num_points: int = 25
-    span: float = 1.0
-    num_samples: int | None = None
+    num_points: int = 25  # along an axis
+    span: float = 1.0  # reach to each side, in lengths of the directions
+    num_samples: int | None = None  # of a stratified sample; None for all examples
 
     @property
     def digest(self) -> str:

@@ -25,19 +25,12 @@ _PAPERS = Path(__file__).parent / "papers"
 
 @dataclass(frozen=True)
 class Finding:
-    """What a paper says, and what was found here.
+    """What a paper says, and what was found here."""
 
-    Attributes:
-        claim: of the paper, with its figure or table.
-        found: here, with its interval.
-        agrees: whether that is the same; None where the intervals cannot tell.
-        why: why it may differ, which is said where it is not known to agree.
-    """
-
-    claim: str
-    found: str
-    agrees: bool | None
-    why: str = ""
+    claim: str  # of the paper, with its figure or table
+    found: str  # here, with its interval
+    agrees: bool | None  # whether that is the same; None where the intervals cannot tell
+    why: str = ""  # why it may differ, which is said where it is not known to agree
 
     @classmethod
     def that_all(
@@ -60,29 +53,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Study:
-    """A question, and all that it takes to answer it.
+    """A question, and all that it takes to answer it."""
 
-    Attributes:
-        name: as in ``landscape reproduce NAME``.
-        question: in a sentence.
-        paper: whose question it was.
-        plan: ``plan(scale, data)``: what is trained and measured; ``data`` names the images of scale "gpu".
-        answer: one sentence, chosen by the intervals.
-        findings: each of the paper's claims beside what was found.
-        tables: by name of the file.
-        figures: by name of the file; the first one stands for the study.
-        limits: what a reader must know about the protocol: what was cut, and how choices were made.
-    """
-
-    name: str
-    question: str
-    paper: str
-    plan: Callable[[str, str], Plan]
-    answer: Callable[[Collected], str]
-    findings: Callable[[Collected], Sequence[Finding]]
-    tables: Mapping[str, Callable[[Collected], Table]]
-    figures: Mapping[str, Callable[[Collected], Figure | Table]]
-    limits: str
+    name: str  # as in ``landscape reproduce NAME``
+    question: str  # in a sentence
+    paper: str  # whose question it was
+    plan: Callable[[str, str], Plan]  # of scale and data, which names the images of scale "gpu"
+    answer: Callable[[Collected], str]  # one sentence, chosen by the intervals
+    findings: Callable[[Collected], Sequence[Finding]]  # each of the paper's claims beside what was found
+    tables: Mapping[str, Callable[[Collected], Table]]  # by name of the file
+    figures: Mapping[str, Callable[[Collected], Figure | Table]]  # likewise; the first one stands for the study
+    limits: str  # what a reader must know about the protocol: what was cut, and how choices were made
 
 
 def drawn(kind: str) -> Callable[[Collected], Figure | Table]:

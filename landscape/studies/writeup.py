@@ -7,8 +7,7 @@ from pathlib import Path
 from landscape.figures import MissingMeasurementError, Table, save, save_table
 from landscape.files import write_text
 from landscape.studies.collected import Collected
-from landscape.studies.plan import Plan, slug
-from landscape.studies.store import read_facts
+from landscape.studies.plan import Plan, read_facts, slug
 from landscape.studies.study import Finding, Study
 
 _VERDICTS = {True: "agrees", False: "**differs**", None: "cannot be told"}

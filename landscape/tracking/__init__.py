@@ -6,14 +6,4 @@ from landscape.tracking.settings import Settings
 from landscape.tracking.summary import Limit, summarize
 from landscape.tracking.tracker import Tracker
 
-__all__ = [
-    "Limit",
-    "Settings",
-    "Track",
-    "TrackLog",
-    "Tracker",
-    "estimate_cost",
-    "read_track",
-    "summarize",
-    "track",
-]
+__all__ = ["Limit", "Settings", "Track", "TrackLog", "Tracker", "estimate_cost", "read_track", "summarize", "track"]

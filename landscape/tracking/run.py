@@ -7,19 +7,9 @@
 A checkpoint is known by its hash and the hash of the settings: what has a line is not measured again, whatever its file
 is called. A kill loses the checkpoint that was being measured, and no other.
 
-Every Krylov run begins at a random vector, as in ``analyze``: warm starts save 0 products. Two were tried. Begun at a
-mix with the eigenvector of the checkpoint before, its residual falls in half the products, but the bound on what lies
-beyond rests on the random part and comes later: 4 to 29 % more products in all, never fewer (20 checkpoints of an MLP,
-a tanh MLP and a CNN on digits, train and test, to 5 % and 1 %, mixes from 0.3 to 10). Begun at random in the complement
-of the k Ritz vectors before, which cost k products and keep the bound, products for lambda_max to 5 %, to 1 %, and the
-ten largest eigenvalues to 5 %, to 1 % were, cold against warm, with > where a cap of 40 beyond the k cut some off:
-
-    CNN, epochs 29 to 40, lr falling to 0     6.8, 5.9      8.2, > 29     22, > 27    22, > 46
-    CNN, epochs 29 to 40, constant lr         5.8, 9.2      6.8, > 29     25, > 50    26, > 50
-    tanh MLP, epochs 47 to 60, constant lr    7.4, > 19     9.1, > 41     29, > 50    29, > 50
-
-Between two epochs the old vectors are off by 1 to 4 % of the eigenvalue where the rate is nearly 0, else by 5 to 33 %,
-which a random start does not mend. The one case that saves, by a product in seven, is where nothing moves any more.
+Every Krylov run begins at a random vector, as in ``analyze``: warm starts were tried on 20 checkpoints each of three
+networks on digits, and save no products. Begun at a mix with the last eigenvector, they took 4 to 29 % more, since the
+bound on what lies beyond rests on the random part; begun beside the last k Ritz vectors, more but where nothing moves.
 """
 
 import os
@@ -33,12 +23,13 @@ from typing import Any
 import torch
 
 from landscape.checkpoint import CheckpointError, load_checkpoint
-from landscape.measure import analyze
 from landscape.measure.cost import estimate_cost as cost_of_metrics
 from landscape.results import Analysis, TrackLog, read_track
 from landscape.tracking.settings import Objectives, Settings
 from landscape.tracking.summary import latest, summarize
 from landscape.tracking.survey import Found, Survey
+
+Sources = str | Path | Iterable[str | Path]
 
 _PAUSE = 1.0  # seconds, before the folder is searched again
 _PATIENCE = 10  # epochs
@@ -47,25 +38,17 @@ _DRAWING = 100  # between drawings at least so many times what the last one took
 
 @dataclass(frozen=True)
 class Track:
-    """What is known of a run.
+    """What is known of a run; ``checkpoint`` of each of its points says path, step, epoch and lr."""
 
-    Attributes:
-        out: the folder of the files.
-        analyses: the points in order, those of earlier calls too; ``checkpoint`` says path, step, epoch and lr of each.
-        num_measured: how many of them this call measured.
-        seconds: what that took.
-        ended: whether the run said that it has ended.
-    """
-
-    out: Path
-    analyses: list[Analysis]
-    num_measured: int
-    seconds: float
-    ended: bool
+    out: Path  # the folder of the files
+    analyses: list[Analysis]  # the points in order, those of earlier calls too
+    num_measured: int  # by this call
+    seconds: float  # what that took
+    ended: bool  # whether the run said that it has ended
 
 
 def track(
-    sources: str | Path | Iterable[str | Path],
+    sources: Sources,
     settings: Settings | None = None,
     *,
     out: str | Path | None = None,
@@ -103,13 +86,12 @@ def track(
         ...     [analysis.checkpoint["step"] for analysis in tracked.analyses], tracked.num_measured
         ([23, 46, 69], 3)
     """
-    tracking = _Tracking(sources, settings or Settings(), out, every, follow, device)
+    tracking = _Tracking(sources, settings, out, every, follow, device)
     start = time.perf_counter()
     found, ended = tracking.find()
     if not found and not follow:
         raise CheckpointError(f"{', '.join(map(str, tracking.survey.sources))}: no checkpoints to measure.")
-    todo = tracking.without_done(found, read_track(tracking.log_path, tracking.settings.digest))
-    if todo:
+    if todo := tracking.without_row(found):
         tracking.objectives.of(load_checkpoint(todo[0].path))  # what is wrong is said before anything is written
     with TrackLog(tracking.log_path, tracking.settings.digest) as log:
         num_before = len(log.analyses)
@@ -146,7 +128,7 @@ def track(
 
 
 def estimate_cost(
-    sources: str | Path | Iterable[str | Path],
+    sources: Sources,
     settings: Settings | None = None,
     *,
     out: str | Path | None = None,
@@ -159,9 +141,9 @@ def estimate_cost(
         "num_checkpoints", "num_done"; where there is one to do, its cost on each of the "splits", as of
         ``landscape.measure.cost``, and "seconds" {"least", "most"} for all of them.
     """
-    tracking = _Tracking(sources, settings or Settings(), out, every, False, device)
+    tracking = _Tracking(sources, settings, out, every, False, device)
     found, _ = tracking.find()
-    todo = tracking.without_done(found, read_track(tracking.log_path, tracking.settings.digest))
+    todo = tracking.without_row(found)
     plan: dict[str, Any] = {"num_checkpoints": len(found), "num_done": len(found) - len(todo)}
     if todo:
         objectives = tracking.objectives.of(load_checkpoint(todo[0].path))
@@ -177,8 +159,8 @@ class _Tracking:
 
     def __init__(
         self,
-        sources: str | Path | Iterable[str | Path],
-        settings: Settings,
+        sources: Sources,
+        settings: Settings | None,
         out: str | Path | None,
         every: int,
         follow: bool,
@@ -186,11 +168,11 @@ class _Tracking:
     ) -> None:
         if every < 1:
             raise ValueError(f"every={every} is out of range. Expected at least 1.")
-        self.settings, self.every = settings, every
+        self.settings, self.every = settings or Settings(), every
         self.survey = Survey([sources] if isinstance(sources, (str, Path)) else sources, follow=follow)
         self.out = Path(out) if out is not None else self.survey.folder()
         self.log_path = self.out / "track.jsonl"
-        self.objectives = Objectives(settings, device)
+        self.objectives = Objectives(self.settings, device)
         self.seen: set[str] = set()
         self.epoch_seconds = 0.0
 
@@ -201,7 +183,8 @@ class _Tracking:
         self.epoch_seconds = max((last.epoch_seconds for last in lasts), default=0.0)
         return found[self.every - 1 :: self.every], bool(lasts) and all(last.ended for last in lasts)
 
-    def without_done(self, found: list[Found], done: list[Analysis]) -> list[Found]:
+    def without_row(self, found: list[Found]) -> list[Found]:
+        done = read_track(self.log_path, self.settings.digest)
         hashes = {analysis.checkpoint["sha256"] for analysis in done if analysis.checkpoint}
         return [one for one in found if one.sha256 not in hashes]
 
@@ -225,14 +208,7 @@ class _Tracking:
             if progress:
                 progress(share, f"{one.path.name}: {metric} on {split}")
 
-        analysis = analyze(
-            objectives,
-            self.settings.metrics,
-            rel_error=self.settings.rel_error,
-            num_probes=self.settings.num_probes,
-            seed=self.settings.seed,
-            progress=tell,
-        )
+        analysis = self.settings.analyze(objectives, tell)
         path = os.path.relpath(one.path, self.out)  # so that folders can be moved, and say nothing of this machine
         point = analysis.with_checkpoint(checkpoint.identity | {"path": path, "step": facts.step, "lr": facts.lr})
         log.append(point)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ import torch
 
 from landscape.checkpoint import Checkpoint
 from landscape.linalg.estimate import require_positive
-from landscape.measure import DEFAULT, METRICS
+from landscape.measure import analyze
+from landscape.measure.analysis import metric_names
 from landscape.objective import Objective
 from landscape.problem import Problem
-
-_GROUPS = {"default": DEFAULT, "all": tuple(METRICS)}
+from landscape.results import Analysis
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Settings:
         ValueError: for an unknown metric or dtype, or an accuracy that is not positive.
 
     Example:
+        >>> from landscape.measure import DEFAULT
         >>> Settings(metrics=("default",)).digest == Settings(metrics=DEFAULT).digest
         True
     """
@@ -57,9 +58,7 @@ class Settings:
     problem: str | None = None
 
     def __post_init__(self) -> None:
-        for name in self.metrics:
-            if name not in METRICS and name not in _GROUPS:
-                raise ValueError(f"Unknown metric {name!r}. Expected default, all, or some of: {', '.join(METRICS)}.")
+        metric_names(self.metrics)
         if self.dtype not in (None, "float32", "float64"):
             raise ValueError(f"--dtype {self.dtype} is not supported. Expected float32 or float64.")
         require_positive(rel_error=self.rel_error)
@@ -67,7 +66,7 @@ class Settings:
     @property
     def names(self) -> tuple[str, ...]:
         """The metrics one by one, in order."""
-        return tuple(sorted({name for metric in self.metrics for name in _GROUPS.get(metric, (metric,))}))
+        return tuple(sorted(metric_names(self.metrics)))
 
     @property
     def digest(self) -> str:
@@ -76,6 +75,15 @@ class Settings:
         if self.problem and (file := Path(self.problem.rpartition(":")[0])).is_file():
             values["problem"] = hashlib.sha256(file.read_bytes()).hexdigest()
         return digest(values)
+
+    def analyze(
+        self, objectives: Mapping[str, Objective], progress: Callable[[str, str], None] | None = None
+    ) -> Analysis:
+        """The metrics of the objectives; ``progress`` is called before each with the split and the name."""
+        rel_error, num_probes, seed = self.rel_error, self.num_probes, self.seed
+        return analyze(
+            objectives, self.metrics, rel_error=rel_error, num_probes=num_probes, seed=seed, progress=progress
+        )
 
 
 class Objectives:
@@ -104,11 +112,10 @@ class Objectives:
             checkpoint.load_into(self._problem.model)  # which an objective notices
             return self._objectives
         s = self.settings
-        self._problem = (
-            Problem.from_file(s.problem, checkpoint)
-            if s.problem
-            else Problem.of(checkpoint, model=s.model, data=s.data)
-        )
+        if s.problem:
+            self._problem = Problem.from_file(s.problem, checkpoint)
+        else:
+            self._problem = Problem.of(checkpoint, model=s.model, data=s.data)
         options: dict[str, Any] = {"num_samples": s.num_samples, "seed": s.seed, "params": s.params}
         options |= {"dtype": getattr(torch, s.dtype) if s.dtype else None, "device": self.device}
         splits = list(self._problem.splits) if s.split == "both" else [s.split]

@@ -16,7 +16,7 @@ from landscape.figures.page import write_run_page
 from landscape.files import write_text
 from landscape.results import Analysis
 
-EDGE = "2/lr"
+_EDGE = "2/lr"
 _POINT = ("path", "step", "epoch", "lr")
 
 
@@ -76,7 +76,7 @@ class Limit:
         """
         metric, _, value = (part.strip() for part in text.partition("="))
         try:
-            return cls(metric, None if value == EDGE else float(value))
+            return cls(metric, None if value == _EDGE else float(value))
         except ValueError as error:
             raise ValueError(f"--fail-above {text} is no limit. Expected METRIC=VALUE or METRIC=2/lr.") from error
 
@@ -86,16 +86,15 @@ class Limit:
         Raises:
             ValueError: the limit is 2/lr, and the learning rate is not known.
         """
-        words = "" if self.value is not None else f"{EDGE} = "
-        limit = self.value if self.value is not None else 2 / self._lr(analysis)
+        limit, words = self.value, ""
+        if limit is None:
+            checkpoint = analysis.checkpoint or {}
+            if not checkpoint.get("lr"):
+                path = checkpoint.get("path")
+                raise ValueError(f"{path} does not say its learning rate. Give --fail-above a number.")
+            limit, words = 2 / checkpoint["lr"], f"{_EDGE} = "
         return [
             f"{self.metric} on {split} is {found[self.metric].value:.6g}, above {words}{limit:.6g}"
             for split, found in analysis.splits.items()
             if self.metric in found and found[self.metric].value > limit
         ]
-
-    def _lr(self, analysis: Analysis) -> float:
-        checkpoint = analysis.checkpoint or {}
-        if not checkpoint.get("lr"):
-            raise ValueError(f"{checkpoint.get('path')} does not say its learning rate. Give --fail-above a number.")
-        return float(checkpoint["lr"])

@@ -20,25 +20,14 @@ _LAST = "last.pt"
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of a checkpoint without its weights.
-
-    Attributes:
-        path: the file.
-        sha256: of its bytes.
-        step: optimizer steps done; where the file does not say, the last number in its name.
-        epoch: epochs done, or None.
-        lr: the learning rate of its last epoch, or None.
-        ended: whether it is the last of its run.
-        epoch_seconds: how long its last epoch trained, 0 where that is not known.
-    """
+    """What is known of a checkpoint without its weights."""
 
     path: Path
     sha256: str
-    step: int
-    epoch: int | None
-    lr: float | None
-    ended: bool
-    epoch_seconds: float
+    step: int  # optimizer steps done; where the file does not say, the last number in its name
+    lr: float | None  # of its last epoch
+    ended: bool  # whether it is the last of its run
+    epoch_seconds: float  # how long its last epoch trained, 0 where that is not known
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> "Found":
@@ -58,7 +47,6 @@ class Found:
             path=checkpoint.path,
             sha256=checkpoint.sha256,
             step=int(numbers[-1]) if checkpoint.step is None else checkpoint.step,
-            epoch=checkpoint.epoch,
             lr=last_row.get("lr", checkpoint.recipe.get("lr")),
             ended=checkpoint.epoch is not None and checkpoint.epoch == checkpoint.recipe.get("epochs"),
             epoch_seconds=last_row.get("seconds", 0.0),

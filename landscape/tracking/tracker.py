@@ -9,12 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from torch import nn
 
-from landscape.measure import analyze
 from landscape.objective import Objective
 from landscape.results import Analysis, TrackLog
 from landscape.tracking.settings import Settings, digest
@@ -95,10 +93,8 @@ class Tracker:
         sha256 = _hash(next(iter(self.objectives.values())).model)
         if self._log and self._log.has(sha256, step=step):
             return None
-        s = self.settings
-        analysis = analyze(
-            self.objectives, s.metrics, rel_error=s.rel_error, num_probes=s.num_probes, seed=s.seed
-        ).with_checkpoint({"path": None, "sha256": sha256, "epoch": epoch, "step": step, "lr": lr})
+        facts = {"path": None, "sha256": sha256, "epoch": epoch, "step": step, "lr": lr}
+        analysis = self.settings.analyze(self.objectives).with_checkpoint(facts)
         for objective in self.objectives.values():
             objective.forget()  # training has no use for it
         self.training_seconds = start - self._begun - self.seconds
@@ -123,7 +119,7 @@ class Tracker:
     def __enter__(self) -> "Tracker":
         return self
 
-    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -1,13 +1,11 @@
 """Training: a recipe says what is trained and how, `train` does it and leaves checkpoints that describe themselves."""
 
 from landscape.training.loop import TrainingError, train
-from landscape.training.optimizers import BASES, OPTIMIZERS, SCHEDULES, build_optimizer, learning_rate, optimizer_args
+from landscape.training.optimizers import OPTIMIZERS, build_optimizer, learning_rate, optimizer_args
 from landscape.training.recipe import Recipe, load_recipe, recipe_names
 
 __all__ = [
-    "BASES",
     "OPTIMIZERS",
-    "SCHEDULES",
     "Recipe",
     "TrainingError",
     "build_optimizer",

@@ -169,13 +169,13 @@ class _Run:
         self.epoch, self.step, self.metrics = begun.epoch or 0, begun.step or 0, begun.metrics
 
     def save(self, name: str) -> None:
-        smoothing = self.recipe.label_smoothing
+        smoothing = {"label_smoothing": self.recipe.label_smoothing} if self.recipe.label_smoothing else {}
         save_checkpoint(
             self.out / name,
             model=self.model,
             model_spec={"name": self.recipe.model, "args": self.model_args},
             data_spec={"name": self.data.name, "args": self.data.args},
-            loss_spec={"name": "cross_entropy", "args": {"label_smoothing": smoothing} if smoothing else {}},
+            loss_spec={"name": "cross_entropy", "args": smoothing},
             recipe=self.recipe.to_dict(),
             epoch=self.epoch,
             step=self.step,
@@ -188,7 +188,10 @@ class _Run:
         every = self.recipe.checkpoint_every
         if (every and self.epoch % every == 0) or self.epoch in self.recipe.checkpoint_at:
             self.save(f"epoch-{self.epoch:04d}.pt")
-        _write_csv(self.out / "metrics.csv", self.metrics)
+        with whole(self.out / "metrics.csv") as part, part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(self.metrics[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.metrics)
         self.save("last.pt")
 
     def is_finite(self) -> bool:
@@ -217,13 +220,14 @@ class _Run:
             warnings.warn(f"{skipped} steps of epoch {number} were skipped: a gradient was not finite.", stacklevel=4)
         row: dict[str, Any] = {"epoch": number, "step": self.step, "lr": lr}
         for name, split in self.splits.items():
-            row[f"{name}_loss"], row[f"{name}_accuracy"] = _evaluate(self.model, self.loss, split, check)
+            row[f"{name}_loss"], row[f"{name}_accuracy"] = self._evaluate(split, check)
         self._refuse_non_finite([*values, row["train_loss"]])
         self.epoch = number
         self.metrics.append(row | {"seconds": seconds})
 
     def _train_step(self, batch: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(_step_seed(self.recipe.seed, self.step))
+        of_step = np.random.SeedSequence(self.recipe.seed, spawn_key=(self.step,))
+        generator = torch.Generator().manual_seed(int(of_step.generate_state(1, np.uint64)[0]))
         inputs = self.augment(self.train.inputs[batch], self.train.prepare, generator=generator)
         targets = self.train.targets[batch]
 
@@ -245,15 +249,26 @@ class _Run:
         if self.recipe.optimizer in BASES:
             value = closure()
             self.optimizer.step()
-            return value
-        step: Any = self.optimizer.step
-        returned: Tensor = step(closure, loss=twice_differentiable)
-        return returned
+        else:
+            step: Any = self.optimizer.step
+            value = step(closure, loss=twice_differentiable)
+        return value
+
+    @torch.no_grad()
+    def _evaluate(self, split: Split, check: Callable[[], None]) -> tuple[float, float]:
+        """Mean loss and accuracy over all examples, in eval mode."""
+        self.model.eval()
+        total, correct = 0.0, 0.0
+        for inputs, targets in split.batches(_EVAL_BATCH):
+            logits = self.model(inputs)
+            total += self.loss(logits, targets, reduction="sum").item()
+            correct += (logits.argmax(dim=1) == targets).sum().item()
+            check()
+        return total / len(split), correct / len(split)
 
     def _clip(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        nn.utils.clip_grad_norm_(
-            [p for group in optimizer.param_groups for p in group["params"]], self.recipe.clip_norm
-        )
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(params, self.recipe.clip_norm)
 
     def _refuse_non_finite(self, losses: list[float]) -> None:
         for number, loss in enumerate(losses, start=self.step - len(losses) + 1):
@@ -262,32 +277,6 @@ class _Run:
                     f"training diverged: the loss is {loss} after {number} steps, in epoch {self.epoch + 1}; "
                     f"{self.out / 'last.pt'} keeps epoch {self.epoch}. Lower the learning rate ({self.recipe.lr})."
                 )
-
-
-@torch.no_grad()
-def _evaluate(
-    model: nn.Module, loss: Callable[..., Tensor], split: Split, check: Callable[[], None]
-) -> tuple[float, float]:
-    """Mean loss and accuracy over all examples, in eval mode."""
-    model.eval()
-    total, correct = 0.0, 0.0
-    for inputs, targets in split.batches(_EVAL_BATCH):
-        logits = model(inputs)
-        total += loss(logits, targets, reduction="sum").item()
-        correct += (logits.argmax(dim=1) == targets).sum().item()
-        check()
-    return total / len(split), correct / len(split)
-
-
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence(seed, spawn_key=(step,)).generate_state(1, np.uint64)[0])
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with whole(path) as part, part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 @contextmanager

@@ -111,16 +111,16 @@ class Recipe:
         return cls(**values)
 
     def to_toml(self) -> str:
-        """Return all fields as TOML, one a line, which `from_toml` takes back.
+        """Return all fields as TOML, one a line, arguments as inline tables; `from_toml` takes it back.
 
         Raises:
-            ValueError: An argument that TOML cannot say, such as None.
+            ValueError: An argument that TOML cannot say, such as None; leave it out.
 
         Example:
             >>> Recipe(epochs=5).to_toml().splitlines()[7]
             'epochs = 5'
         """
-        return to_toml(self.to_dict())
+        return "".join(f"{name} = {_toml(value)}\n" for name, value in self.to_dict().items())
 
     @classmethod
     def from_toml(cls, text: str) -> "Recipe":
@@ -206,43 +206,18 @@ def _without_lists(value: Any) -> Any:
     return tuple(map(_without_lists, value)) if isinstance(value, (list, tuple)) else value
 
 
-def to_toml(values: dict[str, Any]) -> str:
-    """Return one line ``key = value`` for each item; tables within are inline.
-
-    Args:
-        values: By name: strings, numbers, booleans, lists and tuples (both become arrays), and dicts of these.
-
-    Raises:
-        ValueError: A value of another type, None among them, which TOML cannot say; leave the key out.
-
-    Example:
-        >>> print(to_toml({"model": "cnn", "lr": 0.1, "optimizer_args": {"rho": 0.05, "betas": (0.9, 0.99)}}), end="")
-        model = "cnn"
-        lr = 0.1
-        optimizer_args = {rho = 0.05, betas = [0.9, 0.99]}
-    """
-    return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in values.items())
-
-
-def _value(value: Any) -> str:
+def _toml(value: Any) -> str:
     match value:
         case bool():
             return str(value).lower()
         case int() | float():
             return str(value)
-        case str():
-            return _string(value)
-        case list() | tuple():
-            return f"[{', '.join(map(_value, value))}]"
+        case str():  # JSON's strings are TOML's, but for DEL, which JSON does not escape
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case tuple():
+            return f"[{', '.join(map(_toml, value))}]"
         case dict():
-            return f"{{{', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items())}}}"
+            keys = (key if re.fullmatch("[A-Za-z0-9_-]+", key) else _toml(key) for key in value)
+            items = (f"{key} = {_toml(item)}" for key, item in zip(keys, value.values(), strict=True))
+            return f"{{{', '.join(items)}}}"
     raise ValueError(f"{value!r} cannot be written as TOML. Expected strings, numbers, booleans, and lists or dicts.")
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else _string(key)
-
-
-def _string(text: str) -> str:
-    # JSON's strings are TOML's, but for DEL, which JSON does not escape.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
