@@ -13,8 +13,8 @@ from benchmarks.report import US, Bar, Row
 from benchmarks.subjects import CRITERION
 from landscape import Objective
 from landscape.data import load_data
+from landscape.linalg.eigenvalues import Tridiagonal
 from landscape.linalg.lanczos import Lanczos
-from landscape.linalg.tridiagonal import Tridiagonal
 from landscape.models import build_model
 from landscape.operators import Hessian
 

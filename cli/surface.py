@@ -78,9 +78,9 @@ def surface(
     how = {"num_samples": samples, "seed": seed, "dtype": options.find_dtype(dtype), "device": on}
     objectives = [options.find_objectives(one, split, **how) for one in problems]
     if dry_run:
-        from landscape.surface.cost import foresee
+        from landscape.surface.points import estimate_cost
 
-        costs = [foresee(one, num_points=grid, mode=mode, num_axes=1 if line else 2) for one in objectives]
+        costs = [estimate_cost(one, num_points=grid, mode=mode, num_axes=1 if line else 2) for one in objectives]
         if json:
             print_documents([{"checkpoint": f.identity, "dry_run": c} for f, c in zip(centres, costs, strict=True)])
         else:

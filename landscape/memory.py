@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, UntypedStorage
 from torch.autograd.graph import saved_tensors_hooks
 
 
@@ -22,14 +22,14 @@ def available_bytes(device: torch.device) -> int:
 
 def saved_bytes(build: Callable[[], object]) -> int:
     """Bytes that autograd saves while ``build`` runs, each storage once; what it returns is kept until the end."""
-    saved: dict[int, int] = {}
+    saved: dict[int, UntypedStorage] = {}  # by address; held, so that none is used twice and the sum is always the same
 
     def weigh(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage
         return tensor.detach()  # the tensor itself would make a cycle that is never freed
 
     with saved_tensors_hooks(weigh, lambda tensor: tensor):
         built = build()
     del built
-    return sum(saved.values())
+    return sum(storage.nbytes() for storage in saved.values())

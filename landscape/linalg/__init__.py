@@ -2,11 +2,11 @@
 
 from landscape.linalg.deflated import deflated_trace
 from landscape.linalg.diagonal import hutchinson_diagonal
+from landscape.linalg.eigenvalues import lanczos_extreme, lanczos_top
 from landscape.linalg.estimate import Estimate
-from landscape.linalg.extreme import lanczos_extreme, lanczos_largest, lanczos_top
 from landscape.linalg.hutchinson import hutchinson_trace
 from landscape.linalg.hutchpp import hutchpp_trace
-from landscape.linalg.lanczos import Lanczos
+from landscape.linalg.lanczos import Lanczos, lanczos_largest
 from landscape.linalg.power import power_iteration
 from landscape.linalg.slq import slq
 from landscape.linalg.xtrace import xtrace

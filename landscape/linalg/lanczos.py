@@ -2,17 +2,30 @@
 
     A Q = Q T + beta q e_m^T,    Q^T Q = I,  T tridiagonal (m, m)
 
-Eigenvalues of T (Ritz values) approach those of A from the outside in. Two passes keep Q orthogonal to 1e-6 in float32;
-with one pass or none, copies of converged eigenvalues ("ghosts") appear. The basis takes m d numbers (see ``rows``).
+Eigenvalues of T (Ritz values) approach those of A from the outside in: see ``eigenvalues``. Two passes keep Q
+orthogonal to 1e-6 in float32; with one pass or none, copies of converged eigenvalues ("ghosts") appear.
+
+The basis Q takes m d numbers: 4.5 GB for 100 vectors of 11 million entries in float32. It is laid down in blocks, none
+of which is ever copied, each on the device of the operator, in main memory or in a temporary file: the first of these
+half of whose free memory holds it. What lies farther away is read once in every pass of the orthogonalization, block by
+block; the numbers are the same.
 """
+
+import tempfile
+import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import ROUNDING, Operator, dot, random_unit_vector
-from landscape.linalg.rows import Rows
-from landscape.linalg.tridiagonal import Tridiagonal
+from landscape.linalg.eigenvalues import Tridiagonal, lanczos_extreme
+from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, random_unit_vector
+from landscape.memory import available_bytes
+
+_BLOCK_BYTES = 256 << 20
+_BLOCK_ROWS = 8, 1024  # least and most: a block of few rows makes many small products
+_ALWAYS_FITS = 64 << 20  # bytes of a block that goes to the device whatever is free there
 
 
 class Lanczos:
@@ -37,7 +50,7 @@ class Lanczos:
         self.alphas: list[float] = []
         self.betas: list[float] = []  # betas[i] couples steps i and i + 1; the last one is the residual
         self._next = random_unit_vector(A, generator)
-        self._rows = Rows(A.shape[0], like=self._next)
+        self._basis = Basis(A.shape[0], like=self._next)
 
     def __len__(self) -> int:
         """Number m of steps made, which is the number of products."""
@@ -55,7 +68,7 @@ class Lanczos:
 
     def first_vectors(self, num_steps: int) -> Tensor:
         """The columns (d, m) of Q that belong to the first steps."""
-        return self._rows.first(num_steps)
+        return self._basis.first(num_steps)
 
     def extend(self, num_steps: int) -> None:
         """Make up to ``num_steps`` more steps, one product each; fewer when the basis becomes complete."""
@@ -63,8 +76,8 @@ class Lanczos:
             self._step()
 
     def announce(self, num_steps: int) -> None:
-        """Warn if the basis of so many steps will not fit in memory: see ``Rows``."""
-        self._rows.announce(min(num_steps, self.A.shape[0]))
+        """Warn if the basis of so many steps will not fit in memory: see ``Basis``."""
+        self._basis.announce(min(num_steps, self.A.shape[0]))
 
     def first(self, num_steps: int) -> Tridiagonal:
         """T of the first ``num_steps`` steps, made now if they were not; of fewer where the basis is complete."""
@@ -79,14 +92,14 @@ class Lanczos:
     def vectors(self, eigenvectors: np.ndarray) -> Tensor:
         """The Ritz vectors (d, k) that belong to eigenvectors (m, k) of T."""
         coefficients = torch.from_numpy(eigenvectors.copy()).to(self.A.device, self.A.dtype)
-        return self._rows.combine(coefficients)
+        return self._basis.combine(coefficients)
 
     def _step(self) -> None:
         q = self._next
-        self._rows.put(len(self), q)
+        self._basis.put(len(self), q)
         w = self.A @ q
         alpha = dot(q, w)
-        w, along_q = self._without_rows(torch.sub(w, q, alpha=alpha))
+        w, along_q = self._without_basis(torch.sub(w, q, alpha=alpha))
         beta = dot(w, w) ** 0.5
         self.alphas.append(alpha + along_q)
         self.betas.append(beta)
@@ -96,7 +109,7 @@ class Lanczos:
             self._next = w.div_(beta)
         else:
             self.betas[-1] = 0.0  # the space is invariant: go on in its complement
-            w, _ = self._without_rows(random_unit_vector(self.A, self.generator))
+            w, _ = self._without_basis(random_unit_vector(self.A, self.generator))
             self._next = w.div_(dot(w, w) ** 0.5)
 
     def _rounding(self, m: int) -> float:
@@ -105,7 +118,114 @@ class Lanczos:
         scale = (np.abs(self.alphas[:m]) + off[:-1] + off[1:]).max(initial=0.0)
         return ROUNDING * torch.finfo(self.A.dtype).eps * float(scale)
 
-    def _without_rows(self, w: Tensor) -> tuple[Tensor, float]:
+    def _without_basis(self, w: Tensor) -> tuple[Tensor, float]:
         """``w``, changed in place, less its components along the rows, and how much of that was along the last one."""
-        along_last = sum(self._rows.remove_from(w)[-1].item() for _ in range(2))
+        along_last = sum(self._basis.remove_from(w)[-1].item() for _ in range(2))
         return w, along_last
+
+
+def lanczos_largest(A: Operator, *, rel_error: float, max_matvecs: int, generator: torch.Generator) -> Estimate:
+    """``lanczos_extreme`` of a run of its own: the largest algebraic eigenvalue of A.
+
+    Example:
+        >>> A = torch.diag(torch.tensor([1.0, 2.0, -5.0], dtype=torch.float64))
+        >>> found = lanczos_largest(A, rel_error=1e-6, max_matvecs=50, generator=torch.Generator().manual_seed(0))
+        >>> round(found.value, 6)
+        2.0
+    """
+    return lanczos_extreme(Lanczos(A, generator=generator), rel_error=rel_error, max_matvecs=max_matvecs)
+
+
+class Basis:
+    """Vectors (d,) of one dtype and device, one after the other.
+
+    Args:
+        dimension: d, which is also the most rows there may be.
+        like: a tensor of their dtype and device.
+
+    Example:
+        >>> basis = Basis(3, like=torch.zeros(()))
+        >>> basis.put(0, torch.tensor([1.0, 0.0, 0.0]))
+        >>> w = torch.tensor([3.0, 2.0, 1.0])
+        >>> basis.remove_from(w), w
+        (tensor([3.]), tensor([0., 2., 1.]))
+    """
+
+    def __init__(self, dimension: int, *, like: Tensor) -> None:
+        self.dimension, self._like = dimension, like
+        self._blocks: list[Tensor] = []  # (rows, d) each, on whatever device
+        self._num_rows = 0
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one vector."""
+        return self.dimension * self._like.element_size()
+
+    def put(self, index: int, row: Tensor) -> None:
+        """Keep a copy of a vector as row ``index``, the next one or one that is there; later ones are forgotten."""
+        self._num_rows = index
+        for block in self._blocks:
+            if index < len(block):
+                break
+            index -= len(block)
+        else:
+            block = self._new_block()
+            self._blocks.append(block)
+        block[index] = row
+        self._num_rows += 1
+
+    def remove_from(self, w: Tensor) -> Tensor:
+        """Subtract from ``w`` (d,), in place, its components along the rows, (m,), which are returned."""
+        components = []
+        for block in self._filled(len(self)):
+            components.append(block @ w)
+            w.addmv_(block.T, components[-1], alpha=-1)
+        return torch.cat(components)
+
+    def combine(self, coefficients: Tensor) -> Tensor:
+        """The combinations (d, k) of the first m rows with the columns of ``coefficients`` (m, k)."""
+        total = self._like.new_zeros(self.dimension, coefficients.shape[1])
+        start = 0
+        for block in self._filled(len(coefficients)):
+            total.addmm_(block.T, coefficients[start : start + len(block)])
+            start += len(block)
+        return total
+
+    def first(self, num_rows: int) -> Tensor:
+        """The first rows as columns, (d, m), on the device: a view if they are one block there, else a copy."""
+        blocks = list(self._filled(num_rows))
+        return (blocks[0] if len(blocks) == 1 else torch.cat([self._like.new_empty(0, self.dimension), *blocks])).T
+
+    def announce(self, num_rows: int) -> None:
+        """Warn, before so many rows are made, if they will not all fit on the device."""
+        needed = (num_rows - len(self)) * self.row_bytes
+        if needed > _BLOCK_BYTES and needed > (free := available_bytes(self._like.device)) // 2:
+            place = "a temporary file" if self._like.device.type == "cpu" else "main memory, or a temporary file,"
+            warnings.warn(
+                f"A Krylov basis of {num_rows} vectors takes {num_rows * self.row_bytes / 2**30:.3g} GiB, and "
+                f"{free / 2**30:.3g} GiB are free on {self._like.device}: what does not fit into half of it goes to "
+                f"{place} and is slower to read.",
+                stacklevel=2,
+            )
+
+    def _filled(self, num_rows: int) -> Iterator[Tensor]:
+        """The first rows, block by block, on the device."""
+        for block in self._blocks:
+            if num_rows > 0:
+                yield block[:num_rows].to(self._like.device)
+            num_rows -= len(block)
+
+    def _new_block(self) -> Tensor:
+        least, most = _BLOCK_ROWS
+        num_rows = min(max(least, min(most, _BLOCK_BYTES // self.row_bytes)), self.dimension - len(self))
+        num_bytes = num_rows * self.row_bytes
+        for device in dict.fromkeys([self._like.device, torch.device("cpu")]):
+            if num_bytes <= _ALWAYS_FITS or num_bytes <= available_bytes(device) // 2:
+                return self._like.new_empty(num_rows, self.dimension, device=device)
+        with tempfile.NamedTemporaryFile(prefix="krylov-") as file:  # its space is freed with the tensor
+            size = num_rows * self.dimension
+            flat = torch.from_file(file.name, shared=True, size=size, dtype=self._like.dtype)
+        return flat.view(num_rows, self.dimension)

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from landscape.linalg.eigenvalues import Tridiagonal
 from landscape.linalg.estimate import Estimate, Operator, require_positive
 from landscape.linalg.hutchinson import half_width_95, interval_reason
 from landscape.linalg.lanczos import Lanczos
-from landscape.linalg.tridiagonal import Tridiagonal
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]

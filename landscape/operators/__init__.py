@@ -1,6 +1,5 @@
 """Curvature as operators: ``A @ v`` and ``A @ V`` over the parameters of an objective, never the matrix."""
 
-from landscape.operators.base import ParameterOperator, Restricted
 from landscape.operators.exact_diagonal import (
     NoExactDiagonalError,
     exact_passes,
@@ -9,7 +8,7 @@ from landscape.operators.exact_diagonal import (
 )
 from landscape.operators.finite_difference import FiniteDifferenceHessian, InaccurateProductError
 from landscape.operators.gauss_newton import EmpiricalFisher, GaussNewton
-from landscape.operators.graph import SecondDerivativeError
+from landscape.operators.graph import ParameterOperator, Restricted, SecondDerivativeError
 from landscape.operators.hessian import Hessian
 
 __all__ = [

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from landscape.objective import MeasurementError, Objective
-from landscape.operators.base import ParameterOperator
+from landscape.operators.graph import ParameterOperator
 
 _SECOND_STEP = 8
 

@@ -85,7 +85,8 @@ class _SandwichGraph(Graph):
         transposed = torch.autograd.grad(outputs, leaves, self.u, create_graph=True, allow_unused=True)
         used = [(i, t) for i, t in enumerate(transposed) if t is not None]
         self.used, self.transposed = [i for i, _ in used], [t for _, t in used]
-        refuse_wrong_derivatives(self.transposed)
+        self.roots = self.transposed
+        refuse_wrong_derivatives(self.roots)
 
     def _differentiate(self, rows: Tensor, *, batched: bool) -> Tensor:
         pieces = self.layout.split(rows)

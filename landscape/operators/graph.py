@@ -1,31 +1,36 @@
-"""Operators that are sums over microbatches of something differentiated again: their graphs, kept while they fit.
+"""Operators over parameters, and those among them that are sums of something differentiated again.
 
     A v = (1/n) sum over microbatches of graph.product(v)
 
-Each microbatch's graph is built once and differentiated for every vector, and kept from product to product while all
-of them fit in half of the free memory; otherwise each is built once per *block* of vectors. Vectors are multiplied one
-after the other or as one batched backward, whichever was clearly faster on the first block; ``chunk`` overrides that.
+Each microbatch's graph is built once and differentiated for every vector. All graphs are kept from product to product
+where they fit in half of the free memory; otherwise each is built once per *block* of vectors: the numbers are the
+same. Vectors are multiplied one after the other, or 16 as one batched backward where the operations of the graph are
+small, so that entering them takes longer than their arithmetic; ``chunk`` overrides that.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 
+import numpy as np
 import torch
+from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from landscape.losses import Terms
 from landscape.memory import available_bytes, saved_bytes
 from landscape.objective import NonFiniteError, Objective
-from landscape.operators.base import ParameterOperator
-from landscape.params import ParameterLayout
+from landscape.params import ParameterLayout, matches
 from landscape.second_derivatives import twice_differentiable
 
-_BLOCK = 16  # vectors tried in one batched backward: more gained nothing on the networks measured, and cost memory
-_TRIED = 8  # of them, to see whether it pays
-_CLEARLY_FASTER = 0.8  # of the sequential time, so that noise does not pick other roundings each run
-_LONG = 0.05  # seconds for one product: beyond, overhead no longer matters, and trying a block costs too much
+_TOGETHER = 16  # vectors in one batched backward: more gained nothing on the networks measured, and cost memory
+# What the operations of a graph give, on average, up to which many vectors at once are faster. Calibrated by
+# `python -m benchmarks.sizes` on one thread of an AMD EPYC, torch 2.13; for accelerators an estimate, whose kernels
+# take as long to launch as a processor's to enter, and do about a hundred times as much in that time.
+_SMALL_BYTES = {"cpu": 72 << 10}
+_SMALL_BYTES_ELSEWHERE = 4 << 20
 
 _WRONG = {  # by autograd node: seen with torch 2.13, against finite differences, over 73 layer types
     "WeightNormInterfaceBackward0": "weight_norm (remove it with torch.nn.utils.parametrize.remove_parametrizations)",
@@ -36,31 +41,91 @@ class SecondDerivativeError(RuntimeError):
     """Part of the model has no second derivative in torch, or a wrong one; the message names it."""
 
 
+class ParameterOperator:
+    """A symmetric d x d matrix over the parameters of a layout; subclasses give ``_product`` for rows of vectors.
+
+    Attributes:
+        layout: names and shapes of the parameters, in the order of the rows.
+        shape: (d, d).
+        dtype: of the vectors.
+        device: of the vectors.
+        num_matvecs: products made so far; a block of k columns is k.
+    """
+
+    def __init__(self, layout: ParameterLayout, dtype: torch.dtype, device: torch.device) -> None:
+        self.layout, self.dtype, self.device = layout, dtype, device
+        self.shape = (layout.size, layout.size)
+        self.num_matvecs = 0
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        """The product with a vector (d,) or a block of columns (d, k); one matvec a column."""
+        d = self.shape[0]
+        if v.ndim not in (1, 2) or v.shape[0] != d:
+            raise ValueError(f"The vector has shape {tuple(v.shape)}. Expected ({d},) or ({d}, k).")
+        rows = v.to(self.device, self.dtype).reshape(d, -1).T.contiguous()
+        product = self._product(rows)
+        self.num_matvecs += len(rows)
+        return product.T.reshape(v.shape)
+
+    def _product(self, rows: Tensor) -> Tensor:  # (k, d) -> (k, d)
+        raise NotImplementedError
+
+    def to_scipy(self) -> LinearOperator:
+        """The same operator on numpy arrays, for ``scipy.sparse.linalg``."""
+        dtype = np.dtype(str(self.dtype).removeprefix("torch."))
+
+        def matmat(V: np.ndarray) -> np.ndarray:
+            return (self @ torch.from_numpy(np.ascontiguousarray(V, dtype=dtype))).cpu().numpy()
+
+        return LinearOperator(self.shape, matvec=matmat, rmatvec=matmat, matmat=matmat, rmatmat=matmat, dtype=dtype)
+
+
+class Restricted(ParameterOperator):
+    """The diagonal block of an operator that belongs to the parameters a glob selects: P A P^T.
+
+    Costs a full product each; ``Objective(..., params=glob)`` gives the same block of the Hessian for less.
+
+    Raises:
+        ValueError: where the glob selects no parameter.
+    """
+
+    def __init__(self, operator: ParameterOperator, glob: str) -> None:
+        layout = operator.layout
+        self.indices = layout.indices(glob).to(operator.device)
+        chosen = {name: shape for name, shape in zip(layout.names, layout.shapes, strict=True) if matches(name, glob)}
+        super().__init__(ParameterLayout(tuple(chosen), tuple(chosen.values())), operator.dtype, operator.device)
+        self.operator = operator
+
+    def _product(self, rows: Tensor) -> Tensor:
+        padded = rows.new_zeros(len(rows), self.operator.shape[0])
+        padded[:, self.indices] = rows
+        return (self.operator @ padded.T).T[:, self.indices]
+
+
 class Graph:
     """One microbatch's contribution to a product; subclasses give ``_differentiate``.
 
     Attributes:
         leaves: the parameters that were differentiated.
+        roots: what is differentiated again; subclasses set it.
         recomputes: whether the model runs again in every product (activation checkpointing).
     """
 
     def __init__(self, leaves: list[Tensor], layout: ParameterLayout) -> None:
         self.leaves, self.layout = leaves, layout
+        self.roots: Sequence[Tensor] = ()
         self.recomputes = False
-        self.batchable = True
 
-    def product(self, rows: Tensor) -> Tensor:  # (k, d) -> (k, d)
-        """The microbatch's unnormalized product with each row; more than one row as one batched backward."""
-        if len(rows) == 1:
-            return self._one(rows[0])[None]
-        if self.batchable:
-            try:
-                return self._differentiate(rows, batched=True)
-            except RuntimeError:  # no batching rule for some kernel: GroupNorm in torch 2.13
-                self.batchable = False
-        return torch.stack([self._one(row) for row in rows])
+    def products(self, rows: Tensor) -> Tensor:  # (k, d) -> (k, d)
+        """The microbatch's unnormalized product with each row, as one batched backward.
 
-    def _one(self, row: Tensor) -> Tensor:
+        Raises:
+            RuntimeError: where a kernel has no batching rule: GroupNorm in torch 2.13.
+        """
+        return self._differentiate(rows, batched=True)
+
+    def product(self, row: Tensor) -> Tensor:  # (d,) -> (d,)
+        """The microbatch's unnormalized product with one vector."""
         try:
             return self._differentiate(row, batched=False)
         except RuntimeError as error:
@@ -123,16 +188,26 @@ class GraphOperator(ParameterOperator):
         """The unnormalized products of one microbatch after the other."""
         for graph in self._graphs():
             if self.chunk is None and len(rows) > 1:
-                self.chunk = _faster_chunk(graph, rows)
-            parts = [self._product_with(graph, part) for part in rows.split(self.chunk or 1)]
+                self.chunk = _TOGETHER if small_operations(graph.roots) else 1
+            products = self._products_with(graph, rows)
             del graph  # before the next one is built
-            yield torch.cat(parts) if len(parts) > 1 else parts[0]
+            yield products
 
-    def _product_with(self, graph: Graph, rows: Tensor) -> Tensor:
-        if not graph.recomputes:
-            return graph.product(rows)
-        with twice_differentiable():
-            return self.objective.with_parameters(graph.leaves, lambda: graph.product(rows))
+    def _products_with(self, graph: Graph, rows: Tensor) -> Tensor:
+        if graph.recomputes:
+            with twice_differentiable():
+                return self.objective.with_parameters(graph.leaves, lambda: self._in_chunks(graph, rows))
+        return self._in_chunks(graph, rows)
+
+    def _in_chunks(self, graph: Graph, rows: Tensor) -> Tensor:
+        if len(rows) > 1 and self.chunk != 1:
+            try:
+                return torch.cat([graph.products(part) for part in rows.split(self.chunk or 1)])
+            except torch.OutOfMemoryError:
+                raise  # to go on one by one would give other roundings, for what the memory was at the moment
+            except RuntimeError:  # no batching rule
+                self.chunk = 1
+        return torch.stack([graph.product(row) for row in rows])
 
     def _graphs(self) -> "Iterator[Graph] | list[Graph]":
         self.objective.refresh()
@@ -183,36 +258,36 @@ def derivatives(
 
 def refuse_wrong_derivatives(tensors: Sequence[Tensor]) -> None:
     """Raise SecondDerivativeError where an operation is known to have a wrong second derivative in torch."""
+    for node in _nodes(tensors):
+        if node.name() in _WRONG:
+            raise SecondDerivativeError(f"torch's second derivative is wrong through {_WRONG[node.name()]}.")
+
+
+def small_operations(tensors: Sequence[Tensor]) -> bool:
+    """Whether the operations that led to the tensors are so small that many vectors at once are faster.
+
+    It goes by sizes alone, so that the same is done in every run.
+
+    Example:
+        >>> w = torch.ones(10, requires_grad=True)
+        >>> small_operations([w.exp().sum()]), small_operations([w.repeat(10_000).exp().sum()])
+        (True, False)
+    """
+    sizes = [sum(prod(one.shape) * one.dtype.itemsize for one in node._input_metadata) for node in _nodes(tensors)]
+    small = _SMALL_BYTES.get(tensors[0].device.type, _SMALL_BYTES_ELSEWHERE) if tensors else 0
+    return sum(sizes) <= small * len(sizes)
+
+
+def _nodes(tensors: Sequence[Tensor]) -> Iterator[Node]:
+    """The operations of the autograd graph behind the tensors, each once."""
     todo, seen = [tensor.grad_fn for tensor in tensors], set()
     while todo:
         node = todo.pop()
         if node is None or node in seen:
             continue
-        if node.name() in _WRONG:
-            raise SecondDerivativeError(f"torch's second derivative is wrong through {_WRONG[node.name()]}.")
         seen.add(node)
+        yield node
         todo += [parent for parent, _ in node.next_functions]
-
-
-def _faster_chunk(graph: Graph, rows: Tensor) -> int:
-    """1, or the number of vectors for which one batched backward clearly beats as many single ones."""
-    block = rows[:_TRIED]
-    single = _seconds(lambda: graph.product(block[:1]))
-    if single > _LONG:
-        return 1
-    batched = _seconds(lambda: graph.product(block)) / len(block)
-    return _BLOCK if graph.batchable and batched < _CLEARLY_FASTER * single else 1
-
-
-def _seconds(work: Callable[[], Tensor]) -> float:
-    """The better of two timed runs, the device synchronized."""
-
-    def once() -> float:
-        start = time.perf_counter()
-        work().sum().item()
-        return time.perf_counter() - start
-
-    return min(once(), once())
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Hessian(GraphOperator):
         objective: the mean loss whose second derivatives are wanted; its parameters are the rows, in its order.
         engine: "exact" (double backward), "finite-difference" (see ``FiniteDifferenceHessian``), or "auto": exact, and
             finite differences where part of the model has no second derivative. ``.engine`` says which it is.
-        chunk: vectors per batched backward; 1 runs them one by one, and None takes the faster, measured once.
+        chunk: vectors per batched backward; 1 runs them one by one, and None goes by the sizes of the operations.
 
     Cost: one product is about two gradients on a kept graph. ``num_matvecs`` counts the products made.
 
@@ -84,7 +84,8 @@ class _GradientGraph(Graph):
             grads = torch.autograd.grad(summed, leaves, create_graph=True, allow_unused=True)
         curved = [(i, grad) for i, grad in enumerate(grads) if grad is not None and grad.requires_grad]
         self.used, self.grads = [i for i, _ in curved], [grad for _, grad in curved]  # where it is not constant
-        refuse_wrong_derivatives(self.grads)
+        self.roots = self.grads
+        refuse_wrong_derivatives(self.roots)
 
     def _differentiate(self, rows: Tensor, *, batched: bool) -> Tensor:
         if not self.used:

@@ -24,7 +24,7 @@ from landscape.problem import Problem
 from landscape.results import Analysis, Measurement, TrackLog, load_surfaces, read_track
 from landscape.studies.plan import Tell, identity, key, slug
 from landscape.surface import plane
-from landscape.surface.cost import foresee as cost_of_surface
+from landscape.surface.points import estimate_cost as cost_of_surface
 from landscape.tracking.settings import digest
 from landscape.training import Recipe, learning_rate
 

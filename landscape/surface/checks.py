@@ -1,4 +1,4 @@
-"""What a landscape is held against before it is believed: its centre, its curvature, and the noise it stands on.
+"""What a line or plane says of itself, and what it is held against: its centre, its curvature, the noise it stands on.
 
 - the loss in the middle of the grid is the measured loss, to rounding;
 - the slope of the slice along each direction u, (L(w + hu) - L(w - hu)) / 2h, agrees with u^T g, and its second
@@ -13,18 +13,30 @@ Both take as many of the examples as cost a small share of the grid's forward pa
 """
 
 import math
-from collections.abc import Sequence
+import platform
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from landscape import __version__
 from landscape.batches import recut
+from landscape.measure.analysis import command_line, device_name
 from landscape.measure.rise import Rise
 from landscape.objective import MeasurementError, Objective
 from landscape.operators import Hessian
+from landscape.results import Line, Plane
+from landscape.surface.directions import Directions
+from landscape.surface.points import Points
 from landscape.surface.walk import Walk
+
+MODES = {
+    "eval": "batch-normalization statistics as they are at the weights",
+    "reestimate": "batch-normalization statistics estimated anew at every point",
+}
 
 _EXAMPLES = 64  # at most, on which slices are compared: the fewer, the fewer kinks; and at least, for the noise
 _FEWEST = 2  # on which slices are compared, whatever they cost
@@ -36,6 +48,56 @@ _CLEAN = 1e-3  # of the second difference: the rounding error at the step h
 _SMOOTH = 0.05  # by how much an example's second difference may change from a step to the next, without a kink
 _ROUNDING = 64  # times the eps of the dtype, relative to the loss
 _MARGIN = 2  # on the spread of the rounding error
+
+
+def details_of(
+    surface: Line | Plane, objective: Objective, found: Directions, asked: Mapping[str, Any], points: Points
+) -> dict[str, Any]:
+    """The details of one split, with its checks and its noise floor.
+
+    Args:
+        surface: the losses.
+        objective: what they are of.
+        found: the directions.
+        asked: the arguments, among them "mode".
+        points: where it was measured.
+    """
+    start, axes = time.perf_counter(), [getattr(surface, axis) for axis in surface.axes]
+    steps, num_points = [axis[len(axis) // 2 + 1] for axis in axes], points.num_points
+    floor, floor_reason = noise_floor(objective, found.vectors, steps, num_points=num_points)
+    checks = {
+        "centre": centre_check(surface.centre, objective, asked["mode"]),
+        "curvature": curvature_check(objective, found.vectors, [axis[-1] for axis in axes], num_points=num_points),
+    }
+    return {
+        "directions": found.kind,
+        "normalize": found.normalize,
+        "norms": found.norms,
+        "cosine": found.cosine,
+        **found.details,
+        **asked,
+        "mode_means": MODES[asked["mode"]],
+        "checks": checks,
+        "noise_floor": floor,
+        "noise_floor_reason": floor_reason,
+        "num_params": objective.num_params,
+        "num_examples": objective.num_examples,
+        "dtype": str(objective.dtype).removeprefix("torch."),
+        "num_forwards": points.num_points,
+        "points_at_once": points.walks[surface.split].points_at_once,
+        "resumed_rows": points.num_resumed,
+        "provenance": {
+            "landscape": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "device": device_name(objective.device),
+            "num_threads": torch.get_num_threads(),
+            "command": command_line(),
+            "started": points.started.isoformat(timespec="seconds"),
+            "seconds_grid": points.seconds,
+            "seconds": points.seconds + time.perf_counter() - start,
+        },
+    }
 
 
 def centre_check(found: float, objective: Objective, mode: str) -> dict[str, Any]:

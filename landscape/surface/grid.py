@@ -20,12 +20,11 @@ from torch import Tensor
 from landscape import __version__
 from landscape.objective import Objective
 from landscape.results import Line, Plane
-from landscape.surface.details import MODES, details_of
+from landscape.surface.checks import MODES, details_of
 from landscape.surface.directions import Directions, find_directions
 from landscape.surface.persistence import extrema
-from landscape.surface.points import Points, Progress
+from landscape.surface.points import FinishedRows, Points, Progress, run_key
 from landscape.surface.refine import refine as refined
-from landscape.surface.rows import Rows, run_key
 
 _LINE_PART = 8  # points of a line that a kill loses at most; of a plane, a row
 _LEAST_REFINED = 5  # points along an axis: the coarse grid that refining begins with
@@ -234,7 +233,7 @@ def _axes(
 
 def _kept(
     rows: str | Path | None, objectives: Mapping[str, Objective], found: Directions, asked: Mapping[str, Any]
-) -> Rows | None:
+) -> FinishedRows | None:
     """The finished parts of the same run."""
     if rows is None:
         return None
@@ -244,14 +243,14 @@ def _kept(
     counts = {split: [one.num_examples, one.total_weight] for split, one in objectives.items()}
     asked = dict(asked) | {"span": [f"{one:.9g}" for one in np.atleast_1d(asked["span"])]}  # likewise
     settings = [__version__, found.kind, found.normalize, len(found.vectors), asked, counts, str(first.dtype)]
-    return Rows(rows, run_key([first.vector(), *given], settings))
+    return FinishedRows(rows, run_key([first.vector(), *given], settings))
 
 
 def _points(
     objectives: Mapping[str, Objective],
     found: Directions,
     asked: Mapping[str, Any],
-    kept: Rows | None,
+    kept: FinishedRows | None,
     part: int,
     num_points: int,
     progress: Progress | None,

@@ -2,24 +2,24 @@
 
 Let the water rise, {L <= t}. A component is born at a minimum, and dies at the saddle where it meets one that was born
 lower; the difference is the prominence of the minimum, and what does not exceed the noise of the evaluation is noise.
-Who died into whom is the merge tree. Maxima are the minima of -L.
+Who died into whom is the merge tree, found by union-find. What a component grew to before it first met another one that
+counts is its volume. Maxima are the minima of -L.
 
 A point has 8 neighbours by default (those across a corner too), or 4; on a refined plane those of a triangulation of
 the points that were measured, on which it is linear. Ties are broken by position, row by row, so that a plateau is one
-minimum. A NaN is never entered, and may part a plane in several; +inf is a plateau above everything,
-and so a maximum. A plane ends at its edge though the loss does not: each extremum says whether it lies on it.
+minimum. A NaN is never entered, and may part a plane in several; +inf is a plateau above everything, and so a maximum.
+A plane ends at its edge though the loss does not: each extremum says whether it lies on it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, replace
+from math import inf, isfinite, isnan, nan
 from typing import Any
 
 import numpy as np
 from scipy.spatial import Delaunay
 
 from landscape.results import Plane
-from landscape.surface.merge import basins
 
 _STEPS = {4: [(0, 1), (1, 0), (0, -1), (-1, 0)], 8: [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]}
 
@@ -127,7 +127,7 @@ def minima(
         points = np.flatnonzero(measured)
         areas, adjacent = _triangulated(*np.divmod(points, num_columns), *ticks)
     flat = values.ravel()[points]
-    found = basins(flat, areas, adjacent, threshold=threshold)
+    found = _basins(flat, areas, adjacent, threshold)
 
     def at(point: int) -> tuple[int, int]:
         i, j = divmod(int(points[point]), num_columns)
@@ -143,7 +143,7 @@ def minima(
             parent=None if basin.parent is None else rank[basin.parent],
             level=basin.level,
             volume=basin.volume,
-            on_edge=_on_edge(at(basin.root), values.shape),
+            on_edge=any(i in (0, size - 1) for i, size in zip(at(basin.root), values.shape, strict=True)),
         )
         for basin in found
     ]
@@ -169,10 +169,71 @@ def maxima(
     """
     upside_down = -np.asarray(loss, dtype=float)
     found = minima(upside_down, x=x, y=y, threshold=threshold, neighbours=neighbours, measured=measured)
-    return [
-        Extremum(top.index, -top.birth, -top.death, top.saddle, top.parent, -top.level, top.volume, top.on_edge)
-        for top in found
-    ]
+    return [replace(top, birth=-top.birth, death=-top.death, level=-top.level) for top in found]
+
+
+@dataclass
+class _Basin:
+    """What ``Extremum`` says of a component, with points in place of (i, j)."""
+
+    root: int  # the point that is its minimum
+    area: float = 0.0  # of all that it holds
+    death: float = inf
+    saddle: int | None = None
+    parent: int | None = None  # the root of the one met there
+    level: float = inf
+    volume: float = nan  # until it first meets another one that counts
+
+
+def _basins(
+    values: np.ndarray, areas: Sequence[float], adjacent: Callable[[int], Iterable[int]], threshold: float
+) -> list[_Basin]:
+    """The components of sub-level sets whose prominence exceeds the threshold, in the order of their birth.
+
+    Example:
+        >>> path, values = [[1], [0, 2], [1, 3], [2]], np.array([0.0, 3, 1, 2])
+        >>> [(low.root, low.death, low.volume) for low in _basins(values, [1.0] * 4, path.__getitem__, 0)]
+        [(0, inf, 1.0), (2, 3.0, 2.0)]
+    """
+    order = np.argsort(values, kind="stable")[: (~np.isnan(values)).sum()].tolist()  # NaN is sorted last
+    levels = values.tolist()
+    above: dict[int, int] = {}  # a point under water -> another of its component, or itself: the forest of union-find
+    alive: dict[int, _Basin] = {}
+    counted: list[_Basin] = []
+
+    def root(point: int) -> int:
+        while above[point] != point:
+            above[point] = above[above[point]]
+            point = above[point]
+        return point
+
+    def age(basin: _Basin) -> tuple[float, int]:
+        return levels[basin.root], basin.root
+
+    for point in order:
+        touched = {root(q) for q in adjacent(point) if q in above}
+        above[point] = point
+        if not touched:
+            alive[point] = _Basin(point, areas[point])
+            continue
+        eldest, *younger = sorted((alive.pop(r) for r in touched), key=age)
+        for basin in younger:
+            if levels[point] - levels[basin.root] > threshold:
+                for joined in (eldest, basin):
+                    if isnan(joined.volume):
+                        joined.volume, joined.level = joined.area, levels[point]
+                basin.death, basin.saddle, basin.parent = levels[point], point, eldest.root
+                counted.append(basin)
+            eldest.area += basin.area
+            above[basin.root] = eldest.root
+        above[point] = eldest.root
+        eldest.area += areas[point]
+        alive[eldest.root] = eldest
+    counted += [basin for basin in alive.values() if levels[basin.root] < inf]
+    for basin in counted:
+        if isnan(basin.volume):
+            basin.volume = basin.area
+    return sorted(counted, key=age)
 
 
 def _lattice(shape: tuple[int, ...], neighbours: int) -> Callable[[int], Iterable[int]]:
@@ -199,10 +260,6 @@ def _triangulated(
     np.add.at(areas, triangulation.simplices, np.abs(ax * by - ay * bx)[:, None] / 6)
     starts, others = triangulation.vertex_neighbor_vertices
     return areas.tolist(), lambda point: others[starts[point] : starts[point + 1]].tolist()
-
-
-def _on_edge(index: tuple[int, int], shape: tuple[int, ...]) -> bool:
-    return any(i in (0, size - 1) for i, size in zip(index, shape, strict=True))
 
 
 def _ticks(axis: Sequence[float] | np.ndarray | None, size: int) -> np.ndarray:

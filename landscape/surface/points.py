@@ -1,19 +1,25 @@
-"""Losses at the points of a line or plane, on every split, in parts that are kept on the disk as they are finished."""
+"""Losses at the points of a line or plane on every split: what they will cost, and those that are kept on the disk."""
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from landscape.files import append_line, read_lines
 from landscape.objective import Objective
-from landscape.surface.rows import Rows
+from landscape.surface.directions import random
 from landscape.surface.walk import Walk
 
 Progress = Callable[[int, int, float], None]
 Found = tuple[np.ndarray, np.ndarray | None]  # losses (k,), and accuracies or None
+_TIMED = 5  # points, enough to share what a call costs by itself
 
 
 class Points:
@@ -35,7 +41,7 @@ class Points:
         vectors: Sequence[Tensor],
         *,
         statistics: Objective | None,
-        kept: Rows | None,
+        kept: "FinishedRows | None",
         part: int,
         num_points: int,
         progress: Progress | None,
@@ -82,3 +88,84 @@ class Points:
                 self._progress(math.ceil(self._done / self._part), math.ceil(self._total / self._part), left)
         self.num_resumed += not missing
         self.seconds += time.perf_counter() - begun
+
+
+def estimate_cost(
+    objectives: Mapping[str, Objective], *, num_points: int = 51, mode: str = "eval", num_axes: int = 2
+) -> dict[str, Any]:
+    """Points and seconds of a plane, or a line, by split, and together. Directions and checks are not in it.
+
+    Example:
+        >>> import torch
+        >>> objective = Objective(torch.nn.Linear(2, 1), torch.nn.MSELoss(), [(torch.eye(2), torch.zeros(2, 1))])
+        >>> cost = estimate_cost({"train": objective}, num_points=50)
+        >>> cost["num_points"], cost["splits"]["train"]["num_forwards"]  # with the middle
+        (51, 2601)
+    """
+    num_points += 1 - num_points % 2
+    first = next(iter(objectives.values()))
+    vectors = random(first, num=num_axes).vectors
+    splits = {}
+    for split, one in objectives.items():
+        walk = Walk(one, vectors, statistics=first if mode == "reestimate" else None)
+        points = np.zeros((_TIMED if walk.points_at_once == 1 else num_points, num_axes))
+        walk(points)
+        start = time.perf_counter()
+        walk(points)
+        seconds = (time.perf_counter() - start) / len(points)
+        splits[split] = {
+            "num_examples": one.num_examples,
+            "num_forwards": num_points**num_axes,
+            "points_at_once": walk.points_at_once,
+            "seconds_per_point": seconds,
+            "seconds": seconds * num_points**num_axes,
+        }
+    return {
+        "num_points": num_points,
+        "num_axes": num_axes,
+        "num_params": first.num_params,
+        "splits": splits,
+        "seconds": sum(cost["seconds"] for cost in splits.values()),
+    }
+
+
+class FinishedRows:
+    """The finished rows of one run on disk, so that a killed one goes on where it was.
+
+    One file a run, ``DIR/KEY.jsonl``, a line a row; KEY is a hash of the weights and of everything that was asked, so
+    that rows of another run are never taken for one's own. A line that was cut off by the kill is left out.
+
+    Args:
+        directory: where to keep the file; made where it is missing.
+        key: of the run, from ``run_key``.
+
+    Example:
+        >>> import tempfile
+        >>> directory = tempfile.mkdtemp()
+        >>> FinishedRows(directory, "a").add("train", 0, np.array([1.5, np.nan]), None)
+        >>> FinishedRows(directory, "a").finished
+        {('train', 0): (array([1.5, nan]), None)}
+        >>> FinishedRows(directory, "b").finished
+        {}
+    """
+
+    def __init__(self, directory: str | Path, key: str) -> None:
+        self.path = Path(directory) / f"{key}.jsonl"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.finished: dict[tuple[str, int], tuple[np.ndarray, np.ndarray | None]] = {}
+        for split, row, loss, accuracy in read_lines(self.path):
+            self.finished[split, row] = np.array(loss), None if accuracy is None else np.array(accuracy)
+
+    def add(self, split: str, row: int, loss: np.ndarray, accuracy: np.ndarray | None) -> None:
+        """Keep a finished row: it is on the disk when this returns."""
+        with self.path.open("a+b") as file:
+            append_line(file, [split, row, loss.tolist(), None if accuracy is None else accuracy.tolist()])
+        self.finished[split, row] = loss, accuracy
+
+
+def run_key(tensors: Sequence[Tensor], settings: Any) -> str:
+    """A hash of the weights and directions given, and of everything else that was asked."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().double().numpy().tobytes())
+    return digest.hexdigest()[:24]

@@ -1,17 +1,17 @@
 """The loss at many points w + sum_k t_k u_k around the weights, u_k of length one: the inner loop of every landscape.
 
 The model is entered once for many points, with parameters that are views of one flat vector of ours; a point is one
-axpy into it and a forward pass without a graph. Each batch is read once for all points of a call. Where the forward
-pass is so small that its overhead counts, many points go through it together (``torch.vmap``); which is faster is
-measured once. Multilayer perceptrons have a way of their own (``landscape.surface.perceptron``), taken where it gives
-the losses of the model. Sums are in float64, and NaN and infinity stay what they are. Nothing is written to the model.
+axpy into it and a forward pass without a graph. Each batch is read once for all points of a call. Where the operations
+of a forward pass are small, so that entering them takes longer than their arithmetic, and so are the parameters, many
+points go through it together (``torch.vmap``). Multilayer perceptrons have a way of their own
+(``landscape.surface.perceptron``), taken where it gives the losses of the model. Sums are in float64, and NaN and
+infinity stay what they are. Nothing is written to the model.
 
 With ``statistics``, batch-normalization statistics are estimated anew at every point, as by
 ``torch.optim.swa_utils.update_bn``: the average of the batches' statistics, weighted by their size.
 """
 
 import copy
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,14 +22,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from landscape.batches import split
 from landscape.losses import LossTerms
 from landscape.objective import Objective
 from landscape.surface.perceptron import Perceptron
 
-_TOGETHER = 32  # points in one vmapped forward pass
-_SMALL_SECONDS = 0.02  # of a forward pass, beyond which its overhead does not count
+_TOGETHER = 8, 32  # points in one vmapped forward pass, least and most
+# What is small: the parameters of all these points (beyond, they leave the caches), and what an operation of a forward
+# pass gives on average. Calibrated by `python -m benchmarks.sizes` on one thread of an AMD EPYC, torch 2.13;
+# elsewhere than on a processor an estimate.
+_PARAMETER_BYTES, _OPERATION_BYTES, _ELSEWHERE = 4 << 20, 64 << 10, 64
 _EXAMPLES, _ROWS = 1024, 8192  # of a perceptron in one pass, and times the points: what caches hold
 
 
@@ -41,7 +45,7 @@ class Walk:
         vectors: the directions, each (d,), of any length but zero.
         statistics: an objective of the same model on whose data to estimate batch-normalization statistics anew at
             every point; by default they stay as they are.
-        points_at_once: how many points share a forward pass; by default what is fastest.
+        points_at_once: how many points share a forward pass; by default by the sizes of the model and a batch.
 
     Raises:
         ValueError: for a direction of another length or of norm 0, ``statistics`` of another model, or without
@@ -81,8 +85,7 @@ class Walk:
         self._network: Perceptron | None = None
         if statistics is None and points_at_once != 1:
             self._network = self._as_perceptron()
-        self.num_forwards = 0  # over all the data
-        self.points_at_once = 1 if statistics is not None else points_at_once or self._faster()
+        self.points_at_once = 1 if statistics is not None else points_at_once or self._by_size()
 
     def __call__(self, points: np.ndarray | Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray | None]:
         """Losses (k,) and accuracies (k,), or None where the loss is no classification, at displacements (k, m)."""
@@ -95,7 +98,6 @@ class Walk:
             num_rows = _EXAMPLES if self._network else None
             parts = (part for _, batch in self.objective.batches() for part in split(batch, num_rows))
             sums = torch.stack([self._together(part, points) for part in parts]).sum(0)
-        self.num_forwards += len(points)
         totals = sums.cpu().numpy()  # (k, 3): loss, correct, counted
         losses = totals[:, 0] / self.objective.total_weight
         return losses, totals[:, 1] / totals[:, 2] if self.objective.classifies else None
@@ -205,27 +207,28 @@ class Walk:
         same = torch.allclose(self._together(part, point), wanted, rtol=tolerance, atol=tolerance, equal_nan=True)
         return self._network if same else None
 
-    def _faster(self) -> int:
-        """As many points as take the least time together on the first batch: 32 or 1, or what suits a perceptron."""
-        objective = self.objective
-        batch = next(batch for _, batch in objective.batches())
+    def _by_size(self) -> int:
+        """How many points to put together: up to 32 where what they compute is small, or what suits a perceptron."""
+        batch = next(batch for _, batch in self.objective.batches())
         if self._network:
             return max(2, _ROWS // min(len(batch[0]), _EXAMPLES))
-        point, points = np.zeros((1, len(self._units))), np.zeros((_TOGETHER, len(self._units)))
-
-        def apart() -> Tensor:
-            return objective.with_parameters(self._leaves, lambda: self._along(batch, point))
-
-        seconds = _seconds(apart)
-        if seconds > _SMALL_SECONDS:
+        (least, most), factor = _TOGETHER, 1 if self._w.device.type == "cpu" else _ELSEWHERE
+        together = min(most, factor * _PARAMETER_BYTES // self._w.nbytes)
+        if together < least:
             return 1
-        self.points_at_once = _TOGETHER
+        points = np.zeros((2, len(self._units)))
+        self.points_at_once = len(points)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="There is a performance drop")
             try:
-                return _TOGETHER if _seconds(lambda: self._together(batch, points)) / _TOGETHER < seconds else 1
-            except (RuntimeError, IndexError, UserWarning):  # no batching rule, no examples, or not enough memory
+                with _Weighed() as made:
+                    self.objective.with_parameters(self._leaves, lambda: self._along(batch, points[:1]))
+                if np.mean(made.num_bytes) > factor * _OPERATION_BYTES:
+                    return 1
+                self._together(batch, points)
+            except (RuntimeError, IndexError, UserWarning):  # no batching rule, or no examples
                 return 1
+        return together
 
     # --- storage and batch statistics ------------------------------------------------------------------------------
 
@@ -286,11 +289,15 @@ def _unit(v: Tensor, like: Tensor) -> Tensor:
     return (v / norm).to(like)
 
 
-def _seconds(work: Any) -> float:
-    """The shorter of two runs, the device synchronized."""
-    times = []
-    for _ in range(2):
-        start = time.perf_counter()
-        work().sum().item()
-        times.append(time.perf_counter() - start)
-    return min(times)
+class _Weighed(TorchFunctionMode):
+    """Notes how large every tensor is that is made inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_bytes: list[int] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.num_bytes.append(result.nbytes)
+        return result

@@ -131,12 +131,12 @@ def test_several_checkpoints_have_a_folder_each(trajectory, tmp_path, monkeypatc
 
 
 def test_a_stopped_run_goes_on(run, tmp_path, monkeypatch, capsys):
-    from landscape.surface.rows import Rows
+    from landscape.surface.points import FinishedRows
     from landscape.surface.walk import Walk
 
     whole = here(monkeypatch, capsys, "surface", run, *FAST, "--out", tmp_path / "whole")
     assert whole.returncode == 0
-    add = Rows.add
+    add = FinishedRows.add
 
     def stop(self, split, row, loss, accuracy):
         add(self, split, row, loss, accuracy)
@@ -144,7 +144,7 @@ def test_a_stopped_run_goes_on(run, tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as killed:
-        killed.setattr(Rows, "add", stop)
+        killed.setattr(FinishedRows, "add", stop)
         assert here(killed, capsys, "surface", run, *FAST, "--out", tmp_path / "b").returncode == 130
     assert [p.name for p in (tmp_path / "b").iterdir()] == [".rows"]
     calls = []
@@ -154,7 +154,7 @@ def test_a_stopped_run_goes_on(run, tmp_path, monkeypatch, capsys):
     assert len(calls) == 5
     assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["surface.json", "surface.npz"]
     for first, second in zip(load_surfaces(tmp_path / "whole"), load_surfaces(tmp_path / "b"), strict=True):
-        np.testing.assert_allclose(first.loss, second.loss, rtol=1e-5)
+        np.testing.assert_array_equal(first.loss, second.loss)
 
 
 def test_several_checkpoints_share_their_axes(trajectory, tmp_path, monkeypatch, capsys):

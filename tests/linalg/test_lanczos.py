@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from landscape.linalg import Lanczos, lanczos_largest, lanczos_top
+from landscape.linalg.eigenvalues import Tridiagonal
 from tests.matrices import Counting, seeded, symmetric
 
 NEAR_TIE = [10.0, 9.9, -9.8, *torch.linspace(-5, 5, 197).tolist()]
@@ -58,6 +60,17 @@ def test_every_eigenvalue_once_in_float32(seed):
 def test_the_basis_stays_orthogonal_in_float32():
     Q = krylov(three_above_two_thousand(0), 100).basis.double()
     assert (Q.T @ Q - torch.eye(100)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_relation_holds_along_each_vector_for_long_vectors_in_float32(seed):
+    """What the reorthogonalization takes along the last vector is part of alpha: without it, this is 30 times more."""
+    spectrum = torch.cat([torch.tensor([100.0, 50.0]), torch.rand(100_000, generator=seeded(1))])
+    run = krylov(Diagonal(spectrum), 5, seed)
+    Q, off = run.basis.double(), torch.tensor(run.betas[:-1], dtype=torch.float64)
+    T = torch.tensor(run.alphas, dtype=torch.float64).diag() + off.diag(1) + off.diag(-1)
+    left = Diagonal(spectrum.double()) @ Q - Q @ T
+    assert (Q * left).sum(0).abs().max() < 2 * torch.finfo(torch.float32).eps * 100
 
 
 def test_in_pieces_or_at_once():
@@ -114,6 +127,29 @@ def test_a_top_that_stands_out_little_is_not_claimed_too_soon(rel_error):
         found = largest(symmetric(spectrum, seed=seed), seed, rel_error=rel_error)
         assert found.converged
         assert found.value == pytest.approx(2, rel=rel_error), f"{seed=}"
+
+
+def test_rounding_is_measured_by_all_that_a_product_gives():
+    """Here the quadratic form of any vector is near zero and its image is not: ||A q||^2 = off^2 + alpha^2 + off^2."""
+    upper = symmetric(torch.linspace(1, 2, 50).tolist(), dtype=torch.float32)
+    A = torch.cat([torch.cat([0 * upper, upper], 1), torch.cat([upper, 0 * upper], 1)])
+    run = krylov(A, 6)
+    images = (A @ run.basis).norm(dim=0)
+    for m in range(1, 7):
+        T = run.first(m)
+        assert T.rounding >= 0.99 * 32 * torch.finfo(A.dtype).eps * images[:m].max()
+        assert T.rounding <= 32 * torch.finfo(A.dtype).eps * 2 * 2
+
+
+@pytest.mark.parametrize("dimension", [2, 3, 1000])
+@pytest.mark.parametrize("missed", [0.01, 0.5])
+def test_an_eigenvalue_is_ruled_out_where_the_start_would_hold_too_little_of_it(dimension, missed):
+    """After one step with alpha 0 and beta 1, p_0 = 1 and p_1 = x: at x the start has a weight of 1 / (1 + x^2)."""
+    T = Tridiagonal((0.0,), (1.0,), dimension, 0.0)
+    least = scipy.stats.beta(0.5, (dimension - 1) / 2).ppf(missed)  # of one entry of a random unit vector, squared
+    edge = (1 / least - 1) ** 0.5
+    values = np.array([0.0, 0.9999 * edge, 1.0001 * edge, -1.0001 * edge])
+    assert T.ruled_out(values, missed=missed).tolist() == [False, False, True, True]
 
 
 # --- special matrices ------------------------------------------------------------------------------------------------

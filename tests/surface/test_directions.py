@@ -50,6 +50,16 @@ def test_layers_and_the_model(objective, biases):
     torch.testing.assert_close(normalized(objective, draw, "none", biases=True), draw.double())
 
 
+def test_with_biases_each_vector_of_parameters_is_one_filter(objective):
+    weights, draw = objective.vector(), torch.randn(objective.num_params, generator=torch.Generator().manual_seed(1))
+    draws, found = parts(objective, draw.double()), normalized(objective, draw, "filter", biases=True)
+    vectors = {name: part for name, part in parts(objective, found).items() if part.ndim == 1}
+    assert len(vectors) > 3
+    for name, part in vectors.items():  # all entries by one factor, not each to the size of the weight in its place
+        norm = parts(objective, weights)[name].norm()
+        torch.testing.assert_close(part, draws[name] * (norm / draws[name].norm()), rtol=1e-12, atol=0)
+
+
 def test_normalization_leaves_its_argument_alone(objective):
     draw = torch.ones(objective.num_params, dtype=torch.float64)
     normalized(objective, draw)

@@ -14,8 +14,8 @@ from landscape.surface.persistence import minima
 from landscape.surface.walk import Walk
 from tests.cases import make
 from tests.measure.quadratics import Point
-from tests.surface.test_rows import calls as calls
-from tests.surface.test_rows import stop_after
+from tests.surface.test_points import calls as calls
+from tests.surface.test_points import stop_after
 
 AXES = tuple(torch.eye(2))
 

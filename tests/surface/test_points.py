@@ -94,10 +94,10 @@ def test_a_line_goes_on_too(objective, calls, tmp_path):
 
 
 def test_nan_rows_are_kept(tmp_path):
-    from landscape.surface.rows import Rows
+    from landscape.surface.points import FinishedRows
 
-    Rows(tmp_path, "key").add("train", 1, np.array([np.nan, np.inf, 0.1 + 0.2]), np.array([1 / 3]))
-    ((loss, accuracy),) = Rows(tmp_path, "key").finished.values()
+    FinishedRows(tmp_path, "key").add("train", 1, np.array([np.nan, np.inf, 0.1 + 0.2]), np.array([1 / 3]))
+    ((loss, accuracy),) = FinishedRows(tmp_path, "key").finished.values()
     np.testing.assert_array_equal(loss, [np.nan, np.inf, 0.1 + 0.2])
     np.testing.assert_array_equal(accuracy, [1 / 3])
     assert json.loads((tmp_path / "key.jsonl").read_text())[:2] == ["train", 1]

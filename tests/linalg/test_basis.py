@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from landscape.linalg import rows as module
-from landscape.linalg.extreme import lanczos_top
-from landscape.linalg.lanczos import Lanczos
-from landscape.linalg.rows import Rows
+from landscape.linalg import lanczos as module
+from landscape.linalg.eigenvalues import lanczos_top
+from landscape.linalg.lanczos import Basis, Lanczos
 from landscape.linalg.slq import slq
 
 D = 40
@@ -21,6 +20,7 @@ A = torch.diag(torch.linspace(1.0, 5.0, D, dtype=torch.float64) ** 3)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(module, "_BLOCK_BYTES", 1)
     monkeypatch.setattr(module, "_BLOCK_ROWS", (3, 3))
+    monkeypatch.setattr(module, "_ALWAYS_FITS", 0)
 
 
 def full(monkeypatch, free: int = 0) -> None:
@@ -33,11 +33,11 @@ def run(num_steps: int) -> Lanczos:
     return made
 
 
-def filled(num_rows: int) -> tuple[Rows, torch.Tensor]:
+def filled(num_rows: int) -> tuple[Basis, torch.Tensor]:
     expected = torch.linalg.qr(
         torch.randn(D, num_rows, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     )
-    rows = Rows(D, like=torch.zeros((), dtype=torch.float64))
+    rows = Basis(D, like=torch.zeros((), dtype=torch.float64))
     for index, row in enumerate(expected.Q.T):
         rows.put(index, row)
     return rows, expected.Q
@@ -77,6 +77,22 @@ def test_a_run_is_the_same_in_one_block_in_many_and_in_a_file(small_blocks, monk
     off = away.basis.T @ away.basis - torch.eye(25, dtype=torch.float64)
     assert off.abs().max() < 1e-14
     assert not list(Path(tmp_path).iterdir())  # unlinked already: nothing is left behind, even by a kill
+
+
+def test_where_a_run_lies_changes_no_bit_of_what_it_gives(small_blocks, monkeypatch):
+    here = run(25)
+    full(monkeypatch)
+    away = run(25)
+    assert away._basis._blocks[0].untyped_storage().filename is not None
+    assert here._basis._blocks[0].untyped_storage().filename is None
+    assert (here.alphas, here.betas) == (away.alphas, away.betas)
+    eigenvectors = here.ritz()[2][:, :3]
+    assert torch.equal(here.vectors(eigenvectors), away.vectors(eigenvectors))
+
+
+def test_small_blocks_do_not_ask_what_is_free(monkeypatch):
+    monkeypatch.delattr(module, "available_bytes")
+    assert len(run(5)) == 5
 
 
 def test_a_product_that_failed_leaves_the_run_as_it_was():
