@@ -15,8 +15,8 @@ from benchmarks.race import Contender, Found, Timing, race
 from benchmarks.report import US, Bar, Row, seconds
 from benchmarks.subjects import Exact, Subject, image_network, images
 from landscape import measure
-from landscape.linalg.hutchinson import half_width_95
 from landscape.operators import Hessian
+from landscape.statistics import half_width
 
 NUM_PRODUCTS = 10
 
@@ -186,7 +186,7 @@ def _traces(network: Subject, rel_error: float, num_probes: int) -> list[Timing]
         )
         (sketched,) = race([work], repeats=1, warm_up=False)
         estimate = sketched.values[0]
-        if half_width_95(estimate.stderr, num_products // 3) <= rel_error * abs(estimate.estimate):
+        if half_width(estimate.stderr, num_products // 3) <= rel_error * abs(estimate.estimate):
             return [hutchinson, sketched]
     return [hutchinson]
 

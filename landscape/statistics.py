@@ -5,7 +5,7 @@ from: Student's t with n - 1 degrees of freedom, and the normal distribution whe
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,29 @@ def half_width(std_error: float, num_samples: int = 0, level: float = LEVEL) -> 
     if num_samples == 1:
         return math.inf
     return float(stats.t.ppf((1 + level) / 2, num_samples - 1 if num_samples else math.inf)) * std_error
+
+
+def looks(first: int, budget: int, *, fixed: bool = False) -> Iterator[int]:
+    """The numbers of samples at which to see whether they are enough: ``first``, a quarter more each, the budget.
+
+    Looking after every sample would stop at the luckiest moment; this keeps the looks few. A fixed number is the budget
+    alone.
+
+    Example:
+        >>> list(looks(16, 32)), list(looks(16, 32, fixed=True))
+        ([16, 20, 25, 32], [32])
+    """
+    look = budget if fixed else min(first, budget)
+    yield look
+    while look < budget:
+        look = min(budget, math.ceil(1.25 * look))
+        yield look
+
+
+def interval_reason(value: float, half: float, rel_error: float) -> str:
+    """How wide a 95 % interval is, and whether that is within the accuracy asked for, in words."""
+    width = f"+-{half / abs(value):.2g} of the value" if value else f"+-{half:.2g}"
+    return f"95 % interval {width} {'within' if half <= rel_error * abs(value) else 'above'} {rel_error:g}"
 
 
 def standard_error(samples: Sequence[float] | np.ndarray) -> float:

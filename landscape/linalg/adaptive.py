@@ -19,8 +19,9 @@ from torch import Tensor
 
 from landscape.linalg.diagonal import exact_diagonal
 from landscape.linalg.estimate import ROUNDING, Estimate, Operator, require_positive
-from landscape.linalg.hutchinson import NEXT_LOOK, block_product, draw_probes, half_width_95, interval_reason
+from landscape.linalg.hutchinson import block_product, draw_probes
 from landscape.linalg.orthonormal import column_dots, gram
+from landscape.statistics import half_width, interval_reason, looks
 
 LEAST = 4  # products with which an estimator has two samples
 _FIRST_LOOK = 24  # with 16, intervals at a stop covered 2 % less often
@@ -93,20 +94,17 @@ def estimate_trace(
     require_positive(rel_error=rel_error)
     if budget < least:
         raise ValueError(f"{budget} products give no error bar. Expected at least {least}.")
-    look = budget if num_matvecs is not None else min(max(_FIRST_LOOK, least), budget)
-    while True:
+    for look in looks(max(_FIRST_LOOK, least), budget, fixed=num_matvecs is not None):
         if look >= A.shape[0] <= budget - sampling.num_matvecs:
             return _exact(A, sampling.num_matvecs, rel_error)
         sampling.spend(look - sampling.num_matvecs)
         samples, error = sampling.samples()
         value = samples.mean().item()
         error = max(error, _rounding(A, sampling.scale))
-        half_width = half_width_95(error, len(samples))
-        converged = half_width <= rel_error * abs(value)
-        if converged or look == budget:
+        half = half_width(error, len(samples))
+        if converged := half <= rel_error * abs(value):
             break
-        look = min(budget, math.ceil(look * NEXT_LOOK))
-    reason = f"{interval_reason(value, half_width, rel_error)} after {sampling.num_matvecs} products"
+    reason = f"{interval_reason(value, half, rel_error)} after {sampling.num_matvecs} products"
     return Estimate(value, error, sampling.num_matvecs, converged, reason, {"samples": samples.numpy()})
 
 

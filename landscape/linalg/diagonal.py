@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.estimate import Operator, require_positive
-from landscape.linalg.hutchinson import BLOCK, FIRST_LOOK, NEXT_LOOK, draw_probes
+from landscape.linalg.hutchinson import BLOCK, FIRST_LOOK, draw_probes
+from landscape.statistics import looks
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def hutchinson_diagonal(
 
     Stops when the error to expect of the whole, the norm of the standard errors, is at most ``rel_error`` times the
     norm of the diagonal, or after ``max_matvecs``; ``num_probes`` fixes the number instead. Exact where the next look
-    would take d products. The 95 % interval of entry i has the half-width ``half_width_95(errors[i], num_matvecs)``.
+    would take d products. The 95 % interval of entry i has the half-width ``half_width(errors[i], num_matvecs)``.
     Memory: a block of 32 probes and their products.
 
     Raises:
@@ -58,8 +59,7 @@ def hutchinson_diagonal(
         raise ValueError(f"{budget} probes give no error bar. Expected at least {min(2, d)}.")
     used, mean = 0, torch.zeros(d, dtype=_wide(A), device=A.device)
     spread = torch.zeros_like(mean)  # sum of squares about the mean
-    look = budget if num_probes is not None else min(FIRST_LOOK, budget)
-    while True:
+    for look in looks(FIRST_LOOK, budget, fixed=num_probes is not None):
         if look >= d <= budget - used:
             exact, _ = exact_diagonal(A)
             reason = f"the whole diagonal, by {d} products"
@@ -70,10 +70,8 @@ def hutchinson_diagonal(
         errors = (spread / (used - 1) / used).sqrt()
         error = errors.norm().item()
         norm = math.sqrt(max(0.0, mean.norm().item() ** 2 - error**2))  # the errors lengthen the mean
-        converged = error <= rel_error * norm
-        if converged or look == budget:
+        if converged := error <= rel_error * norm:
             break
-        look = min(budget, math.ceil(look * NEXT_LOOK))
     ratio = f"{error / norm:.2g} of" if norm else "nothing beside"
     reason = f"expected error {ratio} the norm, {'within' if converged else 'above'} {rel_error:g} after {used} probes"
     return DiagonalEstimate(mean, errors, used, converged, reason)

@@ -10,14 +10,13 @@ It stops when the 95 % confidence interval is within the accuracy asked for, not
 import math
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from landscape.linalg.estimate import Estimate, Operator, require_positive
 from landscape.linalg.orthonormal import column_dots
+from landscape.statistics import half_width, interval_reason, looks
 
 FIRST_LOOK = 16  # with fewer samples the estimated variance is too often far too small
-NEXT_LOOK = 1.25  # looking after every sample would stop at the luckiest moment; this keeps the looks few
 BLOCK = 32  # vectors multiplied at once
 
 
@@ -50,28 +49,14 @@ def hutchinson_trace(
         raise ValueError(f"{budget} probes give no error bar. Expected at least 2.")
     require_positive(rel_error=rel_error)
     samples = torch.empty(0, dtype=torch.float64)
-    look = budget if num_probes is not None else min(FIRST_LOOK, budget)
-    while True:
+    for look in looks(FIRST_LOOK, budget, fixed=num_probes is not None):
         samples = torch.cat([samples, *_samples(A, look - len(samples), generator, probes)])
         mean, error = samples.mean().item(), samples.std().item() / math.sqrt(len(samples))
-        half_width = half_width_95(error, len(samples))
-        converged = half_width <= rel_error * abs(mean)
-        if len(samples) == budget or (converged and num_probes is None):
+        half = half_width(error, len(samples))
+        if converged := half <= rel_error * abs(mean):
             break
-        look = min(budget, math.ceil(len(samples) * NEXT_LOOK))
-    reason = f"{interval_reason(mean, half_width, rel_error)} after {len(samples)} probes"
+    reason = f"{interval_reason(mean, half, rel_error)} after {len(samples)} probes"
     return Estimate(mean, error, len(samples), converged, reason, {"samples": samples.numpy()})
-
-
-def half_width_95(std_error: float, num_samples: int) -> float:
-    """Half the width of the 95 % interval of a mean of ``num_samples`` with this standard error (Student's t)."""
-    return float(stdtrit(num_samples - 1, 0.975)) * std_error
-
-
-def interval_reason(value: float, half_width: float, rel_error: float) -> str:
-    """How wide the interval is, and whether that is within the accuracy asked for, in words."""
-    width = f"+-{half_width / abs(value):.2g} of the value" if value else f"+-{half_width:.2g}"
-    return f"95 % interval {width} {'within' if half_width <= rel_error * abs(value) else 'above'} {rel_error:g}"
 
 
 def draw_probes(A: Operator, num_probes: int, generator: torch.Generator, kind: str = "rademacher") -> Tensor:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from landscape.linalg.eigenvalues import Tridiagonal
 from landscape.linalg.estimate import Estimate, Operator, require_positive
-from landscape.linalg.hutchinson import half_width_95, interval_reason
 from landscape.linalg.lanczos import Lanczos
+from landscape.statistics import half_width, interval_reason
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
@@ -81,16 +81,14 @@ class SpectralQuadrature:
         """The trace of f(A) over that of g(A), likewise; 0 where that of g(A) is 0."""
         require_positive(rel_error=rel_error)
         value, samples = _ratio(self.rules, f, g)
-        error = half_width = 0.0
+        error = half = 0.0
         if not self.exact:
             steps = max(abs(value - _ratio(rules, f, g)[0]) for rules in self.coarse)
             error = math.hypot(_standard_error(samples[:, None]).item(), steps)
-            half_width = half_width_95(error, len(samples)) if len(samples) > 1 else math.inf
-        runs = "one run, which gives no error bar" if half_width == math.inf else f"{len(samples)} runs"
-        reason = f"{interval_reason(value, half_width, rel_error)} after {runs}"
-        return Estimate(
-            value, error, self.num_matvecs, half_width <= rel_error * abs(value), reason, {"samples": samples}
-        )
+            half = half_width(error, len(samples))
+        runs = "one run, which gives no error bar" if half == math.inf else f"{len(samples)} runs"
+        reason = f"{interval_reason(value, half, rel_error)} after {runs}"
+        return Estimate(value, error, self.num_matvecs, half <= rel_error * abs(value), reason, {"samples": samples})
 
     def density(self, *, width: float | None = None, threshold: float | None = None) -> Density:
         """The density: each node made a Gaussian of standard deviation ``width`` that holds the node's weight.

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from landscape.linalg.estimate import require_positive
-from landscape.linalg.hutchinson import FIRST_LOOK, NEXT_LOOK, half_width_95, interval_reason
+from landscape.linalg.hutchinson import FIRST_LOOK
 from landscape.measure.metric import FORWARD, Cost, metric
 from landscape.measure.rise import Rise
 from landscape.measure.work import generator
 from landscape.objective import Objective
 from landscape.results import Measurement
+from landscape.statistics import half_width, interval_reason, looks
 
 _LENGTH = 0.05  # of a typical perturbation where sigma is not given: the default radius of the other sharpnesses
 
@@ -82,24 +83,21 @@ def average_sharpness(
     first = noise()
     rounding = abs(rise.rounding_error(first) + rise.rounding_error(-first)) / 2
     samples = [(rise(first) + rise(-first)) / 2]
-    look = budget if num_probes is not None else min(FIRST_LOOK, budget)
-    while True:
+    for look in looks(FIRST_LOOK, budget, fixed=num_probes is not None):
         while len(samples) < look:
             u = noise()
             samples.append((rise(u) + rise(-u)) / 2)
         mean, spread = np.mean(samples).item(), np.std(samples, ddof=1).item() / len(samples) ** 0.5
         error = math.hypot(spread, rounding)
-        half_width = half_width_95(error, len(samples))
-        converged = half_width <= rel_error * abs(mean)
-        if len(samples) == budget or (converged and num_probes is None):
+        half = half_width(error, len(samples))
+        if converged := half <= rel_error * abs(mean):
             break
-        look = min(budget, math.ceil(len(samples) * NEXT_LOOK))
     return Measurement(
         "average_sharpness",
         mean,
         error,
         converged=converged,
-        reason=f"{interval_reason(mean, half_width, rel_error)} after {len(samples)} pairs",
+        reason=f"{interval_reason(mean, half, rel_error)} after {len(samples)} pairs",
         details={"sigma": sigma, "samples": np.array(samples), "rounding": rounding},
         error_kind="standard error",
         num_samples=len(samples),

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from landscape.linalg import Lanczos, lanczos_extreme
 from landscape.linalg.estimate import require_positive
-from landscape.linalg.hutchinson import NEXT_LOOK, draw_probes, half_width_95, interval_reason
+from landscape.linalg.hutchinson import draw_probes
 from landscape.measure.metric import Cost, metric
 from landscape.measure.work import PROBES, Work, generator
 from landscape.objective import Objective
 from landscape.operators import NoExactDiagonalError, Restricted, gauss_newton_traces
 from landscape.params import matches
 from landscape.results import Measurement
+from landscape.statistics import half_width, interval_reason, looks
 
 _KRYLOV_STEPS = 24  # taken out of the probes: with them 5 % takes tens of probes on trained networks, not hundreds
 _FIRST_LOOK = 16
@@ -156,9 +157,7 @@ def _estimated(objective: Objective, rows: Sequence[Tensor], rel_error: float, m
     within = (Q.double() * HQ.double()).sum(1)
     base = torch.stack([within[indices].sum() for indices in rows]).cpu()
     samples = torch.empty(0, len(rows), dtype=torch.float64)
-    budget, look = max(2, max_matvecs - steps - 1), _FIRST_LOOK
-    while True:
-        look = min(look, budget)
+    for look in looks(_FIRST_LOOK, max(2, max_matvecs - steps - 1)):
         probes = draw_probes(H, look - len(samples), draws, "rademacher")
         products = H @ probes
         rest = (probes * (products - Q @ (Q.T @ products))).double()
@@ -166,12 +165,10 @@ def _estimated(objective: Objective, rows: Sequence[Tensor], rel_error: float, m
         samples = torch.cat([samples, new.cpu()])
         sums = samples.sum(1)
         total, error = float(base.sum() + sums.mean()), sums.std().item() / math.sqrt(look)
-        half_width = half_width_95(error, look)
-        converged = half_width <= rel_error * abs(total)
-        if converged or look == budget:
+        half = half_width(error, look)
+        if converged := half <= rel_error * abs(total):
             break
-        look = math.ceil(look * NEXT_LOOK)
     errors = samples.std(dim=0) / math.sqrt(look)
-    reason = f"{interval_reason(total, half_width, rel_error)} after {steps + 1 + look} products"
+    reason = f"{interval_reason(total, half, rel_error)} after {steps + 1 + look} products"
     traces = (base + samples.mean(0)).numpy()
     return _Traces(traces, errors.numpy(), error, converged, reason, "deflated", steps + 1 + look, num_probes=look)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from landscape.linalg.deflated import deflated_trace
-from landscape.linalg.hutchinson import half_width_95
 from landscape.linalg.hutchpp import hutchpp_trace
 from landscape.linalg.xtrace import xtrace
+from landscape.statistics import half_width
 from tests.cases import oracle
 from tests.matrices import Counting, seeded, symmetric
 
@@ -34,7 +34,7 @@ def run(estimator, A, seed=0, **arguments):
 
 
 def covers(found, trace):
-    return abs(found.value - trace) <= half_width_95(found.error, len(found.details["samples"]))
+    return abs(found.value - trace) <= half_width(found.error, len(found.details["samples"]))
 
 
 # --- statistics ------------------------------------------------------------------------------------------------------

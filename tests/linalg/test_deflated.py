@@ -8,7 +8,7 @@ import torch
 
 from landscape.linalg import Lanczos, hutchinson_trace
 from landscape.linalg.deflated import deflated_trace
-from landscape.linalg.hutchinson import half_width_95
+from landscape.statistics import half_width
 from tests.matrices import Counting, seeded, symmetric
 
 SPECTRUM = torch.cat([torch.tensor([50.0, -20.0, 10.0]), torch.linspace(-1, 1.2, 197)]).double()
@@ -78,7 +78,7 @@ def test_the_variance_is_that_of_what_is_left():
     assert np.std([f.value for f in found]) == pytest.approx(math.sqrt(variance), rel=0.15)
     assert np.mean([f.error**2 for f in found]) == pytest.approx(variance, rel=0.1)
     assert np.mean([f.value for f in found]) == pytest.approx(TRACE, abs=3.5 * math.sqrt(variance / 200))
-    assert 180 <= sum(abs(f.value - TRACE) <= half_width_95(f.error, 20) for f in found) <= 198
+    assert 180 <= sum(abs(f.value - TRACE) <= half_width(f.error, 20) for f in found) <= 198
 
 
 def test_columns_that_are_not_orthonormal_or_do_not_fit_are_refused():

@@ -8,7 +8,7 @@ import torch
 
 from landscape.linalg import hutchinson_trace
 from landscape.linalg.diagonal import exact_diagonal, hutchinson_diagonal
-from landscape.linalg.hutchinson import half_width_95
+from landscape.statistics import half_width
 from tests.cases import oracle
 from tests.matrices import Counting, seeded, symmetric
 
@@ -49,7 +49,7 @@ def test_unbiased_and_the_errors_are_the_spread(matrix):
 @pytest.mark.parametrize("matrix", CASES.values(), ids=CASES)
 def test_the_intervals_of_the_entries_cover(matrix):
     found = [run(matrix, seed, num_probes=20) for seed in range(NUM_SEEDS)]
-    inside = torch.stack([(f.values - matrix.diag()).abs() <= half_width_95(1, 20) * f.errors + 1e-12 for f in found])
+    inside = torch.stack([(f.values - matrix.diag()).abs() <= half_width(1, 20) * f.errors + 1e-12 for f in found])
     assert 0.92 < inside.double().mean() < 0.99
 
 

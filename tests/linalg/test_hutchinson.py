@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from landscape.linalg import hutchinson_trace
-from landscape.linalg.hutchinson import half_width_95
+from landscape.statistics import half_width
 from tests.cases import oracle
 from tests.matrices import Counting, seeded, symmetric
 
@@ -23,7 +23,7 @@ def run(A, seed=0, **arguments):
 
 
 def covers(estimate, trace):
-    return abs(estimate.value - trace) <= half_width_95(estimate.error, estimate.num_matvecs)
+    return abs(estimate.value - trace) <= half_width(estimate.error, estimate.num_matvecs)
 
 
 # --- exact -----------------------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.linalg.hutchinson import half_width_95
 from landscape.measure import layer_table
+from landscape.statistics import half_width
 from tests.cases import CASES, dense_gradient, make, oracle
 from tests.test_objective import objective_of
 
@@ -47,8 +47,8 @@ def test_intervals_of_estimated_layers_cover():
         table = layer_table(objective, rel_error=0.1, seed=seed)
         num_probes = table.details["num_probes"]
         for i, rows in enumerate(blocks(objective, table.details["layers"])):
-            half_width = half_width_95(table.details["trace_std_error"][i], num_probes)
-            covered += abs(table.details["trace"][i] - H[rows][:, rows].trace().item()) <= half_width
+            half = half_width(table.details["trace_std_error"][i], num_probes)
+            covered += abs(table.details["trace"][i] - H[rows][:, rows].trace().item()) <= half
             stated += 1
     assert 0.88 <= covered / stated <= 0.995
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.linalg.hutchinson import half_width_95
 from landscape.measure import (
     effective_dimension,
     lambda_max,
@@ -15,6 +14,7 @@ from landscape.measure import (
     trace,
 )
 from landscape.measure.work import Work
+from landscape.statistics import half_width
 from tests.cases import CASES, make, oracle, relative_error
 from tests.test_objective import objective_of
 
@@ -84,7 +84,7 @@ def test_estimated_densities_know_their_errors():
             "share": negative_share(objective, **budget),
         }
         for key, m in found.items():
-            covered[key] += abs(m.value - expected[key]) <= half_width_95(m.std_error, 5)
+            covered[key] += abs(m.value - expected[key]) <= half_width(m.std_error, 5)
     assert all(count >= 0.88 * 60 for count in covered.values()), covered
 
 
