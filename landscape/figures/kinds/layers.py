@@ -1,5 +1,6 @@
 """Where in the network the curvature is: trace and largest eigenvalue of each layer's block, as bars and as a table."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,10 @@ class Layer(NamedTuple):
     trace: Value
     share: float  # of the trace of all layers
     lambda_max: Value
+
+    def bar(self, longest: float) -> float:
+        """The length of a bar for the share, if that of a layer with all of the trace is the longest."""
+        return 0.0 if math.isnan(self.share) else round(longest * min(max(self.share, 0.0), 1.0), 2)
 
 
 def layers_of(table: Measurement) -> list[Layer]:

@@ -82,11 +82,12 @@ def by_run(analyses: Sequence[Analysis]) -> dict[str, list[Analysis]]:
     return runs
 
 
-def edge_of_stability(analysis: Analysis) -> float | None:
-    """2 / lr at this point; None where the rate is not known, or Adam scales the gradient."""
+def edge_of_stability(analysis: Analysis, *, of_recipe: bool = False) -> float | None:
+    """2 / lr at this point, or of its recipe; None where the rate is not known, or Adam scales the gradient."""
     checkpoint = analysis.checkpoint or {}
-    adam = "adam" in str((checkpoint.get("recipe") or {}).get("optimizer"))
-    return 2 / checkpoint["lr"] if checkpoint.get("lr") and not adam else None
+    recipe = checkpoint.get("recipe") or {}
+    lr = (recipe if of_recipe else checkpoint).get("lr")
+    return 2 / lr if isinstance(lr, int | float) and lr > 0 and "adam" not in str(recipe.get("optimizer")) else None
 
 
 def panel(axes: Axes, metric: str, runs: Sequence[list[Analysis]], splits: Sequence[str]) -> bool:

@@ -147,6 +147,13 @@ def measurements_of(analyses: Iterable[Analysis]) -> list[Measurement]:
     return [m for a in analyses for found in a.splits.values() for m in found.values()]
 
 
+def made_of(checkpoints: Iterable[Mapping[str, Any]]) -> str:
+    """The models and the data that the checkpoints name, as "mlp on digits"; "" where they name none."""
+    every = list(checkpoints)
+    names = [dict.fromkeys(str(one[key]["name"]) for one in every if one.get(key)) for key in ("model", "data")]
+    return " on ".join(" and ".join(found) for found in names if found)
+
+
 def subject(runs: Sequence[Run]) -> str:
     """The model and the data, where all the runs agree on them."""
     words = set()
