@@ -11,12 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape.figures.kinds.kind import kind
-from landscape.figures.kinds.panels import arrow_up, error_handles, legend_below, metric_axis, panels
+from landscape.figures.kinds.panels import arrow_up, error_handles, legend_below, metric_axis, metric_panels
 from landscape.figures.kinds.style import styled
 from landscape.figures.kinds.table import Table
 from landscape.figures.runs.compared import compared
 from landscape.figures.runs.pooled import Value, pooled, require
-from landscape.figures.runs.run import Run, last_epochs, measurements_of, metrics_of, named, splits_of
+from landscape.figures.runs.run import Run, last_epochs, made_of, measurements_of, named
 from landscape.results import Analysis
 
 _APART = 0.24  # of the splits of one run, where the runs are 1 apart
@@ -26,20 +26,18 @@ _APART = 0.24  # of the splits of one run, where the runs are 1 apart
 def all_metrics(runs: Sequence[Run]) -> Figure:
     """Every metric of every run, with its 95 % interval."""
     measured = last_epochs([run for run in runs if run.splits]) or require(runs, "loss")
-    return _figure(
-        {
-            name if len(group) == 1 else f"{name}, seed {run.setting('seed')}": run.analysis
-            for name, group in named(measured).items()
-            for run in group
-        }
-    )
+    named_apart = [
+        (name if len(group) == 1 else f"{name}, seed {run.setting('seed')}", run.analysis)
+        for name, group in named(measured).items()
+        for run in group
+    ]
+    return _figure(dict(named_apart))
 
 
 def comparison(analyses: Mapping[str, Analysis], *, style: str = "paper") -> Figure:
-    """Draw every metric of every run, with its 95 % interval where that is larger than the marker.
+    """Draw every metric of every run, with its 95 % interval, or an arrow on a lower bound.
 
-    An arrow stands on a lower bound, a star beside a value that did not reach its accuracy; one that could not be
-    measured is left out and says so.
+    A star stands beside a value that did not reach its accuracy; one that could not be measured says so.
 
     Args:
         analyses: the runs, in order, by the names that they go by in the figure.
@@ -75,14 +73,10 @@ def comparison_table(analyses: Mapping[str, Analysis]) -> Table:
 
 
 def _figure(analyses: Mapping[str, Analysis]) -> Figure:
-    metrics, splits = metrics_of(analyses.values()), splits_of(analyses.values())
-    if not metrics:
-        raise ValueError("No measurement to draw. Expected at least one analysis with at least one metric.")
-    figure, grid = panels(len(metrics), columns=3, height=1.6)
-    for axes, metric in zip(grid, metrics, strict=True):
+    figure, grid, splits = metric_panels(analyses.values())
+    for metric, axes in grid.items():
         _draw(axes, metric, analyses, splits)
-    figure.align_ylabels(grid)
-    figure.suptitle(_title(analyses))
+    figure.suptitle("\n".join(dict.fromkeys(map(_describe, analyses.values()))))
     legend_below(figure, _legend(analyses, splits), columns=(2, 5))
     return figure
 
@@ -121,14 +115,8 @@ def _marker(index: int) -> dict[str, Any]:
     return {"marker": "s", "markerfacecolor": rcParams["axes.facecolor"]} if index % 2 else {"marker": "o"}
 
 
-def _title(analyses: Mapping[str, Analysis]) -> str:
-    """What was measured; one line where the runs agree, and one for each kind where they do not."""
-    return "\n".join(dict.fromkeys(_describe(analysis) for analysis in analyses.values()))
-
-
 def _describe(analysis: Analysis) -> str:
-    made_of = [(analysis.checkpoint or {}).get(key) for key in ("model", "data")]
-    facts = [" on ".join(spec["name"] for spec in made_of if spec)]
+    facts = [made_of([analysis.checkpoint or {}])]
     if "num_params" in analysis.objective:
         facts.append(f"{analysis.objective['num_params']:,} parameters")
     facts += [f"{n:,} {split} examples" for split, n in analysis.objective.get("num_examples", {}).items()]

@@ -16,7 +16,7 @@ from landscape.figures.kinds.kind import kind
 from landscape.figures.kinds.panels import colours, legend, panels
 from landscape.figures.kinds.style import TWO_COLUMNS, sized_figure
 from landscape.figures.runs.pooled import Value, error_words, pooled, require
-from landscape.figures.runs.run import Run, last_epochs, named, subject
+from landscape.figures.runs.run import Run, last_epochs, named, splits_of, subject
 from landscape.results import Measurement
 from landscape.statistics import half_width
 
@@ -28,11 +28,7 @@ _BINS = 24
 def spectrum(runs: Sequence[Run]) -> Figure:
     """Spectral density of the Hessian on logarithmic axes, with its error band."""
     runs = last_epochs(require(runs, "spectral_density"))
-    splits = [
-        s
-        for s in dict.fromkeys(s for run in runs for s in run.splits)
-        if any(run.get("spectral_density", s) for run in runs)
-    ]
+    splits = [s for s in splits_of(runs) if any(run.get("spectral_density", s) for run in runs)]
     groups = named(runs)
     colour = colours(groups)
     figure, axes = panels(len(splits), height=2.3, sharex=True, sharey=True)

@@ -20,10 +20,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from landscape.figures.kinds.kind import kind
-from landscape.figures.kinds.panels import NICE_STEPS, arrow_up, error_handles, legend_below, metric_axis, panels
+from landscape.figures.kinds.panels import (
+    NICE_STEPS,
+    arrow_up,
+    error_handles,
+    legend_below,
+    metric_axis,
+    metric_panels,
+)
 from landscape.figures.kinds.style import styled
 from landscape.figures.runs.pooled import MissingMeasurementError, Value
-from landscape.figures.runs.run import Run, measurements_of, metrics_of, splits_of, subject
+from landscape.figures.runs.run import Run, measurements_of, subject
 from landscape.results import Analysis
 
 _LINES: tuple[Literal["-", "--", "-."], ...] = ("-", "--", "-.")  # by split
@@ -124,18 +131,12 @@ def step_of(analysis: Analysis) -> int:
 
 
 def _figure(analyses: Sequence[Analysis]) -> Figure:
-    metrics, splits = metrics_of(analyses), splits_of(analyses)
-    if not metrics:
-        raise ValueError("No measurement to draw. Expected at least one analysis with at least one metric.")
+    figure, grid, splits = metric_panels(analyses)
     runs = by_run(analyses)
-    figure, grid = panels(len(metrics), columns=3, height=1.6)
-    edge = False
-    for axes, metric in zip(grid, metrics, strict=True):
-        edge |= panel(axes, metric, list(runs.values()), splits)
-    for axes in grid[-3:]:
+    edges = [panel(axes, metric, list(runs.values()), splits) for metric, axes in grid.items()]
+    for axes in list(grid.values())[-3:]:
         axes.set_xlabel("step")
-    figure.align_ylabels(grid)
-    legend_below(figure, legend_handles(analyses, list(runs), splits, edge=edge), columns=(2, 4))
+    legend_below(figure, legend_handles(analyses, list(runs), splits, edge=any(edges)), columns=(2, 4))
     return figure
 
 
