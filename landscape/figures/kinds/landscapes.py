@@ -1,7 +1,4 @@
-"""Landscapes on common scales (CR-SAM fig. 4, GAM fig. 5): from above, in perspective, and along lines.
-
-The trajectory is the path of training in the plane of its two principal components, with how far from it it ran.
-"""
+"""Landscapes on common scales (CR-SAM fig. 4, GAM fig. 5): from above, in perspective, along lines, with a path."""
 
 from collections.abc import Sequence
 from typing import Any

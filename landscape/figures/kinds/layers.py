@@ -76,19 +76,12 @@ def layers(runs: Sequence[Run]) -> Figure:
 @kind("layer-table", needs="layer_table on train")
 def layer_table(runs: Sequence[Run]) -> Table:
     """Parameters, gradient norm, trace, its share and lambda_max of each layer."""
-    rows: list[list[str | Value]] = [
-        [
-            run,
-            layer.name,
-            f"{layer.num_params:,}",
-            layer.gradient_norm,
-            layer.trace,
-            Value(100 * layer.share, 0.0),
-            layer.lambda_max,
-        ]
-        for run, table in _tables(runs).items()
-        for layer in table
-    ]
+    rows: list[list[str | Value]] = []
+    for run, table in _tables(runs).items():
+        for layer in table:
+            share = Value(100 * layer.share, 0.0)
+            names = [run, layer.name, f"{layer.num_params:,}"]
+            rows.append([*names, layer.gradient_norm, layer.trace, share, layer.lambda_max])
     header = ["run", "layer", "parameters", "gradient_norm", "trace", "share of trace (%)", "lambda_max"]
     return Table(header, rows, f"Curvature by layer, {subject(runs)}, on the training set.", {})
 
