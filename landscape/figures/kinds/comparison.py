@@ -11,7 +11,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape.figures.kinds.kind import kind
-from landscape.figures.kinds.panels import arrow_up, error_handles, legend_below, metric_axis, metric_panels
+from landscape.figures.kinds.panels import (
+    arrow_up,
+    error_handles,
+    legend_below,
+    metric_axis,
+    metric_panels,
+    split_marker,
+)
 from landscape.figures.kinds.style import styled
 from landscape.figures.kinds.table import Table
 from landscape.figures.runs.compared import compared
@@ -93,7 +100,7 @@ def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: lis
                 axes.text(x, 0.5, "not finite", rotation=90, **middle)
                 continue
             value = Value.of(m)
-            axes.errorbar(x, m.value, value.bar, color=f"C{column}", capsize=2, clip_on=False, **_marker(index))
+            axes.errorbar(x, m.value, value.bar, color=f"C{column}", capsize=2, clip_on=False, **split_marker(index))
             arrow_up(axes, x, value, f"C{column}")
             if words := ("" if m.converged else "*") + ("?" if value.unknown else ""):
                 axes.annotate(words, (x, m.value), (4, 2), textcoords="offset points")
@@ -106,13 +113,8 @@ def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: lis
 def _legend(analyses: Mapping[str, Analysis], splits: list[str]) -> list[Line2D | Patch]:
     blank: dict[str, Any] = {"color": rcParams["text.color"], "linestyle": ""}
     interval = Line2D([], [], **blank, marker="|", markersize=9, label="95 % interval")
-    marks = [Line2D([], [], **blank, label=split, **_marker(index)) for index, split in enumerate(splits)]
+    marks = [Line2D([], [], **blank, label=split, **split_marker(index)) for index, split in enumerate(splits)]
     return [*marks, *error_handles([Value.of(m) for m in measurements_of(analyses.values())], interval, "$*$")]
-
-
-def _marker(index: int) -> dict[str, Any]:
-    """Filled for the first split, open for the second."""
-    return {"marker": "s", "markerfacecolor": rcParams["axes.facecolor"]} if index % 2 else {"marker": "o"}
 
 
 def _describe(analysis: Analysis) -> str:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from landscape.figures.kinds.kind import kind
-from landscape.figures.kinds.panels import ERROR_BAR, colours, in_decades, panels
+from landscape.figures.kinds.panels import ERROR_BAR, colours, in_decades, panels, split_marker
 from landscape.figures.kinds.style import TWO_COLUMNS, sized_figure
 from landscape.figures.kinds.table import Table
 from landscape.figures.runs.pooled import MissingMeasurementError, Value, error_words, pooled, require
@@ -47,9 +47,8 @@ def optimizers(runs: Sequence[Run]) -> Figure:
                 value = pooled(run.get(metric, split) for run in group)
                 x = column + width * (index - (len(splits) - 1) / 2)
                 if metric == "accuracy":  # a bar that does not begin at 0 would lie
-                    marker: dict[str, Any] = {"marker": "s", "mfc": paper} if index % 2 else {"marker": "o"}
                     reach = [[value.bar], [min(value.bar, 1 - value.value)]]  # none is better than all right
-                    panel.errorbar(x, value.value, reach, color=colour[name], **marker, **ERROR_BAR)
+                    panel.errorbar(x, value.value, reach, color=colour[name], **split_marker(index), **ERROR_BAR)
                 else:
                     hatch = _HATCHES[index % 3]
                     bar = {"color": colour[name], "hatch": hatch, "edgecolor": paper, "linewidth": 0}

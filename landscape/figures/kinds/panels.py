@@ -21,7 +21,6 @@ from landscape.figures.runs.pooled import Value
 from landscape.figures.runs.run import metrics_of, splits_of
 from landscape.results import Analysis
 
-SPLIT_LINES = {"train": "-", "test": "--"}  # solid and dashed, as in CR-SAM's figure 2
 NICE_STEPS = (1, 2, 5, 10)
 ERROR_BAR: dict[str, Any] = {"elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8}
 _DECADES = 1.5  # beyond, an axis is logarithmic
@@ -79,8 +78,13 @@ def in_decades(values: Sequence[float]) -> bool:
 
 
 def split_style(split: str) -> Any:
-    """Solid for train, dashed for test, dotted for any other."""
-    return SPLIT_LINES.get(split, ":")
+    """Solid for train, dashed for test, as in CR-SAM's figure 2, and dotted for any other."""
+    return {"train": "-", "test": "--"}.get(split, ":")
+
+
+def split_marker(index: int) -> dict[str, Any]:
+    """Filled for the first split, open for the second."""
+    return {"marker": "s", "markerfacecolor": rcParams["axes.facecolor"]} if index % 2 else {"marker": "o"}
 
 
 def arrow_up(axes: Axes, x: float, value: Value, colour: Any) -> None:

@@ -78,7 +78,7 @@ def _summary(runs: Mapping[str, list[Analysis]], names: Sequence[str]) -> list[s
     points = [point for run in runs.values() for point in run]
     steps = [step_of(point) for point in points]
     of = f" of {len(runs)} runs" if len(runs) > 1 else ""
-    sentences = [f"{_many(len(points), 'checkpoint')}{of}, steps {min(steps):,} to {max(steps):,}."]
+    sentences = [f"{_checkpoints(len(points))}{of}, steps {min(steps):,} to {max(steps):,}."]
     if len(runs) == 1:
         for name in names[:_IN_THE_LEAD]:
             ends = {split: (found[0][1], found[-1][1]) for split, found in _series(points, name).items()}
@@ -112,7 +112,7 @@ def _warnings(runs: Mapping[str, list[Analysis]], names: Sequence[str]) -> list[
                 if failed:
                     step, m = failed[0]
                     found.append(
-                        f"{name} ({split}{of}) {what} at {len(failed)} of {_many(len(series), 'checkpoint')}; "
+                        f"{name} ({split}{of}) {what} at {len(failed)} of {_checkpoints(len(series))}; "
                         f"at step {step:,}: {m.reason or 'no reason given'}."
                     )
     points = [point for run in runs.values() for point in run]
@@ -145,8 +145,8 @@ def _course(series: Sequence[tuple[int, Measurement]]) -> str:
     (first_step, first), (last_step, last) = series[0], series[-1]
     if len(series) == 1:
         return f"{first.text} at step {first_step:,}."
-    text = f"from {first.text} at step {first_step:,} to {last.text} at step {last_step:,}"
-    text = f"{text}, {difference(first, last).words}."
+    words = difference(first, last).words
+    text = f"from {first.text} at step {first_step:,} to {last.text} at step {last_step:,}, {words}."
     finite = [(step, m) for step, m in series if math.isfinite(m.value)]
     for what, choose in (("Highest", max), ("Lowest", min)):
         if finite:
@@ -169,7 +169,7 @@ def _beside_the_edge(points: Sequence[Analysis]) -> list[str]:
             named = ", ".join(above[:_NAMED]) + (f" and {len(above) - _NAMED} more" if len(above) > _NAMED else "")
             sentences.append(
                 f"lambda_max on {split} is above 2/lr, where plain gradient descent is unstable, at {len(above)} of "
-                f"{_many(len(shares), 'checkpoint')}: step {named}."
+                f"{_checkpoints(len(shares))}: step {named}."
             )
         else:
             share, step = max(shares)
@@ -203,8 +203,7 @@ def _table(points: Sequence[Analysis], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _how(analyses: Sequence[Analysis], hashes: Mapping[str, str]) -> Facts:
-    last = analyses[-1]
-    measured = measurements_of(analyses)
+    last, measured = analyses[-1], measurements_of(analyses)
     seconds = sum(point.provenance.get("seconds", 0.0) for point in analyses)
     cost = f"{sum(m.num_matvecs for m in measured):,} products, {sum(m.num_gradients for m in measured):,} gradients"
     facts: Facts = [("Cost", number(f"{cost}, {seconds:.3g} seconds"))]
@@ -238,5 +237,5 @@ def _of(run: str) -> str:
     return f"{run}, " if run else ""
 
 
-def _many(num: int, what: str) -> str:
-    return f"{num} {what}{'' if num == 1 else 's'}"
+def _checkpoints(num: int) -> str:
+    return f"{num} checkpoint{'' if num == 1 else 's'}"

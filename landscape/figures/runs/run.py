@@ -160,10 +160,7 @@ def made_of(checkpoints: Iterable[Mapping[str, Any]]) -> str:
 
 def subject(runs: Sequence[Run]) -> str:
     """The model and the data, where all the runs agree on them."""
-    words = set()
-    for run in runs:
-        specs = [run.checkpoint.get(key) for key in ("model", "data")]
-        words.add(" on ".join(spec["name"] for spec in specs if spec))
+    words = {made_of([run.checkpoint]) for run in runs}
     return words.pop() if len(words) == 1 else ""
 
 
