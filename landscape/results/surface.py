@@ -21,9 +21,7 @@ class _Surface:
     """What lines and planes share."""
 
     axes: ClassVar[tuple[str, ...]]
-    x: np.ndarray
     loss: np.ndarray
-    accuracy: np.ndarray | None
     split: str
     details: dict[str, Any]
 
