@@ -7,7 +7,7 @@ import typer
 from typer import Option
 
 from . import options
-from .console import measuring, print_analysis, print_documents, print_table, print_text
+from .console import measuring, print_analysis, print_cost, print_documents, print_table
 
 if TYPE_CHECKING:
     from landscape.checkpoint import Checkpoint
@@ -48,16 +48,17 @@ def analyze(
     from landscape.measure import analyze as measure
     from landscape.measure.analysis import metric_names
     from landscape.measure.cost import estimate_cost
+    from landscape.problem import Problem
 
     names, on = options.names_in(metrics), options.find_device(device)
     files = [load_checkpoint(path) for path in checkpoints]  # all of them before the first is measured
-    problems = options.find_problems(files, problem=problem, model=model, data=data)
+    problems = [Problem.of(file, model=model, data=data, file=problem) for file in files]
     folders = options.find_folders(out, checkpoints)
     how = {"num_samples": samples, "seed": seed, "params": layers, "dtype": options.find_dtype(dtype), "device": on}
     analyses: list[Analysis] = []
     documents = []
     for file, one, folder in zip(files, problems, folders, strict=True):
-        objectives = options.find_objectives(one, split, **how)
+        objectives = one.objectives(split, **how)
         if dry_run:
             costs = {name: estimate_cost(objective, names) for name, objective in objectives.items()}
             documents.append({"checkpoint": file.identity, "dry_run": costs})
@@ -95,10 +96,7 @@ def analyze(
 def _print_costs(file: "Checkpoint", costs: dict[str, dict[str, Any]]) -> None:
     """Least and most products and time of each metric, from one timed product on each split."""
     for split, cost in costs.items():
-        print_text(
-            f"{file.path}, {split}: {cost['num_params']:,} parameters, {cost['num_examples']:,} examples; one product "
-            f"{cost['seconds_per_product']:.3g} s, graphs {cost['graph_bytes'] / 2**20:,.0f} MiB"
-        )
+        print_cost(f"{file.path}, {split}", cost, f", graphs {cost['graph_bytes'] / 2**20:,.0f} MiB")
         rows = [[name, *(_range(one[key]) for key in _COSTS)] for name, one in cost["metrics"].items()]
         print_table(["", "products", "gradients", "seconds", "MiB"], rows)
 

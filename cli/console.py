@@ -7,6 +7,7 @@ import json
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,9 +59,9 @@ def print_surfaces(path: Path, surfaces: "Sequence[Line | Plane]") -> None:
     """Print the surfaces of one checkpoint, a row a split, and what has to be said of them."""
     details = surfaces[0].details
     axes = [getattr(surfaces[0], axis) for axis in surfaces[0].axes]
-    num = f"{details['num_forwards']:,} of" if details.get("refine") else ""
+    num = f"{details['num_forwards']:,} of " if details.get("refine") else ""
     along = "a line along the first direction, " if len(axes) == 1 else ""
-    points = f"{num} {' by '.join(str(len(axis)) for axis in axes)} points".lstrip()
+    points = f"{num}{' by '.join(str(len(axis)) for axis in axes)} points"
     cosine = details["cosine"]
     print_text(
         f"{path}: {details['num_params']:,} parameters, directions: {details['directions']}, {along}{points} to "
@@ -76,8 +77,7 @@ def print_surfaces(path: Path, surfaces: "Sequence[Line | Plane]") -> None:
             if check["agrees"] is not True:
                 verdict = "FAILED" if check["agrees"] is False else "undecided"
                 print_text(f"* {surface.split}, check of {name} {verdict}: {check['reason']}", indent=2)
-    if any("minima" in surface.details for surface in surfaces):
-        counts = [f"{surface.split} {_counts(surface.details)}" for surface in surfaces if "minima" in surface.details]
+    if counts := [f"{one.split} {_counts(one.details)}" for one in surfaces if "minima" in one.details]:
         print_text(f"Extrema above the noise floor: {'; '.join(counts)}", indent=2)
     for name, mark in details.get("marks", {}).items():
         at = ", ".join(f"{place:.4g}" for place in mark["at"])
@@ -142,8 +142,9 @@ def print_text(text: str, *, indent: int = 0) -> None:
 
 def print_json(document: Any) -> None:
     """Print one JSON document; NaN and infinity, which JSON does not have, become null."""
-    plain = json.loads(json.dumps(document), parse_constant=lambda _: None)
-    print(json.dumps(plain, indent=1, ensure_ascii=False))
+    from landscape.files import plain
+
+    print(json.dumps(plain(document), indent=1, ensure_ascii=False))
 
 
 def print_documents(documents: Sequence[Any]) -> None:
@@ -161,6 +162,14 @@ def duration(seconds: float) -> str:
     if seconds < 99:
         return f"{seconds:.2g} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def print_cost(name: str, cost: Mapping[str, Any], more: str) -> None:
+    """Print what a split is made of, what one product takes, and more."""
+    print_text(
+        f"{name}: {cost['num_params']:,} parameters, {cost['num_examples']:,} examples; one product "
+        f"{cost['seconds_per_product']:.3g} s{more}"
+    )
 
 
 @contextmanager
@@ -189,8 +198,6 @@ def progress(title: str, total: int) -> Iterator[Callable[[float, str], None]]:
 @contextmanager
 def measuring(title: str, total: int) -> Iterator[Callable[[str, str], None]]:
     """Show progress over ``total`` measurements; the body passes what this gives to ``analyze(progress=...)``."""
-    from itertools import count
-
     done = count()
     with progress(title, total) as tell:
         yield lambda split, metric: tell(next(done), f"{split} {metric}")

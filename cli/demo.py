@@ -35,26 +35,26 @@ def demo(
     [bold]landscape demo[/]
     [bold]landscape demo --seed 1 --out landscape-demo-1[/]
     """
-    from landscape.results import difference
+    from landscape.figures import compared
 
-    sgd, sam = train_and_measure(out, seed=seed).values()
-    examples = " and ".join(f"{n:,} {split}" for split, n in sgd.objective["num_examples"].items())
+    analyses = train_and_measure(out, seed=seed)
+    objective = analyses["SGD"].objective
+    examples = " and ".join(f"{n:,} {split}" for split, n in objective["num_examples"].items())
     print_text(
-        f"One network (mlp, {sgd.objective['num_params']:,} parameters), trained twice on the digits from the same "
+        f"One network (mlp, {objective['num_params']:,} parameters), trained twice on the digits from the same "
         f"start (seed {seed}): with SGD and with SAM. Measured over all {examples} examples."
     )
     print()
-    places = [(metric, split) for metric in sgd["train"] for split in sgd.splits]
-    differences = {(metric, split): difference(sgd[split][metric], sam[split][metric]) for metric, split in places}
-    rows = [
-        [metric, split, cell(sgd[split][metric]), cell(sam[split][metric]), _words(found)]
-        for (metric, split), found in differences.items()
+    rows = compared(analyses)
+    table = [
+        [row.metric, row.split, *(cell(m) for m in row.values.values() if m), _words(row.differences["SAM"])]
+        for row in rows
     ]
-    print_table(["", "", *_RUNS, "SAM against SGD"], rows, num_left=2)
-    print_notes({"SGD": sgd, "SAM": sam})
+    print_table(["", "", *_RUNS, "SAM against SGD"], table, num_left=2)
+    print_notes(analyses)
     print_text("In brackets: within the 95 % error bars, which do not tell the two apart.")
     print("\nWhat it shows:")
-    for line in summary({place: found.state for place, found in differences.items()}, *_RUNS):
+    for line in summary({(row.metric, row.split): row.differences["SAM"].state for row in rows}, *_RUNS):
         print_text(f"- {line}", indent=2)
     print_text(
         "- The error bars are those of measuring, and on loss and accuracy of having so few examples. They do not say "
@@ -76,27 +76,15 @@ def summary(states: "Mapping[tuple[str, str], State]", first: str, second: str) 
     by_state: dict[str, dict[str, list[str]]] = {}
     for (metric, split), state in states.items():
         by_state.setdefault(state, {}).setdefault(metric, []).append(split)
-    leads: dict[str, str] = {
-        "lower": f"Lower with {second}, beyond the error bars",
-        "higher": f"Higher with {second}, beyond the error bars",
-        "not told apart": "Not told apart",
-        "not measured": "Not measured",
-    }
     lines = []
-    for lead, metrics in ((leads[key], by_state[key]) for key in leads if key in by_state):
-        listed = ", ".join(f"{metric} ({', '.join(splits)})" for metric, splits in metrics.items())
-        lines.append(f"{lead}: {listed}.")
-    flatter = [
-        name
-        for direction, name in (("lower", second), ("higher", first))
-        if all("train" in by_state.get(direction, {}).get(metric, ()) for metric in ("trace", "lambda_max"))
-    ]
-    lines.append(
-        f"By trace and lambda_max on the training data, {flatter[0]} found the flatter place."
-        if flatter
-        else f"By trace and lambda_max on the training data, neither {first} nor {second} found the flatter place."
-    )
-    return lines
+    for state in ("lower", "higher", "not told apart", "not measured"):
+        if found := by_state.get(state):
+            lead = f" with {second}, beyond the error bars" if state in ("lower", "higher") else ""
+            listed = ", ".join(f"{metric} ({', '.join(splits)})" for metric, splits in found.items())
+            lines.append(f"{state.capitalize()}{lead}: {listed}.")
+    of_both = {states.get((metric, "train")) for metric in ("trace", "lambda_max")}
+    flatter = second if of_both == {"lower"} else first if of_both == {"higher"} else f"neither {first} nor {second}"
+    return [*lines, f"By trace and lambda_max on the training data, {flatter} found the flatter place."]
 
 
 def train_and_measure(out: Path, *, seed: int, **recipe: Any) -> dict[str, "Analysis"]:
@@ -146,9 +134,8 @@ def _train_and_measure(recipe: "Recipe", folder: Path, tell: Callable[[str], Non
 
     last = train(recipe, folder, on_epoch=lambda row: tell(f"{recipe.optimizer}: loss {row['train_loss']:.4f}"))
     checkpoint = load_checkpoint(last)
-    problem = Problem.of(checkpoint)
     analysis = analyze(
-        {split: problem.objective(split) for split in problem.splits},
+        Problem.of(checkpoint).objectives(),
         DEFAULT,
         seed=recipe.seed,
         progress=lambda split, metric: tell(f"{recipe.optimizer}: {metric} on {split}"),

@@ -3,23 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from typer import Argument, Option
 
 from .console import print_text
+from .options import listing
 
 
-def _print_list(asked: bool) -> None:
-    """Print every kind, what it shows, what it needs and where its thumbnail lies, and stop."""
-    if not asked:
-        return
+def _print_kinds() -> None:
+    """Print every kind, what it shows, what it needs and where its thumbnail lies."""
     from landscape.figures import KINDS, thumbnail
 
     for name, kind in KINDS.items():
         print_text(f"{name}: {kind.about}", indent=2)
         print_text(f"  needs {kind.needs}", indent=4)
         print(f"  {thumbnail(name)}")
-    raise typer.Exit
 
 
 def figures(
@@ -29,9 +26,7 @@ def figures(
         str | None, Option(metavar="NAME", help="What to draw; by default every kind whose input is there.")
     ] = None,
     style: Annotated[str, Option(metavar="NAME", help="paper, slides or dark.")] = "paper",
-    _list: Annotated[
-        bool, Option("--list", is_eager=True, callback=_print_list, help="Print the kinds, with thumbnails; stop.")
-    ] = False,
+    _list: Annotated[bool, listing("the kinds, with thumbnails", _print_kinds)] = False,
 ) -> None:
     """Draw figures and tables, the papers' among them, from results.
 

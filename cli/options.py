@@ -1,18 +1,15 @@
-"""Options that several subcommands share, and what is made of them: devices, dtypes, problems, objectives, folders."""
+"""Options that several subcommands share, and what is made of them: devices, dtypes, folders."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option
+from typer import Argument, Exit, Option
 
 if TYPE_CHECKING:
     import torch
 
-    from landscape.checkpoint import Checkpoint
-    from landscape.objective import Objective
-    from landscape.problem import Problem
 
 Checkpoints = Annotated[list[Path], Argument(metavar="CKPT", help="Checkpoints, state dicts or .safetensors.")]
 Metrics = Annotated[str, Option(metavar="A,B", help="Names, or default, or all.")]
@@ -31,6 +28,17 @@ ProblemFile = Annotated[
 Json = Annotated[bool, Option("--json", help="Print one JSON document.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what it would cost, by timing a little of it, and stop.")]
 Device = Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")]
+
+
+def listing(what: str, show: Callable[[], None]) -> Any:
+    """The option --list: it prints what can be named, with ``show``, and stops."""
+
+    def callback(asked: bool) -> None:
+        if asked:
+            show()
+            raise Exit
+
+    return Option("--list", is_eager=True, callback=callback, help=f"Print {what}; stop.")
 
 
 def names_in(text: str) -> list[str]:
@@ -77,21 +85,6 @@ def find_dtype(name: str | None) -> "torch.dtype | None":
     if name not in dtypes:
         raise ValueError(f"--dtype {name} is not supported. Expected float32 or float64.")
     return dtypes[name]
-
-
-def find_problems(
-    files: "Sequence[Checkpoint]", *, problem: str | None, model: str | None, data: str | None
-) -> "list[Problem]":
-    """The problem of each checkpoint: that of --problem, or the one it describes, with --model and --data on top."""
-    from landscape.problem import Problem
-
-    return [Problem.from_file(problem, file) if problem else Problem.of(file, model=model, data=data) for file in files]
-
-
-def find_objectives(problem: "Problem", split: str, **options: Any) -> "dict[str, Objective]":
-    """The objectives of --split, by split; the options are those of ``Problem.objective``."""
-    splits = list(problem.splits) if split == "both" else [split]
-    return {name: problem.objective(name, **options) for name in splits}
 
 
 def find_folders(out: Path | None, checkpoints: Sequence[Path]) -> Sequence[Path | None]:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from . import options
@@ -15,15 +14,12 @@ if TYPE_CHECKING:
     from landscape.studies import Cost
 
 
-def _print_list(asked: bool) -> None:
-    """Print the studies and what each asks, and stop."""
-    if not asked:
-        return
+def _print_studies() -> None:
+    """Print the studies and what each asks."""
     from landscape.studies import named_studies
 
     for name, study in named_studies().items():
         print_text(f"{name}: {study.question} ({study.paper})", indent=2)
-    raise typer.Exit
 
 
 def reproduce(
@@ -39,9 +35,7 @@ def reproduce(
     device: options.Device = "cpu",
     dry_run: options.DryRun = False,
     json: options.Json = False,
-    _list: Annotated[
-        bool, Option("--list", is_eager=True, callback=_print_list, help="Print the studies; stop.")
-    ] = False,
+    _list: Annotated[bool, options.listing("the studies", _print_studies)] = False,
 ) -> None:
     """Ask a paper's question again: train, measure, draw, and say what the intervals over seeds allow.
 
@@ -67,12 +61,13 @@ def reproduce(
     command += ["--seeds", str(seeds)] if seeds else []
     facts: dict[str, Any] = {"study": found.name, "scale": scale, "num_seeds": plan.num_seeds}
     store = Store.open(folder, plan, facts | {"command": shlex.join(command)})
-    costs = estimate_cost(store, on)
-    if dry_run:
-        print_json({"dry_run": _document(costs)}) if json else _print_cost(costs)
-        return
+    cost = _document(estimate_cost(store, on))
     if not json:
-        _print_cost(costs)
+        _print_cost(cost)
+    elif dry_run:
+        print_json({"dry_run": cost})
+    if dry_run:
+        return
     with progress("Runs", len(plan.runs)) as tell:
         run(found, store, device=on, progress=lambda done, _, text: tell(done, text))
     collected = Collected(plan, folder)
@@ -93,19 +88,15 @@ def reproduce(
         print(f"\nThe report is {readme}.")
 
 
-def _print_cost(costs: "list[Cost]") -> None:
-    rows = [[c.optimizer, str(c.num_runs), duration(c.training), duration(c.measuring)] for c in costs]
+def _document(costs: "list[Cost]") -> dict[str, Any]:
+    by_name = {c.optimizer: {"runs": c.num_runs, "training": c.training, "measuring": c.measuring} for c in costs}
+    return {"optimizers": by_name, "seconds": sum(c.training + c.measuring for c in costs)}
+
+
+def _print_cost(cost: dict[str, Any]) -> None:
+    found = cost["optimizers"].items()
+    rows = [[name, str(c["runs"]), duration(c["training"]), duration(c["measuring"])] for name, c in found]
     if rows:
         print_table(["to do", "runs", "training", "measuring"], rows)
-    total = sum(cost.training + cost.measuring for cost in costs)
-    print_text(f"About {duration(total)} are left, by timed steps." if costs else "Everything is done already.")
-
-
-def _document(costs: "list[Cost]") -> dict[str, Any]:
-    return {
-        "optimizers": {
-            cost.optimizer: {"runs": cost.num_runs, "training": cost.training, "measuring": cost.measuring}
-            for cost in costs
-        },
-        "seconds": sum(cost.training + cost.measuring for cost in costs),
-    }
+    left = f"About {duration(cost['seconds'])} are left, by timed steps."
+    print_text(left if rows else "Everything is done already.")

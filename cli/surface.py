@@ -64,7 +64,7 @@ def surface(
     With --out, a run that was stopped goes on from where it was, and report.html, where there is one, is made anew.
     """
     from landscape.checkpoint import load_checkpoint
-    from landscape.files import plain
+    from landscape.problem import Problem
     from landscape.results.surface import surfaces_document
 
     on, formats = options.find_device(device), _formats(export, out, line)
@@ -73,10 +73,10 @@ def surface(
     trajectory = files if directions == "pca" else []
     centres = files[-1:] if trajectory else files
     others = _read_others(directions)
-    problems = options.find_problems(centres, problem=problem, model=model, data=data)
+    problems = [Problem.of(file, model=model, data=data, file=problem) for file in centres]
     folders = options.find_folders(out, [file.path for file in centres])
     how = {"num_samples": samples, "seed": seed, "dtype": options.find_dtype(dtype), "device": on}
-    objectives = [options.find_objectives(one, split, **how) for one in problems]
+    objectives = [one.objectives(split, **how) for one in problems]
     if dry_run:
         from landscape.surface.points import estimate_cost
 
@@ -106,7 +106,7 @@ def surface(
         if folder is not None:
             _save(surfaces, folder, formats)
         if json:
-            documents.append(plain(surfaces_document(surfaces)))
+            documents.append(surfaces_document(surfaces))
         else:
             if index:
                 print()
@@ -232,14 +232,8 @@ def _print_cost(path: Path, cost: dict[str, Any]) -> None:
         f"{path}: {cost['num_params']:,} parameters, {points} points; "
         f"{duration(cost['seconds'])} in all, and directions and checks"
     )
-    rows = [
-        [
-            name,
-            f"{one['num_examples']:,}",
-            f"{one['num_forwards']:,}",
-            f"{one['seconds_per_point'] * 1e3:.3g} ms",
-            duration(one["seconds"]),
-        ]
-        for name, one in cost["splits"].items()
-    ]
+    rows = []
+    for name, one in cost["splits"].items():
+        times = [f"{one['seconds_per_point'] * 1e3:.3g} ms", duration(one["seconds"])]
+        rows.append([name, f"{one['num_examples']:,}", f"{one['num_forwards']:,}", *times])
     print_table(["", "examples", "points", "a point", "together"], rows)

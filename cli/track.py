@@ -1,6 +1,7 @@
 """``landscape track``: measure every checkpoint of a run in order, while it trains or afterwards."""
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from . import options
-from .console import cell, print_json, print_notes, print_table, print_text, progress
+from .console import cell, print_cost, print_json, print_notes, print_table, print_text, progress
 
 if TYPE_CHECKING:
     from landscape.results import Analysis
@@ -77,9 +78,14 @@ def track(
         print_json({"dry_run": plan}) if json else _print_plan(plan)
         return
 
+    def passed_by(points: "Iterable[Analysis]") -> list[dict[str, str]]:
+        """Every limit that was passed, in words, with the checkpoint that did."""
+        every = [(point, words) for point in points for limit in limits for words in limit.passed_by(point)]
+        return [{"path": (point.checkpoint or {})["path"], "words": words} for point, words in every]
+
     def warn(point: "Analysis") -> None:
-        for words in (words for limit in limits for words in limit.passed_by(point)):
-            warnings.warn(f"{(point.checkpoint or {})['path']}: {words}.", stacklevel=1)
+        for one in passed_by([point]):
+            warnings.warn("{path}: {words}.".format(**one), stacklevel=1)
 
     with progress("Tracking", 100) as tell:
         tracked = tracking.track(
@@ -92,30 +98,15 @@ def track(
             progress=lambda share, text: tell(round(100 * share), text),
             on_point=warn,
         )
-    passed = [
-        {"path": (point.checkpoint or {})["path"], "words": words}
-        for point in tracked.analyses
-        for limit in limits
-        for words in limit.passed_by(point)
-    ]
+    passed = passed_by(tracked.analyses)
     if json:
-        print_json(_document(tracked, passed))
+        facts = {key: getattr(tracked, key) for key in ("ended", "num_measured", "seconds")}
+        rows = [point.to_dict() for point in tracked.analyses]
+        print_json({"schema": "landscape.track/1", "out": str(tracked.out), **facts, "above": passed, "rows": rows})
     else:
         _print(tracked, passed)
     if passed or not all(point.converged for point in tracked.analyses):
         raise typer.Exit(_NOT_REACHED)
-
-
-def _document(tracked: "Track", passed: list[dict[str, str]]) -> dict[str, Any]:
-    return {
-        "schema": "landscape.track/1",
-        "out": str(tracked.out),
-        "ended": tracked.ended,
-        "num_measured": tracked.num_measured,
-        "seconds": tracked.seconds,
-        "above": passed,
-        "rows": [point.to_dict() for point in tracked.analyses],
-    }
 
 
 def _print(tracked: "Track", passed: list[dict[str, str]]) -> None:
@@ -148,11 +139,7 @@ def _print(tracked: "Track", passed: list[dict[str, str]]) -> None:
 def _print_plan(plan: dict[str, Any]) -> None:
     print_text(f"{plan['num_checkpoints']} checkpoints, {plan['num_done']} of them done.")
     for split, cost in plan.get("splits", {}).items():
-        total = cost["metrics"]["total"]
-        print_text(
-            f"{split}: {cost['num_params']:,} parameters, {cost['num_examples']:,} examples; one product "
-            f"{cost['seconds_per_product']:.3g} s; each checkpoint {total['products']['least']:,} to "
-            f"{total['products']['most']:,} products"
-        )
+        products = cost["metrics"]["total"]["products"]
+        print_cost(split, cost, f"; each checkpoint {products['least']:,} to {products['most']:,} products")
     if "seconds" in plan:
         print_text(f"In all {plan['seconds']['least']:,.1f} to {plan['seconds']['most']:,.1f} s.")

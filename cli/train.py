@@ -4,12 +4,11 @@ import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Option
 
 from . import options
@@ -23,10 +22,8 @@ if TYPE_CHECKING:
     from landscape.training import Recipe
 
 
-def _print_list(asked: bool) -> None:
-    """Print what can be named, a line each, and stop."""
-    if not asked:
-        return
+def _print_names() -> None:
+    """Print what can be named, a line each."""
     from landscape.data import DATA
     from landscape.models import MODELS
     from landscape.training import OPTIMIZERS, optimizer_args, recipe_names
@@ -44,7 +41,6 @@ def _print_list(asked: bool) -> None:
         print_table(header, rows.items(), num_left=2)
         print()
     print("Every set of images NAME is also there as NAME-c, its test part corrupted: see --set.")
-    raise typer.Exit
 
 
 def train(
@@ -77,10 +73,7 @@ def train(
     tensorboard: Annotated[bool, Option("--tensorboard", help="Write OUT/tensorboard, too.")] = False,
     wandb: Annotated[str | None, Option(metavar="PROJECT", help="Log to Weights & Biases, too.")] = None,
     json: options.Json = False,
-    _list: Annotated[
-        bool,
-        Option("--list", is_eager=True, callback=_print_list, help="Print models, data, optimizers, recipes; stop."),
-    ] = False,
+    _list: Annotated[bool, options.listing("models, data, optimizers, recipes", _print_names)] = False,
 ) -> None:
     """Train a network and leave checkpoints that say what they hold.
 
@@ -90,7 +83,7 @@ def train(
     A run that was stopped goes on with --resume, bit for bit.
     """
     from landscape.checkpoint import load_checkpoint
-    from landscape.training import Recipe, load_recipe, sinks
+    from landscape.training import Recipe, learning_rate, load_recipe, sinks
     from landscape.training import train as run
 
     last = out / "last.pt"
@@ -112,9 +105,13 @@ def train(
     for some in ({name: value for name, value in flags.items() if value is not None}, *map(_line, set_ or ())):
         values = _on_top(values, some)
     made = Recipe.from_dict(values)
-    again = shlex.join(["landscape", "train", "--out", str(out), "--resume"])
     text = ""
-    tracking = _Tracking(track, made, out, fresh=not begun) if track else None
+    tracked: Sequence[str] = ()
+    if track:
+        from landscape.tracking import Settings
+
+        tracked = Settings(tuple(options.names_in(track))).metrics  # refused before training
+    tracker: Tracker | None = None
     try:
         with ExitStack() as stack:
             tell = stack.enter_context(progress("Epochs", made.epochs))
@@ -128,12 +125,15 @@ def train(
                 tell(row["epoch"], text)
                 for write in writers:
                     write(row)
-                if tracking:
-                    tracking.measure(row)
+                if tracker and (made.keeps(row["epoch"]) or not (made.checkpoint_every or made.checkpoint_at)):
+                    tracker.measure(row["step"], epoch=row["epoch"], lr=row["lr"])
 
             def on_start(model: "nn.Module", splits: "Mapping[str, Split]") -> None:
-                if tracking:
-                    stack.enter_context(tracking.begin(model, splits))
+                nonlocal tracker
+                if tracked:
+                    tracker = stack.enter_context(_tracker(tracked, made, model, splits, out))
+                    if not begun:
+                        tracker.measure(0, epoch=0, lr=learning_rate(made, 1))
 
             run(
                 made,
@@ -146,59 +146,35 @@ def train(
             )
     except KeyboardInterrupt:
         if last.exists():
+            again = shlex.join(["landscape", "train", "--out", str(out), "--resume"])
             print(f"{last} is whole. To go on: {again}", file=sys.stderr)
         raise
-    done = load_checkpoint(last)
+    done, cost = load_checkpoint(last), {}
+    if tracker:
+        seconds, trained = tracker.seconds, tracker.training_seconds
+        percent = 100 * seconds / trained if trained else 0.0
+        cost = {"tracking": {"seconds": seconds, "training_seconds": trained, "percent": percent}}
     if json:
         facts = {"path": str(last), "sha256": done.sha256, "epoch": done.epoch, "step": done.step}
-        document = {"checkpoint": facts, "recipe": done.recipe, "metrics": done.metrics}
-        print_json(document | ({"tracking": tracking.cost} if tracking else {}))
+        print_json({"checkpoint": facts, "recipe": done.recipe, "metrics": done.metrics, **cost})
     else:
         print(f"{last}: epoch {done.epoch}, {_words(done.metrics[-1])}")
         if "validation_accuracy" in done.metrics[-1]:
             best = max(done.metrics, key=lambda row: row["validation_accuracy"])
             print(f"Best on validation: epoch {best['epoch']}, {_words(best)}")
-        if tracking:
-            print("Tracking took {seconds:.1f} s, {percent:.0f} % of the training time.".format(**tracking.cost))
+        if cost:
+            print("Tracking took {seconds:.1f} s, {percent:.0f} % of the training time.".format(**cost["tracking"]))
         print(f"Next: {shlex.join(['landscape', 'analyze', str(last)])}")
 
 
-class _Tracking:
-    """``--track``: the tracker of the run, made when its model is there."""
+def _tracker(metrics: "Sequence[str]", recipe: "Recipe", model: "nn.Module", splits: Any, out: Path) -> "Tracker":
+    """What measures the model of the run."""
+    from landscape.losses import LOSSES
+    from landscape.problem import Problem
+    from landscape.tracking import Tracker
 
-    def __init__(self, metrics: str, recipe: "Recipe", out: Path, *, fresh: bool) -> None:
-        from landscape.tracking import Settings
-
-        self.settings = Settings(tuple(options.names_in(metrics)))  # refused before training
-        self.recipe, self.out, self.fresh = recipe, out, fresh
-        self.tracker: Tracker | None = None
-
-    @property
-    def cost(self) -> dict[str, float]:
-        """Seconds of measuring, and in percent of those of training, as the rows have them."""
-        seconds, trained = (self.tracker.seconds, self.tracker.training_seconds) if self.tracker else (0.0, 0.0)
-        return {"seconds": seconds, "training_seconds": trained, "percent": 100 * seconds / trained if trained else 0.0}
-
-    def begin(self, model: "nn.Module", splits: "Mapping[str, Split]") -> "Tracker":
-        """Make the tracker, and measure a run that begins at its first weights."""
-        from landscape.losses import LOSSES
-        from landscape.problem import Problem
-        from landscape.tracking import Tracker
-        from landscape.training import learning_rate
-
-        problem = Problem(model, LOSSES["cross_entropy"](label_smoothing=self.recipe.label_smoothing), splits)
-        objectives = {split: problem.objective(split) for split in ("train", "test")}
-        self.tracker = Tracker(objectives, self.settings.metrics, out=self.out)
-        if self.fresh:
-            self.tracker.measure(0, epoch=0, lr=learning_rate(self.recipe, 1))
-        return self.tracker
-
-    def measure(self, row: dict[str, Any]) -> None:
-        """Measure after an epoch, if it is one of those that are asked for."""
-        every, kept = self.recipe.checkpoint_every, self.recipe.checkpoint_at
-        asked = (bool(every) and row["epoch"] % every == 0) or row["epoch"] in kept or not (every or kept)
-        if self.tracker and asked:
-            self.tracker.measure(row["step"], epoch=row["epoch"], lr=row["lr"])
+    problem = Problem(model, LOSSES["cross_entropy"](label_smoothing=recipe.label_smoothing), splits)
+    return Tracker({split: problem.objective(split) for split in ("train", "test")}, metrics, out=out)
 
 
 def _line(assignment: str) -> dict[str, Any]:

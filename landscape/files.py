@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -93,6 +94,17 @@ def read_document(
         raise ValueError(f"{path}: not valid JSON ({error}). {remedy}") from error
     _require_schema(document, schema, f"{path}: schema is")
     return document
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays at ``path``, by name. Raises ValueError where there is no such file, or not what was written."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or 'unreadable'}. Measure again.") from error
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path}: not the archive of arrays that was written. Measure again.") from error
 
 
 def plain(value: Any) -> Any:

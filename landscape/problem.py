@@ -44,13 +44,17 @@ class Problem:
     splits: Mapping[str, Split | Iterable[Any]]
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, *, model: str | None = None, data: str | None = None) -> "Problem":
-        """The problem that a checkpoint describes, or the named model and data where they are given.
+    def of(
+        cls, checkpoint: Checkpoint, *, model: str | None = None, data: str | None = None, file: str | None = None
+    ) -> "Problem":
+        """The problem that a checkpoint describes, with the named model and data, or that of ``from_file``, if given.
 
         Raises:
             CheckpointError: the checkpoint does not say which model or data, or its weights do not fit.
             ValueError: for an unknown model, data or loss.
         """
+        if file:
+            return cls.from_file(file, checkpoint)
         data_spec: dict[str, Any] | None = {"name": data, "args": {}} if data else checkpoint.data
         if data_spec is None or not (model or checkpoint.model):
             raise CheckpointError(
@@ -124,6 +128,10 @@ class Problem:
             data = data.sample(num_samples, seed=seed)
         pilot = objective(data.batches(_PILOT)[:1])
         return pilot.over(data.batches(_batch_size(pilot)))
+
+    def objectives(self, split: str = "both", **options: Any) -> dict[str, Objective]:
+        """The objectives of a split, or of all splits where it is "both"; the options are those of ``objective``."""
+        return {name: self.objective(name, **options) for name in (self.splits if split == "both" else [split])}
 
 
 def _batch_size(pilot: Objective) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from landscape.files import plain, read_document, write_document
+from landscape.files import plain, read_arrays, read_document, write_document
 from landscape.results.measurement import ErrorKind, Measurement
 
 SCHEMA, SCHEMA_1 = "landscape.analysis/2", "landscape.analysis/1"
@@ -75,11 +75,8 @@ class Analysis:
 
     def to_frame(self) -> pd.DataFrame:
         """One row a measurement: split, metric, value, error, converged, reason and cost."""
-        rows = [
-            {"split": split, "metric": name} | {key: getattr(m, key) for key in _SCALARS}
-            for split, metrics in self.splits.items()
-            for name, m in metrics.items()
-        ]
+        every = ((split, name, m) for split, metrics in self.splits.items() for name, m in metrics.items())
+        rows = [[split, name, *(getattr(m, key) for key in _SCALARS)] for split, name, m in every]
         return pd.DataFrame(rows, columns=["split", "metric", *_SCALARS])
 
     def save(self, directory: str | Path) -> Path:
@@ -99,17 +96,14 @@ class Analysis:
         """Read what ``save`` wrote.
 
         Raises:
-            ValueError: where ``analysis.json`` is missing, is no JSON, or has another schema.
+            ValueError: where ``analysis.json`` is missing, is no JSON, or has another schema, or the arrays are broken.
         """
-        path = Path(directory) / "analysis.json"
-        document = read_document(path, (SCHEMA, SCHEMA_1), "Analysis.save")
-        analysis = cls.from_dict(document)
-        arrays_path = path.with_name("arrays.npz")
+        path, arrays_path = Path(directory) / "analysis.json", Path(directory) / "arrays.npz"
+        analysis = cls.from_dict(read_document(path, (SCHEMA, SCHEMA_1), "Analysis.save"))
         if arrays_path.exists():
-            with np.load(arrays_path, allow_pickle=False) as arrays:
-                for key in arrays.files:
-                    split, name, detail = key.split("/", 2)
-                    analysis.splits[split][name].details[detail] = arrays[key]
+            for key, value in read_arrays(arrays_path).items():
+                split, name, detail = key.split("/", 2)
+                analysis.splits[split][name].details[detail] = value
         return analysis
 
     @classmethod

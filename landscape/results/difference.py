@@ -72,12 +72,10 @@ def difference(first: Measurement | None, second: Measurement | None) -> Differe
         std_error = math.hypot(a.std_error, b.std_error)
         return Difference(_state(change, p < 1 - LEVEL), size, how, change, std_error, t, freedom, p)
     (a_low, a_high), (b_low, b_high) = a.interval(), b.interval()
-    state = _state(change, b_low > a_high or b_high < a_low)
-    if not (a.std_error or b.std_error or "lower bound" in (a.error_kind, b.error_kind)):
-        how = "exact"
-    else:
-        how = "intervals apart" if state in ("lower", "higher") else "intervals meet"
-    return Difference(state, size, how, change)
+    apart = b_low > a_high or b_high < a_low
+    exact = not (a.std_error or b.std_error or "lower bound" in (a.error_kind, b.error_kind))
+    how = "exact" if exact else "intervals apart" if apart else "intervals meet"
+    return Difference(_state(change, apart), size, how, change)
 
 
 def _state(change: float, told_apart: bool) -> State:

@@ -13,7 +13,6 @@ says where it is not interpolated.
 ``read_h5`` reads what those scripts wrote. Their coordinates are multiples of their directions, ours are displacements.
 """
 
-import csv
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
+import pandas as pd
 
 from landscape.files import whole
 from landscape.results.surface import Line, Plane
@@ -80,15 +80,11 @@ def read_h5(path: str | Path) -> list[Surface]:
     axes = [np.asarray(known[name], dtype=float) for name in ("xcoordinates", "ycoordinates") if name in known]
     where = known.get("dir_file", b"")
     details = {"source": str(path), "dir_file": where.decode() if isinstance(where, bytes) else str(where)}
-    surfaces: list[Surface] = []
+    kind: Any = Line if len(axes) == 1 else Plane
+    surfaces = []
     for split in splits:
         loss, percent = (_from_h5(path, known.get(f"{split}_{name}"), axes) for name in ("loss", "acc"))
-        assert loss is not None
-        accuracy = None if percent is None else percent / 100
-        if len(axes) == 1:
-            surfaces.append(Line(axes[0], loss, accuracy, split, dict(details)))
-        else:
-            surfaces.append(Plane(axes[0], axes[1], loss, accuracy, split, dict(details)))
+        surfaces.append(kind(*axes, loss, None if percent is None else percent / 100, split, dict(details)))
     return surfaces
 
 
@@ -119,13 +115,12 @@ def _measured(surface: Surface) -> dict[str, np.ndarray]:
 
 
 def _write_csv(surfaces: Sequence[Surface], path: Path) -> None:
-    first, columns = surfaces[0], _columns(surfaces)
+    first = surfaces[0]
     places = np.meshgrid(*(getattr(first, axis) for axis in first.axes), indexing="ij")
+    columns = dict(zip(first.axes, places, strict=True)) | _columns(surfaces)
     rows = _measured(first).get("measured", np.ones(first.loss.shape, dtype=bool))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*first.axes, *columns])
-        writer.writerows(zip(*(values[rows].tolist() for values in (*places, *columns.values())), strict=True))
+    frame = pd.DataFrame({name: values[rows].astype(float) for name, values in columns.items()})
+    frame.to_csv(path, index=False, na_rep="nan", lineterminator="\n")
 
 
 def _write_npz(surfaces: Sequence[Surface], path: Path) -> None:
@@ -138,13 +133,11 @@ def _write_vts(surfaces: Sequence[Surface], path: Path) -> None:
     first = surfaces[0]
     if not isinstance(first, Plane):
         raise ValueError("A .vts file holds a plane, and this is a line. Write it as .csv or .npz.")
-    finite = np.isfinite(first.loss)
-    height = np.where(finite, first.loss, first.loss[finite].max() if finite.any() else 0.0)
     x, y = np.meshgrid(first.x, first.y, indexing="ij")
-    points = np.stack([x, y, height], axis=-1)
+    points = np.stack([x, y, _not_nan(first.loss)], axis=-1)
     data = [_vts_array(name, _not_nan(values)) for name, values in _columns(surfaces).items()]
     data += [_vts_array(name, values.astype(np.uint8)) for name, values in _measured(first).items()]
-    data.append(_vts_array("vtkGhostType", np.where(finite, 0, _HIDDEN).astype(np.uint8)))
+    data.append(_vts_array("vtkGhostType", np.where(np.isfinite(first.loss), 0, _HIDDEN).astype(np.uint8)))
     extent = f"0 {len(first.x) - 1} 0 {len(first.y) - 1} 0 0"
     path.write_text(
         '<?xml version="1.0"?>\n<VTKFile type="StructuredGrid" version="1.0" byte_order="LittleEndian">\n'

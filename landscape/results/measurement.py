@@ -10,7 +10,7 @@ The error of a measurement is one of four kinds, and ``interval`` is what follow
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from landscape.statistics import LEVEL, half_width
@@ -78,8 +78,6 @@ class Measurement:
         Example:
             >>> Measurement("lambda_max", 5.0, 0.5, error_kind="bound").interval()
             (4.5, 5.5)
-            >>> Measurement("zeroth_order_flatness", 5.0, 0.5, error_kind="lower bound").interval()
-            (5.0, inf)
         """
         if self.error_kind == "lower bound":
             return self.value, math.inf
@@ -105,23 +103,12 @@ class Measurement:
         if "data_std_error" not in self.details:
             return self
         error = self.details["data_std_error"]
-        return Measurement(
-            self.name,
-            self.value,
-            math.nan if error is None else float(error),
-            converged=self.converged,
-            reason=self.reason,
-            error_kind="standard error",
-        )
+        error = math.nan if error is None else float(error)
+        return replace(self, std_error=error, error_kind="standard error", num_samples=0, details={})
 
     @property
     def text(self) -> str:
-        """The value with half of its 95 % interval, or "≥" before a lower bound.
-
-        Example:
-            >>> Measurement("first_order_flatness", 0.0213, 1e-4, error_kind="lower bound").text
-            '≥ 0.02130'
-        """
+        """The value with half of its 95 % interval, or "≥" before a lower bound."""
         if self.error_kind == "lower bound":
             return f"≥ {quantity(self.value)}"
         return quantity(self.value, self.half_width())
@@ -148,10 +135,9 @@ def quantity(value: float, error: float = 0.0) -> str:
     if not -4 <= exponent < 6:
         scaled = quantity(value / 10.0**exponent, error / 10.0**exponent)
         return f"({scaled})e{exponent:+03d}" if error else f"{scaled}e{exponent:+03d}"
-    decimals = 1 - _exponent(error) if error else _EXACT_DIGITS - 1 - exponent
-    most = _MOST_DIGITS - 1 - exponent
     if not error:
-        return _fixed(value, decimals)
+        return _fixed(value, _EXACT_DIGITS - 1 - exponent)
+    decimals, most = 1 - _exponent(error), _MOST_DIGITS - 1 - exponent
     if decimals > most:
         return f"{_fixed(value, most)} ± {error:.0e}"
     return f"{_fixed(value, decimals)} ± {_fixed(error, decimals)}"

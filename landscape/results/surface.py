@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from zipfile import BadZipFile
 
 import numpy as np
 
-from landscape.files import read_document, write_document
+from landscape.files import read_arrays, read_document, write_document
 
 SCHEMA = "landscape.surface/1"
 
@@ -22,9 +21,7 @@ class _Surface:
     """What lines and planes share."""
 
     axes: ClassVar[tuple[str, ...]]
-    x: np.ndarray
     loss: np.ndarray
-    accuracy: np.ndarray | None
     split: str
     details: dict[str, Any]
 
@@ -116,14 +113,12 @@ _KINDS: dict[str, type[Line] | type[Plane]] = {"line": Line, "plane": Plane}
 
 def save_surfaces(directory: str | Path, surfaces: Sequence[_Surface]) -> Path:
     """Write several surfaces, such as train and test over one grid, into one ``surface.json`` and ``surface.npz``."""
-    directory, arrays = Path(directory), {}
+    directory = Path(directory)
+    arrays: dict[str, np.ndarray] = {}
     for index, surface in enumerate(surfaces):
-        for name in (*surface.axes, "loss", "accuracy"):
-            if getattr(surface, name) is not None:
-                arrays[f"{index}/{name}"] = getattr(surface, name)
-        for name, value in surface.details.items():
-            if isinstance(value, np.ndarray):
-                arrays[f"{index}/details/{name}"] = value
+        own = {name: getattr(surface, name) for name in (*surface.axes, "loss", "accuracy")}
+        own |= {f"details/{name}": value for name, value in surface.details.items()}
+        arrays |= {f"{index}/{name}": value for name, value in own.items() if isinstance(value, np.ndarray)}
     return write_document(directory / "surface.json", surfaces_document(surfaces), (directory / "surface.npz", arrays))
 
 
@@ -134,25 +129,18 @@ def load_surfaces(directory: str | Path) -> list[Line | Plane]:
         ValueError: where a file is missing, is not what was written, or has another schema.
     """
     path = Path(directory) / "surface.json"
-    document = read_document(path, SCHEMA, "landscape surface")
-    arrays_path = path.with_name("surface.npz")
-    try:
-        with np.load(arrays_path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except OSError as error:
-        raise ValueError(f"{arrays_path}: {error.strerror or 'unreadable'}. Measure again.") from error
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{arrays_path}: not the archive of arrays that was written. Measure again.") from error
-    surfaces = []
-    for index, entry in enumerate(document["surfaces"]):
-        own = {key.split("/", 1)[1]: value for key, value in arrays.items() if key.split("/", 1)[0] == str(index)}
-        kind = _KINDS[entry["kind"]]
-        details = entry["details"] | {
-            key.removeprefix("details/"): value for key, value in own.items() if key.startswith("details/")
-        }
-        fields = {name: own[name] for name in (*kind.axes, "loss")}
-        surfaces.append(kind(**fields, accuracy=own.get("accuracy"), split=entry["split"], details=details))
-    return surfaces
+    entries = read_document(path, SCHEMA, "landscape surface")["surfaces"]
+    own: list[dict[str, Any]] = [{"accuracy": None} for _ in entries]
+    for key, value in read_arrays(path.with_name("surface.npz")).items():
+        index, _, name = key.partition("/")
+        if name.startswith("details/"):
+            entries[int(index)]["details"][name.removeprefix("details/")] = value
+        else:
+            own[int(index)][name] = value
+    return [
+        _KINDS[entry["kind"]](**arrays, split=entry["split"], details=entry["details"])
+        for entry, arrays in zip(entries, own, strict=True)
+    ]
 
 
 def surfaces_document(surfaces: Sequence[_Surface]) -> dict[str, Any]:

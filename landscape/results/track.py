@@ -7,7 +7,6 @@ process writes; it holds a lock where the system has them.
 """
 
 from pathlib import Path
-from types import TracebackType
 
 from landscape.files import append_line, lock, read_lines
 from landscape.results.analysis import Analysis
@@ -74,5 +73,5 @@ class TrackLog:
     def __enter__(self) -> "TrackLog":
         return self
 
-    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

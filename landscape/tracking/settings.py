@@ -112,14 +112,10 @@ class Objectives:
             checkpoint.load_into(self._problem.model)  # which an objective notices
             return self._objectives
         s = self.settings
-        if s.problem:
-            self._problem = Problem.from_file(s.problem, checkpoint)
-        else:
-            self._problem = Problem.of(checkpoint, model=s.model, data=s.data)
+        self._problem = Problem.of(checkpoint, model=s.model, data=s.data, file=s.problem)
         options: dict[str, Any] = {"num_samples": s.num_samples, "seed": s.seed, "params": s.params}
         options |= {"dtype": getattr(torch, s.dtype) if s.dtype else None, "device": self.device}
-        splits = list(self._problem.splits) if s.split == "both" else [s.split]
-        self._objectives = {split: self._problem.objective(split, **options) for split in splits}
+        self._objectives = self._problem.objectives(s.split, **options)
         self._made_for = describes
         return self._objectives
 

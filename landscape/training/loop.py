@@ -185,8 +185,7 @@ class _Run:
         )
 
     def save_epoch(self) -> None:
-        every = self.recipe.checkpoint_every
-        if (every and self.epoch % every == 0) or self.epoch in self.recipe.checkpoint_at:
+        if self.recipe.keeps(self.epoch):
             self.save(f"epoch-{self.epoch:04d}.pt")
         with whole(self.out / "metrics.csv") as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(self.metrics[0]), lineterminator="\n")

@@ -89,6 +89,10 @@ class Recipe:
         own = list(options(SCHEDULES[self.schedule]).items())[2:]  # after epochs done and in all
         check(f"schedule '{self.schedule}'", self.schedule_args, dict(own))
 
+    def keeps(self, epoch: int) -> bool:
+        """Whether the checkpoint of this epoch is kept, beside the last one."""
+        return (self.checkpoint_every > 0 and epoch % self.checkpoint_every == 0) or epoch in self.checkpoint_at
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, which `from_dict` takes back."""
         return asdict(self)

@@ -66,7 +66,7 @@ def parsed():
         "4 of 16 numbers did not reach the accuracy asked for: trace.",
         "trace (train) could not be measured at 1 of 4 checkpoints; at step 2,000: budget.",
         "trace (test) did not reach its accuracy at 1 of 4 checkpoints; at step 3,000: budget.",
-        "The Hessian's largest eigenvalue",
+        "λmax is the largest algebraic eigenvalue of the Hessian",
         "sgd, lr 0.1, momentum 0.9",
         "train 1,437, test 360",
         "landscape track run",

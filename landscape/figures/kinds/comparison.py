@@ -11,12 +11,19 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape.figures.kinds.kind import kind
-from landscape.figures.kinds.panels import arrow_up, error_handles, legend_below, metric_axis, panels
+from landscape.figures.kinds.panels import (
+    arrow_up,
+    error_handles,
+    legend_below,
+    metric_axis,
+    metric_panels,
+    split_marker,
+)
 from landscape.figures.kinds.style import styled
 from landscape.figures.kinds.table import Table
 from landscape.figures.runs.compared import compared
 from landscape.figures.runs.pooled import Value, pooled, require
-from landscape.figures.runs.run import Run, last_epochs, measurements_of, metrics_of, named, splits_of
+from landscape.figures.runs.run import Run, last_epochs, made_of, measurements_of, named
 from landscape.results import Analysis
 
 _APART = 0.24  # of the splits of one run, where the runs are 1 apart
@@ -26,20 +33,18 @@ _APART = 0.24  # of the splits of one run, where the runs are 1 apart
 def all_metrics(runs: Sequence[Run]) -> Figure:
     """Every metric of every run, with its 95 % interval."""
     measured = last_epochs([run for run in runs if run.splits]) or require(runs, "loss")
-    return _figure(
-        {
-            name if len(group) == 1 else f"{name}, seed {run.setting('seed')}": run.analysis
-            for name, group in named(measured).items()
-            for run in group
-        }
-    )
+    named_apart = [
+        (name if len(group) == 1 else f"{name}, seed {run.setting('seed')}", run.analysis)
+        for name, group in named(measured).items()
+        for run in group
+    ]
+    return _figure(dict(named_apart))
 
 
 def comparison(analyses: Mapping[str, Analysis], *, style: str = "paper") -> Figure:
-    """Draw every metric of every run, with its 95 % interval where that is larger than the marker.
+    """Draw every metric of every run, with its 95 % interval, or an arrow on a lower bound.
 
-    An arrow stands on a lower bound, a star beside a value that did not reach its accuracy; one that could not be
-    measured is left out and says so.
+    A star stands beside a value that did not reach its accuracy; one that could not be measured says so.
 
     Args:
         analyses: the runs, in order, by the names that they go by in the figure.
@@ -75,14 +80,10 @@ def comparison_table(analyses: Mapping[str, Analysis]) -> Table:
 
 
 def _figure(analyses: Mapping[str, Analysis]) -> Figure:
-    metrics, splits = metrics_of(analyses.values()), splits_of(analyses.values())
-    if not metrics:
-        raise ValueError("No measurement to draw. Expected at least one analysis with at least one metric.")
-    figure, grid = panels(len(metrics), columns=3, height=1.6)
-    for axes, metric in zip(grid, metrics, strict=True):
+    figure, grid, splits = metric_panels(analyses.values())
+    for metric, axes in grid.items():
         _draw(axes, metric, analyses, splits)
-    figure.align_ylabels(grid)
-    figure.suptitle(_title(analyses))
+    figure.suptitle("\n".join(dict.fromkeys(map(_describe, analyses.values()))))
     legend_below(figure, _legend(analyses, splits), columns=(2, 5))
     return figure
 
@@ -99,7 +100,7 @@ def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: lis
                 axes.text(x, 0.5, "not finite", rotation=90, **middle)
                 continue
             value = Value.of(m)
-            axes.errorbar(x, m.value, value.bar, color=f"C{column}", capsize=2, clip_on=False, **_marker(index))
+            axes.errorbar(x, m.value, value.bar, color=f"C{column}", capsize=2, clip_on=False, **split_marker(index))
             arrow_up(axes, x, value, f"C{column}")
             if words := ("" if m.converged else "*") + ("?" if value.unknown else ""):
                 axes.annotate(words, (x, m.value), (4, 2), textcoords="offset points")
@@ -112,23 +113,12 @@ def _draw(axes: Axes, metric: str, analyses: Mapping[str, Analysis], splits: lis
 def _legend(analyses: Mapping[str, Analysis], splits: list[str]) -> list[Line2D | Patch]:
     blank: dict[str, Any] = {"color": rcParams["text.color"], "linestyle": ""}
     interval = Line2D([], [], **blank, marker="|", markersize=9, label="95 % interval")
-    marks = [Line2D([], [], **blank, label=split, **_marker(index)) for index, split in enumerate(splits)]
+    marks = [Line2D([], [], **blank, label=split, **split_marker(index)) for index, split in enumerate(splits)]
     return [*marks, *error_handles([Value.of(m) for m in measurements_of(analyses.values())], interval, "$*$")]
 
 
-def _marker(index: int) -> dict[str, Any]:
-    """Filled for the first split, open for the second."""
-    return {"marker": "s", "markerfacecolor": rcParams["axes.facecolor"]} if index % 2 else {"marker": "o"}
-
-
-def _title(analyses: Mapping[str, Analysis]) -> str:
-    """What was measured; one line where the runs agree, and one for each kind where they do not."""
-    return "\n".join(dict.fromkeys(_describe(analysis) for analysis in analyses.values()))
-
-
 def _describe(analysis: Analysis) -> str:
-    made_of = [(analysis.checkpoint or {}).get(key) for key in ("model", "data")]
-    facts = [" on ".join(spec["name"] for spec in made_of if spec)]
+    facts = [made_of([analysis.checkpoint or {}])]
     if "num_params" in analysis.objective:
         facts.append(f"{analysis.objective['num_params']:,} parameters")
     facts += [f"{n:,} {split} examples" for split, n in analysis.objective.get("num_examples", {}).items()]

@@ -5,6 +5,7 @@ One panel a metric instead of the paper's several axes in one: its scales differ
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from landscape.figures.kinds.kind import kind
 from landscape.figures.kinds.panels import colours, in_decades, legend, panels, split_style
 from landscape.figures.runs.pooled import MissingMeasurementError, Value, command, error_words, pooled, require
-from landscape.figures.runs.run import Run, named, splits_of, subject
+from landscape.figures.runs.run import Run, metrics_of, named, splits_of, subject
 
 METRICS = ("sam_ratio", "trace", "lambda_max", "normalized_trace")
 
@@ -26,11 +27,7 @@ def curves(runs: Sequence[Run]) -> Figure:
         require(runs, *METRICS)
     if absent := [metric for metric in METRICS if metric not in found]:
         warnings.warn(f"Not measured, and not in curves: {', '.join(absent)}. {command(runs, absent)}", stacklevel=2)
-    runs = [
-        run
-        for run in runs
-        if run.epoch is not None and any(metric in m for m in run.splits.values() for metric in found)
-    ]
+    runs = [run for run in runs if run.epoch is not None and set(found) & set(metrics_of([run.analysis]))]
     if len({run.epoch for run in runs}) < 2:
         raise MissingMeasurementError(
             f"All results are of epoch {runs[0].epoch if runs else 'unknown'}. Curves need two or more: train with "
@@ -74,17 +71,9 @@ def ratio(runs: Sequence[Run]) -> Figure:
         at = {epoch: [run for run in group if (run.epoch or 0) == epoch] for epoch in epochs}
         x = [pooled(run.get("normalized_trace", "train") for run in at[epoch]) for epoch in epochs]
         y = [pooled(run.get("sam_ratio", "train") for run in at[epoch]) for epoch in epochs]
-        axes.errorbar(
-            [v.value for v in x],
-            [v.value for v in y],
-            [v.bar for v in y],
-            [v.bar for v in x],
-            color=colour[name],
-            marker="o",
-            markersize=3,
-            linewidth=0.6,
-            elinewidth=0.6,
-        )
+        places, bars = ([v.value for v in x], [v.value for v in y]), ([v.bar for v in y], [v.bar for v in x])
+        thin: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 0.6, "elinewidth": 0.6}
+        axes.errorbar(*places, *bars, color=colour[name], **thin)
         axes.plot(x[-1].value, y[-1].value, "o", color=colour[name], markersize=6)
         drawn += [*x, *y]
         xs += [v.value for v in x]

@@ -1,8 +1,7 @@
-"""How many local minima and maxima random directions have (GAM, Zhang et al. 2023, fig. 2).
+"""How many local minima and maxima random directions have (GAM, Zhang et al. 2023, fig. 2): raw, and above the noise.
 
-The raw counts, as in the paper, and those above the noise floor of the evaluation. The dotted line is the raw count
-that independent noise alone would have. Where a result holds "local_minima_minibatch" too, which is the same metric
-with a fresh mini-batch at every point, both evaluations are drawn.
+The dotted line is the raw count of independent noise. "local_minima_minibatch" is the same metric with a fresh
+mini-batch at every point; where a result holds it too, both are drawn.
 """
 
 from collections.abc import Sequence
@@ -41,8 +40,7 @@ def extrema(runs: Sequence[Run]) -> Figure:
         panel.set_ylim(0, 1.05)
     for panel in axes[-2:]:
         panel.set_xlabel("number along a direction")
-    details = [found.details for run in runs if (found := run.get("local_minima", "train"))]
-    sampled = details[0].get("evaluation", "dataset") != "dataset"
+    sampled = runs[0].splits["train"]["local_minima"].details.get("evaluation", "dataset") != "dataset"
     loss = "a fresh mini-batch a point" if sampled else "all data"
     loss = loss if len(metrics) == 1 else f"{loss}, or of a fresh mini-batch a point"
     figure.suptitle(f"{subject(runs)} (train; loss of {loss})")

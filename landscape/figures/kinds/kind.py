@@ -1,9 +1,7 @@
 """Every kind of figure and table by name: a function of the runs that says what it shows and what it needs.
 
-    @kind("curves", needs="sam_ratio, trace, ... of several epochs")
-    def curves(runs) -> Figure
-
-``draw`` calls one of them in a style. A kind that lacks its input raises ``MissingMeasurementError``.
+@kind("curves", needs="sam_ratio, trace, ... of several epochs")
+def curves(runs) -> Figure
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,4 @@
-"""Landscapes on common scales (CR-SAM fig. 4, GAM fig. 5): from above, in perspective, and along lines.
-
-The trajectory is the path of training in the plane of its two principal components, with how far from it it ran.
-"""
+"""Landscapes on common scales (CR-SAM fig. 4, GAM fig. 5): from above, in perspective, along lines, with a path."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -52,8 +49,7 @@ def landscapes(runs: Sequence[Run]) -> Figure:
     across, up = axis_names(next(iter(planes.values())))
     figure.supxlabel(across, fontsize="medium")
     figure.supylabel(up, fontsize="medium")
-    bar = figure.colorbar(image, ax=list(grid.flat[: len(planes)]), label=_label(planes), pad=0.02, extend=beyond(norm))
-    _plain_ticks(bar.ax.yaxis, norm)
+    _colour_bar(figure, image, grid.flat[: len(planes)], list(planes.values()), pad=0.02, extend=beyond(norm))
     figure.suptitle(subject(runs))
     return figure
 
@@ -87,8 +83,7 @@ def landscapes_3d(runs: Sequence[Run]) -> Figure:
     for axes in grid.flat[len(planes) :]:
         axes.remove()
     shades = ScalarMappable(norm, colormaps[COLOURS])
-    bar = figure.colorbar(shades, ax=list(grid.flat[: len(planes)]), label=_label(planes), pad=0.04, shrink=0.7)
-    _plain_ticks(bar.ax.yaxis, norm)
+    _colour_bar(figure, shades, grid.flat[: len(planes)], list(planes.values()), pad=0.04, shrink=0.7)
     cut = any(np.nanmax(plane.loss) > float(norm.vmax or 0.0) for plane in planes.values())
     figure.suptitle(subject(runs) + (f"; flat tops are losses above {norm.vmax:.3g}" if cut else ""))
     return figure
@@ -120,8 +115,7 @@ def trajectory(runs: Sequence[Run]) -> Figure:
         axes.set_ylabel("component 2: displacement")
         left_out = f"up to {residuals.max():.2f} off the plane, {length:.2f} along it"
         axes.set_title("\n".join([names[id(run)], left_out, *notes(plane)]))
-    bar = figure.colorbar(image, ax=list(grid), label=f"loss ({found[0][1].split})", pad=0.02, extend=beyond(norm))
-    _plain_ticks(bar.ax.yaxis, norm)
+    bar = _colour_bar(figure, image, grid, [plane for _, plane in found], pad=0.02, extend=beyond(norm))
     bar.outline.set_edgecolor(rcParams["axes.edgecolor"])
     figure.suptitle(subject(runs))
     return figure
@@ -135,13 +129,8 @@ def lines(runs: Sequence[Run]) -> Figure:
         raise MissingMeasurementError(f"No result holds a line. Measure it: {surface_command(all_runs, '--line')}")
     groups = named(runs)
     colour = colours(groups)
-    found = [
-        (name, line)
-        for name, group in groups.items()
-        for run in group
-        for line in run.surfaces
-        if isinstance(line, Line)
-    ]
+    every = [(name, one) for name, group in groups.items() for run in group for one in run.surfaces]
+    found = [(name, line) for name, line in every if isinstance(line, Line)]
     others = {mark["at"][0] for _, line in found for mark in line.details.get("marks", {}).values()}
     whats = ["loss", "accuracy"] if any(line.accuracy is not None for _, line in found) else ["loss"]
     figure, axes = panels(len(whats), height=2.0, sharex=True)
@@ -177,12 +166,11 @@ def _shape(num: int) -> tuple[int, int]:
     return columns, -(-num // columns)
 
 
-def _label(planes: dict[str, Plane]) -> str:
-    return f"loss ({next(iter(planes.values())).split})"
-
-
-def _plain_ticks(axis: Any, norm: Any) -> None:
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    if not isinstance(norm, LogNorm):
-        axis.set_major_locator(MaxNLocator(5))
+def _colour_bar(figure: Figure, image: ScalarMappable, axes: Any, planes: Sequence[Plane], **how: Any) -> Any:
+    """A colour bar of the losses beside these panels, with plain numbers."""
+    bar = figure.colorbar(image, ax=list(axes), label=f"loss ({planes[0].split})", **how)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    bar.ax.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    if not isinstance(image.norm, LogNorm):
+        bar.ax.yaxis.set_major_locator(MaxNLocator(5))
+    return bar

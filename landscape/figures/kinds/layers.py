@@ -1,5 +1,6 @@
 """Where in the network the curvature is: trace and largest eigenvalue of each layer's block, as bars and as a table."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,10 @@ class Layer(NamedTuple):
     trace: Value
     share: float  # of the trace of all layers
     lambda_max: Value
+
+    def bar(self, longest: float) -> float:
+        """The length of a bar for the share, if that of a layer with all of the trace is the longest."""
+        return 0.0 if math.isnan(self.share) else round(longest * min(max(self.share, 0.0), 1.0), 2)
 
 
 def layers_of(table: Measurement) -> list[Layer]:
@@ -71,19 +76,12 @@ def layers(runs: Sequence[Run]) -> Figure:
 @kind("layer-table", needs="layer_table on train")
 def layer_table(runs: Sequence[Run]) -> Table:
     """Parameters, gradient norm, trace, its share and lambda_max of each layer."""
-    rows: list[list[str | Value]] = [
-        [
-            run,
-            layer.name,
-            f"{layer.num_params:,}",
-            layer.gradient_norm,
-            layer.trace,
-            Value(100 * layer.share, 0.0),
-            layer.lambda_max,
-        ]
-        for run, table in _tables(runs).items()
-        for layer in table
-    ]
+    rows: list[list[str | Value]] = []
+    for run, table in _tables(runs).items():
+        for layer in table:
+            share = Value(100 * layer.share, 0.0)
+            names = [run, layer.name, f"{layer.num_params:,}"]
+            rows.append([*names, layer.gradient_norm, layer.trace, share, layer.lambda_max])
     header = ["run", "layer", "parameters", "gradient_norm", "trace", "share of trace (%)", "lambda_max"]
     return Table(header, rows, f"Curvature by layer, {subject(runs)}, on the training set.", {})
 

@@ -1,11 +1,10 @@
 """What each optimizer ends with: accuracy and curvature as bars, over lr x weight decay, and as tables.
 
-The bars and the heat map are those of SA-SAM (figs. 1 to 5), the tables those of CurvSAM (1) and CR-SAM (1 and 3).
-The heat map is of corrupted test images where results hold them, otherwise of test. One colour scale a metric, so that
-the optimizers can be compared; the number is in every cell. A setting that goes with the two, such as a radius that is
-the root of the learning rate, makes no column of its own.
+The heat map is of corrupted test images where results hold them, otherwise of test, with one colour scale a metric. A
+setting that goes with the two, such as a radius that is the root of the learning rate, makes no column of its own.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from landscape.figures.kinds.kind import kind
-from landscape.figures.kinds.panels import ERROR_BAR, colours, in_decades, panels
+from landscape.figures.kinds.panels import ERROR_BAR, colours, in_decades, panels, split_marker
 from landscape.figures.kinds.style import TWO_COLUMNS, sized_figure
 from landscape.figures.kinds.table import Table
 from landscape.figures.runs.pooled import MissingMeasurementError, Value, error_words, pooled, require
@@ -48,9 +47,8 @@ def optimizers(runs: Sequence[Run]) -> Figure:
                 value = pooled(run.get(metric, split) for run in group)
                 x = column + width * (index - (len(splits) - 1) / 2)
                 if metric == "accuracy":  # a bar that does not begin at 0 would lie
-                    marker: dict[str, Any] = {"marker": "s", "mfc": paper} if index % 2 else {"marker": "o"}
                     reach = [[value.bar], [min(value.bar, 1 - value.value)]]  # none is better than all right
-                    panel.errorbar(x, value.value, reach, color=colour[name], **marker, **ERROR_BAR)
+                    panel.errorbar(x, value.value, reach, color=colour[name], **split_marker(index), **ERROR_BAR)
                 else:
                     hatch = _HATCHES[index % 3]
                     bar = {"color": colour[name], "hatch": hatch, "edgecolor": paper, "linewidth": 0}
@@ -68,9 +66,8 @@ def optimizers(runs: Sequence[Run]) -> Figure:
             panel.tick_params(axis="x", rotation=30)
         panel.set_ylabel(metric)
     figure.suptitle(f"{subject(runs)}; bars: {error_words(drawn)}")
-    marks = [
-        Patch(facecolor="0.6", edgecolor=paper, hatch=_HATCHES[i % 3], label=split) for i, split in enumerate(splits)
-    ]
+    hatches = zip(splits, itertools.cycle(_HATCHES), strict=False)
+    marks = [Patch(facecolor="0.6", edgecolor=paper, hatch=hatch, label=split) for split, hatch in hatches]
     figure.legend(handles=marks, loc="outside lower center", ncols=4)
     return figure
 
@@ -100,11 +97,8 @@ def heat_map(runs: Sequence[Run]) -> Figure:
     for row, metric in zip(grid, metrics, strict=True):
         tables = {}
         for name, group in groups.items():
-            cells = [
-                [[r for r in group if (r.setting("lr"), r.setting("weight_decay")) == (lr, wd)] for lr in rates]
-                for wd in decays
-            ]
-            tables[name] = [[pooled(run.get(metric, split) for run in cell) for cell in line] for line in cells]
+            at = [(tuple(run.setting(key) for key in _SETTINGS), run.get(metric, split)) for run in group]
+            tables[name] = [[pooled(m for place, m in at if place == (x, y)) for x in rates] for y in decays]
         values = np.array([[[v.value for v in line] for line in table] for table in tables.values()])
         norm_of: Any = LogNorm if in_decades(list(values.ravel())) else Normalize
         norm = norm_of(np.nanmin(values), np.nanmax(values))
@@ -116,9 +110,8 @@ def heat_map(runs: Sequence[Run]) -> Figure:
             for (y, x), v in np.ndenumerate(np.array(table, dtype=object)):
                 dark = v.num_seeds and sum(colours(norm(v.value))[:3]) < 1.5
                 ink = "white" if dark else "black" if v.num_seeds else rcParams["text.color"]
-                axes.text(
-                    x, y, _cell(v, most), ha="center", va="center", color=ink, fontsize="x-small", linespacing=0.95
-                )
+                middle: Any = {"ha": "center", "va": "center", "fontsize": "x-small", "linespacing": 0.95}
+                axes.text(x, y, _cell(v, most), color=ink, **middle)
             axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
             axes.set_yticks(range(len(decays)), [f"{decay:g}" for decay in decays])
             axes.tick_params(length=0)
@@ -170,9 +163,7 @@ def _tied(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         cells.setdefault((run.optimizer, *(run.setting(key) for key in _SETTINGS)), []).append(run)
     keys = {key for run in runs for key in run.recipe if key not in _SETTINGS}
-    return sorted(
-        key for key in keys if all(len({str(run.setting(key)) for run in cell}) == 1 for cell in cells.values())
-    )
+    return sorted(k for k in keys if all(len({str(run.setting(k)) for run in cell}) == 1 for cell in cells.values()))
 
 
 def _cell(value: Value, most: int) -> str:

@@ -5,7 +5,7 @@ else, from a lower bound; and nothing, which the legend says, where the error is
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from matplotlib import rcParams
@@ -18,8 +18,9 @@ from matplotlib.ticker import MaxNLocator
 
 from landscape.figures.kinds.style import COLUMN, TWO_COLUMNS, sized_figure
 from landscape.figures.runs.pooled import Value
+from landscape.figures.runs.run import metrics_of, splits_of
+from landscape.results import Analysis
 
-SPLIT_LINES = {"train": "-", "test": "--"}  # solid and dashed, as in CR-SAM's figure 2
 NICE_STEPS = (1, 2, 5, 10)
 ERROR_BAR: dict[str, Any] = {"elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8}
 _DECADES = 1.5  # beyond, an axis is logarithmic
@@ -36,6 +37,20 @@ def panels(num: int, *, columns: int = 2, height: float = 1.7, **shared: Any) ->
     for extra in axes[num:]:
         extra.remove()
     return figure, axes[:num]
+
+
+def metric_panels(analyses: Collection[Analysis]) -> tuple[Figure, dict[str, Axes], list[str]]:
+    """A figure with a panel a metric, in three columns; the panels by metric, and the splits.
+
+    Raises:
+        ValueError: where there is nothing to draw.
+    """
+    metrics = metrics_of(analyses)
+    if not metrics:
+        raise ValueError("No measurement to draw. Expected at least one analysis with at least one metric.")
+    figure, grid = panels(len(metrics), columns=3, height=1.6)
+    figure.align_ylabels(grid)
+    return figure, dict(zip(metrics, grid, strict=True)), splits_of(analyses)
 
 
 def metric_axis(axes: Axes, metric: str) -> None:
@@ -63,8 +78,13 @@ def in_decades(values: Sequence[float]) -> bool:
 
 
 def split_style(split: str) -> Any:
-    """Solid for train, dashed for test, dotted for any other."""
-    return SPLIT_LINES.get(split, ":")
+    """Solid for train, dashed for test, as in CR-SAM's figure 2, and dotted for any other."""
+    return {"train": "-", "test": "--"}.get(split, ":")
+
+
+def split_marker(index: int) -> dict[str, Any]:
+    """Filled for the first split, open for the second."""
+    return {"marker": "s", "markerfacecolor": rcParams["axes.facecolor"]} if index % 2 else {"marker": "o"}
 
 
 def arrow_up(axes: Axes, x: float, value: Value, colour: Any) -> None:

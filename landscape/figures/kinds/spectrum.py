@@ -1,8 +1,7 @@
 """The spectrum of the Hessian: its density (Ghorbani et al. 2019; Yao et al. 2020), and the largest eigenvalues.
 
-The density is logarithmic both ways: its axis is linear about 0 and logarithmic beyond a thousandth of the largest
-eigenvalue, on either side, and it is a decade there. The band is the 95 % interval over Lanczos runs. The largest
-eigenvalues are histograms, beside the trace (GAM, Zhang et al. 2023, fig. 3).
+The axis of the density is linear about 0, and on either side logarithmic beyond a thousandth of the largest eigenvalue;
+the density is a decade there. The largest eigenvalues are histograms (GAM, Zhang et al. 2023, fig. 3).
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from landscape.figures.kinds.kind import kind
 from landscape.figures.kinds.panels import colours, legend, panels
 from landscape.figures.kinds.style import TWO_COLUMNS, sized_figure
 from landscape.figures.runs.pooled import Value, error_words, pooled, require
-from landscape.figures.runs.run import Run, last_epochs, named, subject
+from landscape.figures.runs.run import Run, last_epochs, named, splits_of, subject
 from landscape.results import Measurement
 from landscape.statistics import half_width
 
@@ -28,11 +27,7 @@ _BINS = 24
 def spectrum(runs: Sequence[Run]) -> Figure:
     """Spectral density of the Hessian on logarithmic axes, with its error band."""
     runs = last_epochs(require(runs, "spectral_density"))
-    splits = [
-        s
-        for s in dict.fromkeys(s for run in runs for s in run.splits)
-        if any(run.get("spectral_density", s) for run in runs)
-    ]
+    splits = [s for s in splits_of(runs) if any(run.get("spectral_density", s) for run in runs)]
     groups = named(runs)
     colour = colours(groups)
     figure, axes = panels(len(splits), height=2.3, sharex=True, sharey=True)
@@ -92,10 +87,9 @@ def top_eigenvalues(runs: Sequence[Run]) -> Figure:
                 continue
             counts = [np.histogram(spectra[id(run)], edges)[0] for run in here]
             axes.stairs(np.mean(counts, axis=0), edges, fill=True, color=colour[name])
-            for run in here:
-                below: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
-                places = np.full(len(spectra[id(run)]), -0.06)
-                axes.plot(spectra[id(run)], places, "|", color=colour[name], ms=4, mew=0.4, **below)
+            below: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+            for values in (spectra[id(run)] for run in here):
+                axes.plot(values, np.full(len(values), -0.06), "|", color=colour[name], ms=4, mew=0.4, **below)
             trace = pooled(run.get("trace", "train") for run in here)
             traces.append(trace)
             largest = pooled(run.get("top_eigenvalues", "train") for run in here)

@@ -57,7 +57,7 @@ class Table:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(names)
         for row in self.rows:
-            cells: list[object] = []
+            cells: list[str] = []
             for cell, number in zip(row, numeric, strict=True):
                 if isinstance(cell, Value):
                     error = cell.error if cell.lower_bound else cell.bar
@@ -117,10 +117,8 @@ class Table:
 
 def save_table(table: Table, stem: str | Path) -> list[Path]:
     """Write STEM.csv, STEM.md and STEM.tex, each whole or not at all."""
-    paths = []
-    for ending, text in (("csv", table.csv()), ("md", table.markdown() + "\n"), ("tex", table.latex() + "\n")):
-        paths.append(write_text(Path(f"{stem}.{ending}"), text))
-    return paths
+    texts = {"csv": table.csv(), "md": table.markdown() + "\n", "tex": table.latex() + "\n"}
+    return [write_text(Path(f"{stem}.{ending}"), text) for ending, text in texts.items()]
 
 
 def _symbol(name: str, how: str) -> str:

@@ -20,10 +20,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from landscape.figures.kinds.kind import kind
-from landscape.figures.kinds.panels import NICE_STEPS, arrow_up, error_handles, legend_below, metric_axis, panels
+from landscape.figures.kinds.panels import (
+    NICE_STEPS,
+    arrow_up,
+    error_handles,
+    legend_below,
+    metric_axis,
+    metric_panels,
+)
 from landscape.figures.kinds.style import styled
 from landscape.figures.runs.pooled import MissingMeasurementError, Value
-from landscape.figures.runs.run import Run, measurements_of, metrics_of, splits_of, subject
+from landscape.figures.runs.run import Run, measurements_of, subject
 from landscape.results import Analysis
 
 _LINES: tuple[Literal["-", "--", "-."], ...] = ("-", "--", "-.")  # by split
@@ -82,11 +89,12 @@ def by_run(analyses: Sequence[Analysis]) -> dict[str, list[Analysis]]:
     return runs
 
 
-def edge_of_stability(analysis: Analysis) -> float | None:
-    """2 / lr at this point; None where the rate is not known, or Adam scales the gradient."""
+def edge_of_stability(analysis: Analysis, *, of_recipe: bool = False) -> float | None:
+    """2 / lr at this point, or of its recipe; None where the rate is not known, or Adam scales the gradient."""
     checkpoint = analysis.checkpoint or {}
-    adam = "adam" in str((checkpoint.get("recipe") or {}).get("optimizer"))
-    return 2 / checkpoint["lr"] if checkpoint.get("lr") and not adam else None
+    recipe = checkpoint.get("recipe") or {}
+    lr = (recipe if of_recipe else checkpoint).get("lr")
+    return 2 / lr if isinstance(lr, int | float) and lr > 0 and "adam" not in str(recipe.get("optimizer")) else None
 
 
 def panel(axes: Axes, metric: str, runs: Sequence[list[Analysis]], splits: Sequence[str]) -> bool:
@@ -123,18 +131,12 @@ def step_of(analysis: Analysis) -> int:
 
 
 def _figure(analyses: Sequence[Analysis]) -> Figure:
-    metrics, splits = metrics_of(analyses), splits_of(analyses)
-    if not metrics:
-        raise ValueError("No measurement to draw. Expected at least one analysis with at least one metric.")
+    figure, grid, splits = metric_panels(analyses)
     runs = by_run(analyses)
-    figure, grid = panels(len(metrics), columns=3, height=1.6)
-    edge = False
-    for axes, metric in zip(grid, metrics, strict=True):
-        edge |= panel(axes, metric, list(runs.values()), splits)
-    for axes in grid[-3:]:
+    edges = [panel(axes, metric, list(runs.values()), splits) for metric, axes in grid.items()]
+    for axes in list(grid.values())[-3:]:
         axes.set_xlabel("step")
-    figure.align_ylabels(grid)
-    legend_below(figure, legend_handles(analyses, list(runs), splits, edge=edge), columns=(2, 4))
+    legend_below(figure, legend_handles(analyses, list(runs), splits, edge=any(edges)), columns=(2, 4))
     return figure
 
 

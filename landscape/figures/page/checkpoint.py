@@ -4,28 +4,33 @@ Everything that comes from outside (paths, names of layers, splits and models) i
 allows no script but our own, by its hash, and no request at all.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from markupsafe import Markup
-
-from landscape.figures.kinds.layers import Layer, layers_of
+from landscape.figures.kinds.layers import layers_of
 from landscape.figures.kinds.planes import notes
+from landscape.figures.kinds.track import edge_of_stability
 from landscape.figures.page import pictures
-from landscape.figures.page.facts import Facts, count, measured_on, provenance, reached, warnings_of
-from landscape.figures.page.markup import asset, cell, code, number, policy, render
-from landscape.figures.page.readings import reading, stability_limit
+from landscape.figures.page.facts import (
+    Facts,
+    accuracy,
+    count,
+    hashes_of,
+    measured_on,
+    provenance,
+    reached,
+    warnings_of,
+)
+from landscape.figures.page.markup import asset, cell, code, number, render
+from landscape.figures.page.readings import reading
 from landscape.figures.page.rotatable import plotly_script, surface_data
-from landscape.figures.runs.run import measurements_of, metrics_of
+from landscape.figures.runs.run import made_of, measurements_of, metrics_of
 from landscape.files import write_text
 from landscape.results import Analysis, Line, Plane, load_surfaces
 
 _RESULTS = ("analysis.json", "arrays.npz", "surface.json", "surface.npz")
-_SHARE_WIDTH = 5  # em, of a layer with all of the trace
 
 
 def write_page(directory: str | Path) -> Path:
@@ -41,8 +46,7 @@ def write_page(directory: str | Path) -> Path:
             surfaces = load_surfaces(directory)
         except ValueError as error:
             warnings.append(f"The landscape is left out. {error}")
-    present = [directory / name for name in _RESULTS if (directory / name).is_file()]
-    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in present}
+    hashes = hashes_of(*(directory / name for name in _RESULTS))
     page = render_page(analysis, surfaces, hashes=hashes, warnings=warnings)
     return write_text(directory / "report.html", page)
 
@@ -68,35 +72,30 @@ def render_page(
         >>> page.splitlines()[0], "0.5000" in page
         ('<!doctype html>', True)
     """
-    planes = [surface for surface in surfaces if isinstance(surface, Plane)]
-    script = plotly_script() if planes else None
-    scripts = [script, asset("page.js")] if script else []
-    rows = _rows(analysis)
+    has_plane = any(isinstance(surface, Plane) for surface in surfaces)
+    script = plotly_script() if has_plane else None
     return render(
         "checkpoint.html",
+        scripts=[script, asset("page.js")] if script else [],
         title=_title(analysis),
-        policy=policy(scripts),
         summary=_summary(analysis),
         facts=_facts(analysis),
         warnings=[*warnings, *warnings_of(analysis, surfaces)],
-        accuracy=f" ({analysis.provenance['rel_error']:.2g})" if "rel_error" in analysis.provenance else "",
-        splits=[(split, count(analysis, split)) for split in analysis.splits],
-        rows=rows,
+        accuracy=accuracy(analysis),
+        splits={split: count(analysis, split) for split in analysis.splits},
+        rows=_rows(analysis),
         spectra=list(filter(None, (pictures.density(analysis), pictures.eigenvalues(analysis)))),
         surfaces=_surfaces(surfaces),
-        missing_extra=bool(planes) and script is None,
-        layers=_layers(analysis),
+        missing_extra=has_plane and script is None,
+        layers={s: layers_of(ms["layer_table"]) for s, ms in analysis.splits.items() if "layer_table" in ms},
         command=analysis.provenance.get("command"),
         provenance=provenance(analysis, hashes or {}),
-        script=Markup(script or ""),
-        own_script=Markup(asset("page.js")),
     )
 
 
 def _title(analysis: Analysis) -> str:
     checkpoint = analysis.checkpoint or {}
-    specs = [checkpoint[key]["name"] for key in ("model", "data") if checkpoint.get(key)]
-    words = " on ".join(specs) or Path(checkpoint.get("path", "A model in memory")).name
+    words = made_of([checkpoint]) or Path(checkpoint.get("path", "A model in memory")).name
     return words if checkpoint.get("epoch") is None else f"{words}, epoch {checkpoint['epoch']}"
 
 
@@ -112,7 +111,7 @@ def _summary(analysis: Analysis) -> list[str]:
         fit.append(f"accuracy {_each({split: 100 * value for split, value in values['accuracy'].items()}, ' %')}")
     curvature = [f"trace of the Hessian {_each(values['trace'])}"] if values["trace"] else []
     if values["lambda_max"]:
-        limit, steepest = stability_limit(analysis), values["lambda_max"].get("train", math.nan)
+        limit, steepest = edge_of_stability(analysis, of_recipe=True), values["lambda_max"].get("train", math.nan)
         beside = f", {100 * steepest / limit:.0f} % of 2 / lr on train" if limit and math.isfinite(steepest) else ""
         curvature.append(f"largest eigenvalue {_each(values['lambda_max'])}{beside}")
     for parts in (fit, curvature):
@@ -134,21 +133,16 @@ def _facts(analysis: Analysis) -> Facts:
 
 
 def _rows(analysis: Analysis) -> list[dict[str, Any]]:
-    """One entry a metric: its value on every split, and its reading."""
-    rows = []
-    for index, name in enumerate(metrics_of([analysis])):
-        found = {split: cell(ms[name]) for split, ms in analysis.splits.items() if name in ms}
-        rows.append(
-            {
-                "metric": name,
-                "anchor": f"metric-{index}",
-                "cells": [found.get(split) for split in analysis.splits],
-                "by_split": list(found.items()),
-                "converged": all(one["converged"] for one in found.values()),
-                "reading": reading(name, analysis),
-            }
-        )
-    return rows
+    """One entry a metric: its value by split, and its reading."""
+    return [
+        {
+            "metric": name,
+            "anchor": f"metric-{index}",
+            "cells": {split: cell(ms[name]) for split, ms in analysis.splits.items() if name in ms},
+            "reading": reading(name, analysis),
+        }
+        for index, name in enumerate(metrics_of([analysis]))
+    ]
 
 
 def _surfaces(surfaces: Sequence[Line | Plane]) -> list[dict[str, Any]]:
@@ -159,19 +153,9 @@ def _surfaces(surfaces: Sequence[Line | Plane]) -> list[dict[str, Any]]:
         shown.append({"data": None, "words": number(_how(lines[0])), "picture": pictures.along(lines, "lines")})
     for index, plane in enumerate(surface for surface in surfaces if isinstance(surface, Plane)):
         picture = pictures.seen_from_above(plane, f"plane{index}")
-        if picture is None:
-            continue
-        alt = f"The {plane.split} loss as a surface over the plane; its numbers are with the picture from above."
-        shown.append(
-            {
-                "name": f"plane{index}",
-                "split": plane.split,
-                "words": number(_how(plane)),
-                "data": surface_data(plane),
-                "alt": alt,
-                "picture": picture,
-            }
-        )
+        if picture is not None:
+            drawn = {"name": f"plane{index}", "split": plane.split, "data": surface_data(plane)}
+            shown.append(drawn | {"words": number(_how(plane)), "picture": picture})
     return shown
 
 
@@ -189,21 +173,6 @@ def _how(surface: Line | Plane) -> str:
     if "noise_floor" in details and details["noise_floor"] is not None:
         facts.append(f"noise floor {details['noise_floor']:.1e}")
     return " ".join([f"{', '.join(facts)}.", *(f"{note}." for note in notes(surface))])
-
-
-def _layers(analysis: Analysis) -> list[dict[str, Any]]:
-    tables = {split: layers_of(ms["layer_table"]) for split, ms in analysis.splits.items() if "layer_table" in ms}
-    return [{"split": split, "rows": list(map(_layer, table))} for split, table in tables.items() if table]
-
-
-def _layer(layer: Layer) -> dict[str, Any]:
-    numbers = {key: number(getattr(layer, key).text) for key in ("trace", "gradient_norm", "lambda_max")}
-    return numbers | {
-        "name": layer.name,
-        "num_params": f"{layer.num_params:,}",
-        "share": f"{100 * layer.share:.0f} %" if math.isfinite(layer.share) else "",
-        "bar": round(_SHARE_WIDTH * float(np.clip(np.nan_to_num(layer.share), 0, 1)), 2),
-    }
 
 
 def _each(values: Mapping[str, float], unit: str = "") -> str:

@@ -1,11 +1,10 @@
-"""What was measured, how, and what a reader has to know before believing the numbers.
+"""What the pages of one checkpoint and of a whole run have in common: what was measured, how, and what to beware of."""
 
-It is what the page of one checkpoint and that of a whole run have in common.
-"""
-
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from markupsafe import Markup
@@ -56,6 +55,16 @@ def provenance(analysis: Analysis, hashes: Mapping[str, str]) -> Facts:
     return [*facts, *((f"SHA-256 of {name}", code(digest)) for name, digest in hashes.items())]
 
 
+def hashes_of(*paths: Path) -> dict[str, str]:
+    """SHA-256 of those files that are there, by name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+
+
+def accuracy(analysis: Analysis) -> str:
+    """In brackets, what was asked for."""
+    return f" ({analysis.provenance['rel_error']:.2g})" if "rel_error" in analysis.provenance else ""
+
+
 def count(analysis: Analysis, split: str) -> str:
     """Of the examples of a split, if it is known."""
     found = analysis.objective.get("num_examples", {}).get(split)
@@ -79,7 +88,7 @@ def warnings_of(analysis: Analysis, surfaces: Sequence[Line | Plane] = ()) -> li
         >>> warnings_of(Analysis({"train": {"trace": short}}))
         ['trace (train) did not reach its accuracy: budget of 4 probes.']
     """
-    return [*_of_measurements(analysis), *_of_objective(analysis), *_of_surfaces(analysis, surfaces)]
+    return [*_of_measurements(analysis), *_of_objective(analysis.objective), *_of_surfaces(analysis, surfaces)]
 
 
 def _of_measurements(analysis: Analysis) -> Iterator[str]:
@@ -110,8 +119,7 @@ def _of_minima(split: str, m: Measurement) -> Iterator[str]:
         )
 
 
-def _of_objective(analysis: Analysis) -> Iterator[str]:
-    objective = analysis.objective
+def _of_objective(objective: Mapping[str, Any]) -> Iterator[str]:
     if unused := objective.get("unused"):
         more = f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else ""
         yield f"The loss does not depend on {', '.join(unused[:_NAMED])}{more}: their curvature is 0."

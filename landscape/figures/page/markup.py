@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -16,13 +17,13 @@ _SHORT = 0.01  # seconds
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def render(template: str, **values: Any) -> str:
-    """A template of ours, in which all that is not markup already is escaped."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=False, loader=FunctionLoader(asset)
-    )
+def render(template: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
+    """A template of ours with these scripts, in which all that is not markup already is escaped."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(asset))
     environment.filters |= {"number": number, "breakable": breakable}
-    return environment.get_template(template).render(css=Markup(asset("page.css")), **values)
+    environment.tests |= {"finite": math.isfinite}
+    assets = {"css": Markup(asset("page.css")), "policy": _policy(scripts), "scripts": list(map(Markup, scripts))}
+    return environment.get_template(template).render(**assets, **values)
 
 
 def asset(name: str) -> str:
@@ -30,7 +31,7 @@ def asset(name: str) -> str:
     return (files("landscape.figures.page") / name).read_text(encoding="utf-8")
 
 
-def policy(scripts: Sequence[str]) -> str:
+def _policy(scripts: Sequence[str]) -> str:
     """No script but these, by their hash, and no request at all."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
@@ -49,8 +50,8 @@ def cell(m: Measurement) -> dict[str, Any]:
         "rest": text.removeprefix(value).strip(),
         "converged": m.converged,
         "reason": m.reason,
-        "num_matvecs": f"{m.num_matvecs:,}",
-        "num_gradients": f"{m.num_gradients:,}",
+        "num_matvecs": m.num_matvecs,
+        "num_gradients": m.num_gradients,
         "seconds": f"{m.seconds:.2f}" if m.seconds >= _SHORT else f"< {_SHORT}",
     }
 
@@ -74,6 +75,11 @@ def number(text: str | Markup) -> Markup:
         str(escape(text)).replace("+-", "±"),
     )
     return Markup(re.sub(r"(?<![\w&;.])-(?=\d)", "−", printed).replace(" %", "\N{NO-BREAK SPACE}%"))
+
+
+def short(value: float) -> str:
+    """In a sentence."""
+    return f"{value:.3g}"
 
 
 def breakable(name: str) -> Markup:

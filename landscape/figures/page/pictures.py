@@ -1,7 +1,4 @@
-"""The pictures of the report, as SVG that stands in the page itself: text in the page's font, colours of its theme.
-
-What each shows is said in words as well, for those who do not see it.
-"""
+"""The pictures of the report as SVG in the page itself, in its font and colours; each is told in words too."""
 
 import io
 import re
@@ -22,7 +19,7 @@ from landscape.figures.kinds.planes import axis_names, beyond, common_norm, cont
 from landscape.figures.kinds.spectrum import DEEPEST, draw_density
 from landscape.figures.kinds.style import styled
 from landscape.figures.kinds.track import by_run, legend_handles, panel
-from landscape.figures.page.markup import SUPERSCRIPTS
+from landscape.figures.page.markup import SUPERSCRIPTS, short
 from landscape.figures.runs.run import measurements_of, splits_of
 from landscape.results import Analysis, Line, Measurement, Plane
 
@@ -47,12 +44,7 @@ _MANY = 1e3  # fold, from which on ticks are powers of ten
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG and what is written under it.
-
-    Attributes:
-        svg: the picture, to stand in a page as it is.
-        caption: what it shows, and how far to trust it.
-    """
+    """An SVG that stands in a page as it is, and the caption: what it shows, and how far to trust it."""
 
     svg: Markup
     caption: str
@@ -81,11 +73,11 @@ def density(analysis: Analysis) -> Picture | None:
         axes.set_xlabel("eigenvalue")
         axes.set_ylabel("density, a decade")
         axes.legend()
-        alt = f"Spectral density of the Hessian on {' and '.join(found)}, from {_n(low)} to {_n(high)}, on log axes."
+        ends = f"from {short(low)} to {short(high)}, on log axes"
     return Picture(
-        _svg(figure, "density", alt),
+        _svg(figure, "density", f"Spectral density of the Hessian on {' and '.join(found)}, {ends}."),
         "How the eigenvalues of the Hessian are spread. The bands are 95 % intervals over Lanczos runs. Between "
-        f"−{_n(threshold)} and {_n(threshold)} the axis is linear.",
+        f"−{short(threshold)} and {short(threshold)} the axis is linear.",
     )
 
 
@@ -108,14 +100,13 @@ def eigenvalues(analysis: Analysis) -> Picture | None:
         axes.set_ylabel("eigenvalue")
         axes.legend()
         ends = ", ".join(
-            f"{_n(m.details['eigenvalues'][0])} down to {_n(m.details['eigenvalues'][-1])} on {split}"
+            f"{short(m.details['eigenvalues'][0])} down to {short(m.details['eigenvalues'][-1])} on {split}"
             for split, m in found.items()
         )
         num = max(len(m.details["eigenvalues"]) for m in found.values())
-    bounds_text = "The bars are bounds on their errors; most are smaller than the dots."
     return Picture(
         _svg(figure, "eigenvalues", f"The {num} largest eigenvalues of the Hessian: {ends}."),
-        f"The {num} largest eigenvalues. {bounds_text}",
+        f"The {num} largest eigenvalues. The bars are bounds on their errors; most are smaller than the dots.",
     )
 
 
@@ -134,7 +125,7 @@ def seen_from_above(plane: Plane, name: str) -> Picture | None:
         bar.set_label(f"loss ({_short(plane.split)})")
         if bar.ax.get_yscale() == "log":
             _plain(bar.ax.yaxis)
-    ranges = f"from {_n(finite.min())} to {_n(finite.max())}, at the weights {_n(plane.centre)}"
+    ranges = f"from {short(finite.min())} to {short(finite.max())}, at the weights {short(plane.centre)}"
     return Picture(
         _svg(figure, name, f"Contours of the {plane.split} loss over the plane: {ranges}."),
         f"The {plane.split} loss seen from above, {ranges}. The cross marks the weights{_extrema(plane)}.",
@@ -162,7 +153,7 @@ def along(lines: Sequence[Line], name: str) -> Picture:
         axes.set_xlabel(_short(axis_names(lines[0])[0].replace(" 1:", ":")))
         axes.set_ylabel("loss")
         axes.legend()
-    at = ", ".join(f"{_n(line.centre)} ({line.split})" for line in lines)
+    at = ", ".join(f"{short(line.centre)} ({line.split})" for line in lines)
     return Picture(
         _svg(figure, name, f"The loss along one direction through the weights, where it is {at}."),
         f"The loss along one direction. At the weights, on the dotted line, it is {at}.",
@@ -180,12 +171,10 @@ def over_training(analyses: Sequence[Analysis], metric: str, name: str) -> Pictu
         handles = legend_handles(own, [_short(run) for run in runs], [_short(split) for split in shown], edge=edge)
         figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(runs) > 1 else 4)
     values = [m.value for m in measurements_of(own) if np.isfinite(m.value)]
-    ranges = f"values from {_n(min(values))} to {_n(max(values))}" if values else "no finite value"
+    ranges = f"values from {short(min(values))} to {short(max(values))}" if values else "no finite value"
     of = f" of {len(runs)} runs" if len(runs) > 1 else ""
-    return Picture(
-        _svg(figure, name, f"{metric} over the steps of training{of}, on {' and '.join(shown)}: {ranges}."),
-        "",
-    )
+    alt = f"{metric} over the steps of training{of}, on {' and '.join(shown)}: {ranges}."
+    return Picture(_svg(figure, name, alt), "")
 
 
 @contextmanager
@@ -218,7 +207,7 @@ def _plain(axis: Axis) -> None:
     many = high / low > _MANY
     axis.set_major_locator(LogLocator(subs=(1,) if many else (1, 2, 5)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value) if many else _n(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value) if many else short(value)))
 
 
 def _power(value: float) -> str:
@@ -242,7 +231,3 @@ def _line(index: int) -> str:
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-
-
-def _n(value: float) -> str:
-    return f"{value:.3g}"

@@ -4,10 +4,12 @@ plotly is an extra (``pip install "landscape-geometry[html]"``); only the script
 """
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import LogNorm
 
 from landscape.figures.kinds.planes import axis_names, common_norm
 from landscape.results import Plane
@@ -35,22 +37,17 @@ def surface_data(plane: Plane) -> dict[str, Any]:
     """
     norm, (across, up) = common_norm([plane]), axis_names(plane)
     low, high = float(norm.vmin or 0), float(norm.vmax or 0)
-    logarithmic = type(norm).__name__ == "LogNorm"
     loss = np.where(plane.loss <= high, plane.loss, np.where(np.isfinite(plane.loss), high, np.nan))
     return {
         "x": _rounded(plane.x),
         "y": _rounded(plane.y),
         "z": [_rounded(row) for row in loss.T],
-        "range": [_round(low), _round(high)],
-        "log": logarithmic,
+        "range": _rounded([low, high]),
+        "log": isinstance(norm, LogNorm),
         "clipped": bool((plane.loss[np.isfinite(plane.loss)] > high).any()),
         "axes": [across.partition(":")[0], up.partition(":")[0], "loss"],
     }
 
 
-def _rounded(values: np.ndarray) -> list[float | None]:
-    return [_round(value) if np.isfinite(value) else None for value in values]
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
+def _rounded(values: Iterable[float]) -> list[float | None]:
+    return [float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None for value in values]

@@ -3,7 +3,6 @@
 What is read is the rows of ``track.jsonl`` alone. The page of one checkpoint is in ``checkpoint``.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,17 +13,15 @@ from markupsafe import Markup
 
 from landscape.figures.kinds.track import by_run, edge_of_stability, step_of
 from landscape.figures.page import pictures
-from landscape.figures.page.facts import Facts, measured_on, provenance, reached, warnings_of
-from landscape.figures.page.markup import cell, code, number, policy, render
+from landscape.figures.page.facts import Facts, accuracy, hashes_of, measured_on, provenance, reached, warnings_of
+from landscape.figures.page.markup import cell, code, number, render, short
 from landscape.figures.page.readings import reading
-from landscape.figures.runs.run import measurements_of, metrics_of, splits_of
+from landscape.figures.runs.run import made_of, measurements_of, metrics_of
 from landscape.files import write_text
 from landscape.results import Analysis, Measurement, difference
 
-_LOG = "track.jsonl"
 _IN_THE_LEAD = 4  # metrics
 _NAMED = 3  # steps
-_HASH = 12  # letters
 _COLD = "0 products saved: every Krylov run begins at a random vector, on which the 95 % bounds rest."
 
 
@@ -35,9 +32,8 @@ def write_run_page(analyses: Sequence[Analysis], directory: str | Path) -> Path:
         ValueError: where there is no point.
     """
     directory = Path(directory)
-    log = directory / _LOG
-    hashes = {_LOG: hashlib.sha256(log.read_bytes()).hexdigest()} if log.is_file() else {}
-    return write_text(directory / "report.html", render_run_page(analyses, hashes=hashes))
+    page = render_run_page(analyses, hashes=hashes_of(directory / "track.jsonl"))
+    return write_text(directory / "report.html", page)
 
 
 def render_run_page(analyses: Sequence[Analysis], *, hashes: Mapping[str, str] | None = None) -> str:
@@ -58,29 +54,23 @@ def render_run_page(analyses: Sequence[Analysis], *, hashes: Mapping[str, str] |
     """
     if not analyses:
         raise ValueError("No point to write of. Expected at least one analysis.")
-    runs, last = by_run(analyses), analyses[-1]
-    names = metrics_of(analyses)
+    runs, names, last = by_run(analyses), metrics_of(analyses), analyses[-1]
+    if len(runs) == 1:
+        runs = {"": list(analyses)}  # of a single run the name is not said
     return render(
         "run.html",
-        title=_title(runs),
-        policy=policy([]),
+        title=f"{made_of(points[-1].checkpoint or {} for points in runs.values()) or 'Curvature'} over training",
         summary=_summary(runs, names),
         facts=_facts(runs),
         warnings=[*_warnings(runs, names), *warnings_of(replace(last, splits={}))],
         metrics=[_metric(runs, name, index) for index, name in enumerate(names)],
         edge="lambda_max" in names and any(map(edge_of_stability, analyses)),
-        tables=[_table(run if len(runs) > 1 else "", points, names) for run, points in runs.items()],
-        accuracy=f" ({last.provenance['rel_error']:.2g})" if "rel_error" in last.provenance else "",
+        tables={run: _table(points, names) for run, points in runs.items()},
+        accuracy=accuracy(last),
         commands=_each_once(analyses, "command"),
         provenance=_how(analyses, hashes or {}),
-        points=[_point(analysis) for analysis in analyses],
+        points=[(analysis, measurements_of([analysis])) for analysis in analyses],
     )
-
-
-def _title(runs: Mapping[str, list[Analysis]]) -> str:
-    checkpoints = [points[-1].checkpoint or {} for points in runs.values()]
-    found = [dict.fromkeys(one[key]["name"] for one in checkpoints if one.get(key)) for key in ("model", "data")]
-    return f"{' on '.join(' and '.join(names) for names in found if names) or 'Curvature'} over training"
 
 
 def _summary(runs: Mapping[str, list[Analysis]], names: Sequence[str]) -> list[str]:
@@ -88,14 +78,14 @@ def _summary(runs: Mapping[str, list[Analysis]], names: Sequence[str]) -> list[s
     points = [point for run in runs.values() for point in run]
     steps = [step_of(point) for point in points]
     of = f" of {len(runs)} runs" if len(runs) > 1 else ""
-    sentences = [f"{_many(len(points), 'checkpoint')}{of}, steps {min(steps):,} to {max(steps):,}."]
+    sentences = [f"{_checkpoints(len(points))}{of}, steps {min(steps):,} to {max(steps):,}."]
     if len(runs) == 1:
         for name in names[:_IN_THE_LEAD]:
             ends = {split: (found[0][1], found[-1][1]) for split, found in _series(points, name).items()}
-            words = [f"{_n(a.value)} to {_n(b.value)} ({split})" for split, (a, b) in ends.items()]
+            words = [f"{short(a.value)} to {short(b.value)} ({split})" for split, (a, b) in ends.items()]
             sentences.append(f"{name}: {', '.join(words)}.")
     if "lambda_max" in names:
-        edges = [f"{_of(runs, run)}{words}" for run in runs for words in _beside_the_edge(runs[run])[:1]]
+        edges = [f"{_of(run)}{words}" for run in runs for words in _beside_the_edge(runs[run])[:1]]
         sentences += edges[:_IN_THE_LEAD]
     return [*sentences, reached(measurements_of(points))]
 
@@ -113,7 +103,7 @@ def _warnings(runs: Mapping[str, list[Analysis]], names: Sequence[str]) -> list[
     """One a metric and split, with the first of the reasons."""
     found = []
     for run, points in runs.items():
-        of = f", {run}" if len(runs) > 1 else ""
+        of = f", {run}" if run else ""
         every = [(name, split, series) for name in names for split, series in _series(points, name).items()]
         for name, split, series in every:
             absent = [(step, m) for step, m in series if not math.isfinite(m.value)]
@@ -122,7 +112,7 @@ def _warnings(runs: Mapping[str, list[Analysis]], names: Sequence[str]) -> list[
                 if failed:
                     step, m = failed[0]
                     found.append(
-                        f"{name} ({split}{of}) {what} at {len(failed)} of {_many(len(series), 'checkpoint')}; "
+                        f"{name} ({split}{of}) {what} at {len(failed)} of {_checkpoints(len(series))}; "
                         f"at step {step:,}: {m.reason or 'no reason given'}."
                     )
     points = [point for run in runs.values() for point in run]
@@ -138,15 +128,12 @@ def _metric(runs: Mapping[str, list[Analysis]], name: str, index: int) -> dict[s
     points = [point for run in runs.values() for point in run]
     here = []
     for run, found in runs.items():
-        of = _of(runs, run)
-        here += [f"{of}{split}: {_course(series)}" for split, series in _series(found, name).items()]
-        here += [f"{of}{words}" for words in _beside_the_edge(found)] if name == "lambda_max" else []
-    general = reading(name, points[-1])
+        here += [f"{_of(run)}{split}: {_course(series)}" for split, series in _series(found, name).items()]
+        here += [f"{_of(run)}{words}" for words in _beside_the_edge(found)] if name == "lambda_max" else []
     return {
         "name": name,
         "anchor": f"metric-{index}",
-        "meaning": general.meaning,
-        "limits": general.limits,
+        "reading": reading(name, points[-1]),
         "here": here,
         "converged": all(m.converged for series in _series(points, name).values() for _, m in series),
         "picture": pictures.over_training(points, name, f"metric{index}"),
@@ -158,8 +145,8 @@ def _course(series: Sequence[tuple[int, Measurement]]) -> str:
     (first_step, first), (last_step, last) = series[0], series[-1]
     if len(series) == 1:
         return f"{first.text} at step {first_step:,}."
-    text = f"from {first.text} at step {first_step:,} to {last.text} at step {last_step:,}"
-    text = f"{text}, {difference(first, last).words}."
+    words = difference(first, last).words
+    text = f"from {first.text} at step {first_step:,} to {last.text} at step {last_step:,}, {words}."
     finite = [(step, m) for step, m in series if math.isfinite(m.value)]
     for what, choose in (("Highest", max), ("Lowest", min)):
         if finite:
@@ -172,13 +159,9 @@ def _course(series: Sequence[tuple[int, Measurement]]) -> str:
 def _beside_the_edge(points: Sequence[Analysis]) -> list[str]:
     """How lambda_max stands to 2 / lr: above it where, or how near it came."""
     sentences = []
-    for split in splits_of(points):
-        shares = [
-            (m.value / edge, step_of(point))
-            for point in points
-            if (m := point.splits.get(split, {}).get("lambda_max")) and (edge := edge_of_stability(point))
-        ]
-        shares = [(share, step) for share, step in shares if math.isfinite(share)]
+    edges = {step_of(point): edge_of_stability(point) for point in points}
+    for split, series in _series(points, "lambda_max").items():
+        shares = [(m.value / edge, step) for step, m in series if (edge := edges[step]) and math.isfinite(m.value)]
         if split == "test" or not shares:
             continue
         above = [f"{step:,}" for share, step in shares if share > 1]
@@ -186,7 +169,7 @@ def _beside_the_edge(points: Sequence[Analysis]) -> list[str]:
             named = ", ".join(above[:_NAMED]) + (f" and {len(above) - _NAMED} more" if len(above) > _NAMED else "")
             sentences.append(
                 f"lambda_max on {split} is above 2/lr, where plain gradient descent is unstable, at {len(above)} of "
-                f"{_many(len(shares), 'checkpoint')}: step {named}."
+                f"{_checkpoints(len(shares))}: step {named}."
             )
         else:
             share, step = max(shares)
@@ -200,7 +183,7 @@ def _beside_the_edge(points: Sequence[Analysis]) -> list[str]:
     return sentences
 
 
-def _table(run: str, points: Sequence[Analysis], names: Sequence[str]) -> dict[str, Any]:
+def _table(points: Sequence[Analysis], names: Sequence[str]) -> dict[str, Any]:
     """The first, the middle and the last checkpoint, or as many as there are."""
     chosen = [points[index] for index in sorted({0, (len(points) - 1) // 2, len(points) - 1})]
     rows = []
@@ -216,12 +199,11 @@ def _table(run: str, points: Sequence[Analysis], names: Sequence[str]) -> dict[s
                     "words": difference(found[0], found[-1]).words if len(found) > 1 else "",
                 }
             )
-    return {"run": run, "steps": [f"{step_of(point):,}" for point in chosen], "rows": rows}
+    return {"steps": [f"{step_of(point):,}" for point in chosen], "rows": rows}
 
 
 def _how(analyses: Sequence[Analysis], hashes: Mapping[str, str]) -> Facts:
-    last = analyses[-1]
-    measured = measurements_of(analyses)
+    last, measured = analyses[-1], measurements_of(analyses)
     seconds = sum(point.provenance.get("seconds", 0.0) for point in analyses)
     cost = f"{sum(m.num_matvecs for m in measured):,} products, {sum(m.num_gradients for m in measured):,} gradients"
     facts: Facts = [("Cost", number(f"{cost}, {seconds:.3g} seconds"))]
@@ -233,21 +215,6 @@ def _how(analyses: Sequence[Analysis], hashes: Mapping[str, str]) -> Facts:
     facts += [("Started", started)] if started else []
     without = {key: value for key, value in last.provenance.items() if key != "started"}
     return [*facts, *provenance(replace(last, provenance=without), hashes)]
-
-
-def _point(analysis: Analysis) -> dict[str, Any]:
-    checkpoint = analysis.checkpoint or {}
-    measured = measurements_of([analysis])
-    return {
-        "path": checkpoint.get("path") or "in memory",
-        "step": f"{step_of(analysis):,}",
-        "epoch": "" if checkpoint.get("epoch") is None else f"{checkpoint['epoch']:,}",
-        "lr": f"{checkpoint['lr']:.3g}" if checkpoint.get("lr") is not None else "",
-        "products": f"{sum(m.num_matvecs for m in measured):,}",
-        "gradients": f"{sum(m.num_gradients for m in measured):,}",
-        "seconds": f"{analysis.provenance.get('seconds', 0.0):.2f}",
-        "sha256": checkpoint.get("sha256", "")[:_HASH],
-    }
 
 
 def _series(points: Sequence[Analysis], name: str) -> dict[str, list[tuple[int, Measurement]]]:
@@ -265,14 +232,10 @@ def _each_once(points: Sequence[Analysis], key: str) -> list[str]:
     return list(dict.fromkeys(str(point.provenance[key]) for point in points if point.provenance.get(key) is not None))
 
 
-def _of(runs: Mapping[str, Any], run: str) -> str:
+def _of(run: str) -> str:
     """The run, where there are others."""
-    return f"{run}, " if len(runs) > 1 else ""
+    return f"{run}, " if run else ""
 
 
-def _many(num: int, what: str) -> str:
-    return f"{num} {what}{'' if num == 1 else 's'}"
-
-
-def _n(value: float) -> str:
-    return f"{value:.3g}"
+def _checkpoints(num: int) -> str:
+    return f"{num} checkpoint{'' if num == 1 else 's'}"

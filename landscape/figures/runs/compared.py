@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.figures.runs.run import Run, named
+from landscape.figures.runs.run import Run, metrics_of, named
 from landscape.results import Analysis, Difference, Measurement, difference
 
 
@@ -42,15 +42,13 @@ def compared(analyses: Mapping[str, Analysis]) -> list[Row]:
         ('trace', '25 % lower (exact)')
     """
     first, *others = analyses
-    keys = dict.fromkeys(
-        (name, split) for a in analyses.values() for split, found in a.splits.items() for name in found
-    )
-    order = list(dict.fromkeys(name for name, _ in keys))
+    every = analyses.values()
     rows = []
-    for metric, split in sorted(keys, key=lambda key: order.index(key[0])):
-        values = {name: a.splits.get(split, {}).get(metric) for name, a in analyses.items()}
-        if sum(m is not None for m in values.values()) > 1:
-            rows.append(Row(metric, split, values, {n: difference(values[first], values[n]) for n in others}))
+    for metric in metrics_of(every):
+        for split in dict.fromkeys(split for a in every for split, found in a.splits.items() if metric in found):
+            values = {name: a.splits.get(split, {}).get(metric) for name, a in analyses.items()}
+            if sum(m is not None for m in values.values()) > 1:
+                rows.append(Row(metric, split, values, {n: difference(values[first], values[n]) for n in others}))
     return rows
 
 

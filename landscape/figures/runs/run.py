@@ -5,14 +5,16 @@ Who it is, the checkpoint says: its recipe and its epoch, or the file's hash whe
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from landscape.results import Analysis, Line, Measurement, Plane, load_surfaces, read_track
 
+_FILES = ("analysis.json", "surface.json", "track.jsonl")
 _UNNAMED = ("seed", "epochs", "checkpoint_every", "checkpoint_at")  # what two runs of one name may differ in
+_PLAIN = ("SGD", "Adam", "AdamW")  # the first among the names
 _SPELLED = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "curvsam": "CurvSAM"}  # the others are capitals
 
 
@@ -81,12 +83,12 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
     """
     read: list[Run] = []
     for path in map(Path, paths):
-        found = [path] if path.is_file() else sorted(file for name in _READERS for file in path.rglob(name))
-        found = [file for file in found if file.name in _READERS]
+        found = [path] if path.is_file() else sorted(file for name in _FILES for file in path.rglob(name))
+        found = [file for file in found if file.name in _FILES]
         if not found:
-            raise ValueError(f"{path}: holds no results. Expected {', '.join(_READERS)} in it or below.")
+            raise ValueError(f"{path}: holds no results. Expected {', '.join(_FILES)} in it or below.")
         for file in found:
-            read += _READERS[file.name](file)
+            read += _read(file)
     described = {run.checkpoint.get("sha256"): run.checkpoint for run in read if run.recipe}
     runs: dict[str, Run] = {}
     for run in read:
@@ -117,7 +119,9 @@ def named(runs: Sequence[Run], *, apart_from: Sequence[str] = ()) -> dict[str, l
         same = [recipes[id(run)] for run in runs if run.optimizer == optimizer]
         differ[optimizer] = [key for key in keys if any(recipe.get(key) != same[0].get(key) for recipe in same)]
     groups: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda r: (_order(r.optimizer), [_sortable(recipes[id(r)].get(key)) for key in keys])):
+    for run in sorted(
+        runs, key=lambda r: (r.optimizer not in _PLAIN, [_sortable(recipes[id(r)].get(key)) for key in keys])
+    ):
         recipe = recipes[id(run)]
         words = [f"{key.rpartition('.')[2]} {recipe[key]}" for key in differ[run.optimizer] if key in recipe]
         groups.setdefault(", ".join([run.optimizer or _folder(run, runs), *words]), []).append(run)
@@ -147,34 +151,25 @@ def measurements_of(analyses: Iterable[Analysis]) -> list[Measurement]:
     return [m for a in analyses for found in a.splits.values() for m in found.values()]
 
 
+def made_of(checkpoints: Iterable[Mapping[str, Any]]) -> str:
+    """The models and the data that the checkpoints name, as "mlp on digits"; "" where they name none."""
+    every = list(checkpoints)
+    names = [dict.fromkeys(str(one[key]["name"]) for one in every if one.get(key)) for key in ("model", "data")]
+    return " on ".join(" and ".join(found) for found in names if found)
+
+
 def subject(runs: Sequence[Run]) -> str:
     """The model and the data, where all the runs agree on them."""
-    words = set()
-    for run in runs:
-        specs = [run.checkpoint.get(key) for key in ("model", "data")]
-        words.add(" on ".join(spec["name"] for spec in specs if spec))
+    words = {made_of([run.checkpoint]) for run in runs}
     return words.pop() if len(words) == 1 else ""
 
 
-def _from_analysis(file: Path) -> list[Run]:
-    analysis = Analysis.load(file.parent)
-    return [Run(file.parent, analysis.checkpoint or {}, analysis.splits, analysis.objective)]
-
-
-def _from_surfaces(file: Path) -> list[Run]:
-    surfaces = load_surfaces(file.parent)
-    return [Run(file.parent, surface.details.get("checkpoint") or {}, surfaces=(surface,)) for surface in surfaces]
-
-
-def _from_track(file: Path) -> list[Run]:
-    return [Run(file.parent, one.checkpoint or {}, one.splits, one.objective) for one in read_track(file)]
-
-
-_READERS: dict[str, Callable[[Path], list[Run]]] = {
-    "analysis.json": _from_analysis,
-    "surface.json": _from_surfaces,
-    "track.jsonl": _from_track,
-}
+def _read(file: Path) -> list[Run]:
+    if file.name == "surface.json":
+        surfaces = load_surfaces(file.parent)
+        return [Run(file.parent, one.details.get("checkpoint") or {}, surfaces=(one,)) for one in surfaces]
+    analyses = read_track(file) if file.name == "track.jsonl" else [Analysis.load(file.parent)]
+    return [Run(file.parent, one.checkpoint or {}, one.splits, one.objective) for one in analyses]
 
 
 def _training(run: Run) -> str:
@@ -206,11 +201,6 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in nested.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def _order(optimizer: str) -> int:
-    """The plain optimizers first."""
-    return optimizer not in ("SGD", "Adam", "AdamW")
 
 
 def _sortable(value: Any) -> tuple[float, str]:
