@@ -37,8 +37,9 @@ def reading(metric: str, analysis: Analysis) -> Reading:
     """
     about, meaning, limits = about_metrics().get(metric), "", ""
     if about:
-        definition = f"{about.symbol} is {about.definition}" if about.symbol else about.definition
-        meaning = f"{definition[0].upper()}{definition[1:]}. {about.meaning}"
+        whole = about.definition[0].upper() + about.definition[1:]
+        meaning = f"{about.symbol} is {about.definition}. " if about.symbol else f"{whole}. "
+        meaning += about.meaning
         limits = " ".join(filter(None, [about.limits, _ERRORS.get(about.error_kind)]))
     measured = {split: ms[metric] for split, ms in analysis.splits.items() if metric in ms}
     finite = {split: m for split, m in measured.items() if math.isfinite(m.value)}
