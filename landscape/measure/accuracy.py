@@ -12,14 +12,10 @@ from landscape.results import Measurement
     cost="one forward pass",
     error_kind="none",
     estimate_cost=lambda _: Cost(gradients=FORWARD),
-    details={
-        "data_std_error": "binomial standard error as an estimate for fresh data",
-    },
+    details={"data_std_error": "binomial standard error as an estimate for fresh data"},
 )
 def accuracy(objective: Objective) -> Measurement:
-    """The fraction, in [0, 1], of examples (or tokens) whose largest output is their target. One forward pass.
-
-    ``details["data_std_error"]`` is the binomial standard error as an estimate of the accuracy on fresh data.
+    """The fraction, in [0, 1], of examples (or tokens) whose largest output is their target.
 
     Raises:
         ValueError: where the loss is not CrossEntropyLoss or NLLLoss with class indices.

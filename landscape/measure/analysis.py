@@ -61,18 +61,8 @@ def analyze(
             accepted = inspect.signature(function).parameters
             results[split][name] = function(one, **{key: value for key, value in options.items() if key in accepted})
         Work.of(one).release()  # the next split needs the memory
-    provenance = {
-        "landscape": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": device_name(next(iter(splits.values())).device),
-        "num_threads": torch.get_num_threads(),
-        **options,
-        "command": command_line(),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": time.perf_counter() - start,
-    }
-    return Analysis(results, _describe(splits), provenance)
+    told = provenance(next(iter(splits.values())).device, started, **options)
+    return Analysis(results, _describe(splits), told | {"seconds": time.perf_counter() - start})
 
 
 def metric_names(metrics: Sequence[str], objective: Objective | None = None) -> list[str]:
@@ -97,10 +87,19 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
 
-def command_line() -> str:
-    """The command of this process as a shell takes it, without the folder that its program is installed in."""
+def provenance(device: torch.device, started: datetime, **options: Any) -> dict[str, Any]:
+    """What a result was made with, and the command of this process, without the folder of its program."""
     program, *arguments = sys.argv
-    return shlex.join([Path(program).name, *arguments])
+    return {
+        "landscape": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": device_name(device),
+        "num_threads": torch.get_num_threads(),
+        **options,
+        "command": shlex.join([Path(program).name, *arguments]),
+        "started": started.isoformat(timespec="seconds"),
+    }
 
 
 def _describe(splits: Mapping[str, Objective]) -> dict[str, Any]:

@@ -12,10 +12,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from landscape.linalg.estimate import dot, require_positive
+from landscape.results import Measurement
 
 _GROW, _SHRINK = 1.5, 0.25
 
@@ -66,13 +68,24 @@ class Maximum:
         """The largest of spread, gap and progress: an estimate of how much higher the maximum is, and no bound."""
         return max(self.spread, self.gap, self.progress)
 
-    def reason(self, rel_error: float) -> str:
-        """What the ascents came to, in words."""
-        if not self.value > 0:
-            return f"none of {len(self.peaks)} ascents found a rise"
-        within = "within" if self.error <= rel_error * self.value else "above"
-        share = self.error / self.value
-        return f"{len(self.peaks)} ascents, estimated error {share:.2g} of the value {within} {rel_error:g}"
+    def measurement(self, name: str, rel_error: float, *, num_gradients: int, num_matvecs: int = 0) -> Measurement:
+        """The flatness of this name: converged where the error is within ``rel_error`` of the value, never negative."""
+        converged = self.error <= rel_error * self.value
+        reason = f"none of {len(self.peaks)} ascents found a rise"
+        if self.value > 0:
+            share = f"estimated error {self.error / self.value:.2g} of the value"
+            reason = f"{len(self.peaks)} ascents, {share} {'within' if converged else 'above'} {rel_error:g}"
+        return Measurement(
+            name,
+            max(self.value, 0.0),
+            self.error,
+            num_matvecs=num_matvecs,
+            num_gradients=num_gradients,
+            converged=converged,
+            reason=reason,
+            details={"peaks": np.array(self.peaks), "distance": self.u.norm().item()},
+            error_kind="lower bound",
+        )
 
 
 def maximize(

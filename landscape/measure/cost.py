@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.measure.analysis import metric_names
-from landscape.measure.metric import ESTIMATES, METRICS, Cost
+from landscape.measure.metric import ESTIMATES, METRICS
 from landscape.objective import Objective
 from landscape.operators import Hessian, NoExactDiagonalError, exact_passes
 
@@ -41,10 +41,14 @@ def estimate_cost(objective: Objective, metrics: Sequence[str] = ("default",)) -
     per_product = _seconds(lambda: H @ v)
     per_gradient = _seconds(lambda: objective.gradient(at=w))
     vector_mib = objective.num_params * v.element_size() / 2**20
-    exact = _exact_passes(objective)
+    try:
+        exact = exact_passes(objective)
+    except NoExactDiagonalError:
+        exact = None
     costs: dict[str, Any] = {}
     for name in names:
-        cost = _estimate(name, exact)
+        defaults = {key: one.default for key, one in inspect.signature(METRICS[name]).parameters.items()}
+        cost = ESTIMATES[name](SimpleNamespace(exact_passes=exact, **defaults))
         ends, gradients = dict(zip(("least", "most"), cost.products, strict=True)), cost.gradients
         costs[name] = {
             "products": ends,
@@ -67,20 +71,6 @@ def estimate_cost(objective: Objective, metrics: Sequence[str] = ("default",)) -
         "seconds_per_product": per_product,
         "metrics": costs,
     }
-
-
-def _exact_passes(objective: Objective) -> int | None:
-    try:
-        return exact_passes(objective)
-    except NoExactDiagonalError:
-        return None
-
-
-def _estimate(name: str, exact: int | None) -> Cost:
-    """With the metric's own defaults."""
-    parameters = inspect.signature(METRICS[name]).parameters
-    given = SimpleNamespace(exact_passes=exact, **{key: p.default for key, p in parameters.items()})
-    return ESTIMATES[name](given)
 
 
 def _seconds(work: Callable[[], Tensor]) -> float:

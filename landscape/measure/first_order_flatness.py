@@ -6,7 +6,6 @@ Ascent on the norm of the gradient: its slope is H(w + u) g / ||g||, one product
 is a minimum of a quadratic loss, R1 / rho^2 is the largest eigenvalue of the Hessian (lemma 4.1).
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from landscape.second_derivatives import twice_differentiable
 @metric(
     symbol="R¹",
     latex="$R^1$",
-    definition=("rho times the largest gradient norm in the ball of radius rho (GAM, Zhang et al. 2023, def. 4.1)"),
+    definition="rho times the largest gradient norm in the ball of radius rho (GAM, Zhang et al. 2023, def. 4.1)",
     meaning="How steep the ground around is at most, what GAM regularises.",
     limits="It is a lower bound: a higher point may have been missed.",
     cost="84 gradients and 84 products",
@@ -33,10 +32,7 @@ from landscape.second_derivatives import twice_differentiable
         products=(given.num_restarts * (given.num_steps + 1),) * 2,
         gradients=given.num_restarts * (given.num_steps + 1),
     ),
-    details={
-        "peaks": "what each ascent reached",
-        "distance": "of the highest point from the weights",
-    },
+    details={"peaks": "what each ascent reached", "distance": "of the highest point from the weights"},
 )
 def first_order_flatness(
     objective: Objective,
@@ -49,10 +45,8 @@ def first_order_flatness(
 ) -> Measurement:
     """Rho times the largest gradient norm that ascents find within the ball: a *lower bound* of R1.
 
-    ``std_error`` estimates how much higher the maximum is: the largest of twice how far the second best ascent ended
-    below the best (a peak found twice is trusted), what the second half of the best one's steps gained, and what the
-    slope still promises there. Converged means that this is within ``rel_error``. It takes
-    ``num_restarts * (num_steps + 1)`` gradients and as many products, four gradients' time together.
+    ``std_error`` is ``Maximum.error`` of ``landscape.measure.ascent``; converged means that it is within ``rel_error``.
+    It takes ``num_restarts * (num_steps + 1)`` gradients and as many products, four gradients' time together.
 
     Args:
         objective: the loss around whose parameters to measure.
@@ -93,17 +87,8 @@ def first_order_flatness(
         num_restarts=num_restarts,
         generator=generator(seed),
     )
-    return Measurement(
-        "first_order_flatness",
-        found.value,
-        found.error,
-        num_matvecs=num_matvecs,
-        num_gradients=objective.num_gradients - before,
-        converged=found.error <= rel_error * found.value,
-        reason=found.reason(rel_error),
-        details={"peaks": np.array(found.peaks), "distance": found.u.norm().item()},
-        error_kind="lower bound",
-    )
+    num_gradients = objective.num_gradients - before
+    return found.measurement("first_order_flatness", rel_error, num_gradients=num_gradients, num_matvecs=num_matvecs)
 
 
 def _hessian_product(objective: Objective, at: Tensor, v: Tensor) -> Tensor:

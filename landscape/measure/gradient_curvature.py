@@ -30,7 +30,7 @@ from landscape.results import Measurement
     },
 )
 def gradient_curvature(objective: Objective, *, rho: float = 0.05, rel_error: float = 0.05) -> Measurement:
-    """The second difference of the loss along the normalized gradient. One gradient and some ten forward passes.
+    """The second difference of the loss along the normalized gradient.
 
     ``std_error`` estimates how far it is from its limit for small steps: the step-size error 2 |C(rho) - C(rho / 2)|
     (4/3 is enough where the loss is smooth), plus the rounding error, found by comparing precisions. Converged means

@@ -1,4 +1,4 @@
-"""The norm of the gradient: how far from a critical point."""
+"""The norm of the gradient."""
 
 from landscape.linalg.estimate import dot
 from landscape.measure.metric import Cost, metric
@@ -19,7 +19,7 @@ from landscape.results import Measurement
     estimate_cost=lambda _: Cost(gradients=1),
 )
 def gradient_norm(objective: Objective) -> Measurement:
-    """||grad L(w)||_2 over the selected parameters, exact on these data. One gradient.
+    """||grad L(w)||_2 over the selected parameters, exact on these data.
 
     Example:
         >>> import torch

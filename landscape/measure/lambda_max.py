@@ -30,10 +30,9 @@ def lambda_max(
 ) -> Measurement:
     """The largest *algebraic* eigenvalue of the Hessian of the mean loss. One product a step.
 
-    ``std_error`` is a bound, not a standard error. With "lanczos" it is the larger of the residual ||Hv - value v|| and
-    the distance to an upper bound that holds with probability 95 % over the start vector; it takes 6 to 10 products
-    for 1 % on trained networks, which ``lambda_min``, ``top_eigenvalues`` and ``spectral_density`` share. With "power"
-    it is the residual alone: some eigenvalue lies that near the value.
+    ``std_error`` is a bound. With "lanczos" it is the larger of the residual and the distance to an upper bound that
+    holds with probability 95 % over the start vector; ``lambda_min``, ``top_eigenvalues`` and ``spectral_density``
+    share the products. With "power" it is the residual alone: some eigenvalue lies that near the value.
 
     Args:
         objective: the loss around whose parameters to measure.

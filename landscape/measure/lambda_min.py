@@ -16,10 +16,7 @@ from landscape.results import Measurement
     cost="10 products and more, those of lambda_max among them",
     error_kind="bound",
     estimate_cost=lambda given: Cost(products=(10, given.max_matvecs), keeps_basis=True),
-    details={
-        "engine": "what the products are made with",
-        "residual": "||Hv - value v||",
-    },
+    details={"engine": "what the products are made with", "residual": "||Hv - value v||"},
 )
 def lambda_min(objective: Objective, *, rel_error: float = 0.05, max_matvecs: int = 1000, seed: int = 0) -> Measurement:
     """The least algebraic eigenvalue of the Hessian of the mean loss, by the Krylov run that ``lambda_max`` uses.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -60,9 +60,8 @@ def layer_table(
 ) -> Measurement:
     """Trace, its share, gradient norm and largest eigenvalue of the Hessian's diagonal block of each layer.
 
-    ``value`` is the trace over the layers of the table; ``details`` has arrays with an entry a layer. All traces come
-    from one pass: exact where the network is proved piecewise linear; elsewhere the part of H in a Krylov space of 24
-    steps is taken exactly, and the rest from the same random signs for every layer, z_l^T (R z)_l.
+    All traces come from one pass: exact where the network is proved piecewise linear; elsewhere the part of H in a
+    Krylov space of 24 steps is taken exactly, and the rest from the same random signs for every layer, z_l^T (R z)_l.
 
     Args:
         objective: the loss around whose parameters to measure.
@@ -94,54 +93,41 @@ def layer_table(
     runs = [Lanczos(Restricted(H, name), generator=generator(seed)) for name in names]
     largest = [lanczos_extreme(run, rel_error=rel_error, max_matvecs=max_matvecs) for run in runs]
     unsettled = [name for name, e in zip(names, largest, strict=True) if not e.converged]
-    total = float(found.traces.sum())
-    return Measurement(
-        "layer_table",
-        total,
-        found.std_error,
+    traces, total = found.details["trace"], found.value
+    return replace(
+        found,
         num_matvecs=found.num_matvecs + sum(e.num_matvecs for e in largest),
-        num_gradients=1 + found.num_passes,
+        num_gradients=1 + found.num_gradients,
         converged=found.converged and not unsettled,
         reason=found.reason + (f"; lambda_max not to {rel_error:g} in {', '.join(unsettled[:3])}" if unsettled else ""),
         details={
-            "method": found.method,
-            "num_probes": found.num_probes,
+            "method": "deflated" if found.num_samples else "exact",
+            "num_probes": found.num_samples,
             "layers": np.array(names),
             "num_params": np.array([len(indices) for indices in rows]),
-            "trace": found.traces,
-            "trace_std_error": found.std_errors,
-            "share": found.traces / total if total else np.full(len(rows), np.nan),
+            **found.details,
+            "share": traces / total if total else np.full(len(rows), np.nan),
             "gradient_norm": np.array([gradient[indices].norm().item() for indices in rows]),
             "lambda_max": np.array([e.value for e in largest]),
             "lambda_max_error": np.array([e.error for e in largest]),
         },
-        error_kind="standard error" if found.num_probes else "none",
-        num_samples=found.num_probes,
     )
 
 
-@dataclass(frozen=True)
-class _Traces:
-    traces: np.ndarray  # (layers,)
-    std_errors: np.ndarray  # (layers,)
-    std_error: float  # of their sum
-    converged: bool
-    reason: str
-    method: str
-    num_matvecs: int = 0
-    num_passes: int = 0
-    num_probes: int = 0
-
-
-def _exact(objective: Objective, layers: Sequence[str]) -> _Traces:
+def _exact(objective: Objective, layers: Sequence[str]) -> Measurement:
+    """The traces alone, as ``_estimated`` gives them too."""
     found, num_passes = gauss_newton_traces(objective, of_hessian=True)
     by_name = dict(zip(objective.names, found.tolist(), strict=True))
     traces = np.array([math.fsum(by_name[name] for name in by_name if matches(name, glob)) for glob in layers])
     reason = "exact: the network is piecewise linear in each parameter"
-    return _Traces(traces, np.zeros(len(layers)), 0.0, True, reason, "exact", num_passes=num_passes)
+    details = {"trace": traces, "trace_std_error": np.zeros(len(layers))}
+    total = float(traces.sum())
+    return Measurement("layer_table", total, num_gradients=num_passes, reason=reason, details=details)
 
 
-def _estimated(objective: Objective, rows: Sequence[Tensor], rel_error: float, max_matvecs: int, seed: int) -> _Traces:
+def _estimated(
+    objective: Objective, rows: Sequence[Tensor], rel_error: float, max_matvecs: int, seed: int
+) -> Measurement:
     """tr(P_l H) = tr(P_l Q Q^T H) + E[z^T P_l (I - Q Q^T) H z], Q from the Krylov run that the spectrum uses."""
     work, draws = Work.of(objective), generator(seed + PROBES)
     H, run, d = work.hessian, work.krylov(seed), objective.num_params
@@ -149,10 +135,8 @@ def _estimated(objective: Objective, rows: Sequence[Tensor], rel_error: float, m
     T = run.first(steps + 1)
     basis = run.first_vectors(steps + 1)
     Q, next_q = basis[:, :steps], basis[:, steps]
-    coupling = torch.zeros(steps, steps, dtype=torch.float64)
-    coupling += torch.tensor(T.alphas[:steps]).diag()
-    coupling += torch.tensor(T.betas[: steps - 1]).diag(1) + torch.tensor(T.betas[: steps - 1]).diag(-1)
-    HQ = Q @ coupling.to(Q)
+    alphas, betas = torch.tensor(T.alphas[:steps]), torch.tensor(T.betas[: steps - 1])
+    HQ = Q @ (alphas.diag() + betas.diag(1) + betas.diag(-1)).to(Q)
     HQ[:, -1] += T.betas[steps - 1] * next_q
     within = (Q.double() * HQ.double()).sum(1)
     base = torch.stack([within[indices].sum() for indices in rows]).cpu()
@@ -168,7 +152,15 @@ def _estimated(objective: Objective, rows: Sequence[Tensor], rel_error: float, m
         half = half_width(error, look)
         if converged := half <= rel_error * abs(total):
             break
-    errors = samples.std(dim=0) / math.sqrt(look)
-    reason = f"{interval_reason(total, half, rel_error)} after {steps + 1 + look} products"
-    traces = (base + samples.mean(0)).numpy()
-    return _Traces(traces, errors.numpy(), error, converged, reason, "deflated", steps + 1 + look, num_probes=look)
+    traces, errors = (base + samples.mean(0)).numpy(), (samples.std(dim=0) / math.sqrt(look)).numpy()
+    return Measurement(
+        "layer_table",
+        float(traces.sum()),
+        error,
+        num_matvecs=steps + 1 + look,
+        converged=converged,
+        reason=f"{interval_reason(total, half, rel_error)} after {steps + 1 + look} products",
+        details={"trace": traces, "trace_std_error": errors},
+        error_kind="standard error",
+        num_samples=look,
+    )

@@ -6,9 +6,8 @@ A strict interior minimum is a point lower than both its neighbours. Counted twi
 prominence (the rise that parts it from lower ground, or from the end of the line) above the noise of the evaluation.
 Noise alone, independent from point to point, has a raw minimum at a third of the interior points: 3 of 9.
 
-The paper evaluates "the training loss". On a fixed data set that is a deterministic function, and a direction of norm
-0.1 in many dimensions barely moves it; with a fresh mini-batch at every point the counts are those of noise. Either
-can be had.
+On a fixed data set the loss is a deterministic function, and a direction of norm 0.1 in many dimensions barely moves
+it; with a fresh mini-batch at every point the counts are those of noise. Either can be had.
 """
 
 import numpy as np
@@ -32,9 +31,7 @@ _MARGIN = 2  # on the spread of the noise, of which so few points show most but 
         "raw, above the noise floor, and what noise alone would give"
     ),
     meaning="Whether a count is about the loss or about its sampling.",
-    limits=(
-        "In many dimensions such a line hardly moves the loss: few minima along it do not prove a smooth landscape."
-    ),
+    limits="In many dimensions such a line hardly moves the loss: few minima along it do not prove a smooth landscape.",
     cost="1,100 forward passes",
     error_kind="standard error",
     estimate_cost=lambda given: Cost(gradients=given.num_directions * (given.num_steps + 1) * FORWARD),
@@ -63,7 +60,7 @@ def local_minima(
     batch_size: int = 128,
     seed: int = 0,
 ) -> Measurement:
-    """The mean number of local minima per direction above the noise floor. Forward passes: a step of a direction each.
+    """The mean number of local minima per direction above the noise floor.
 
     Args:
         objective: the loss around whose parameters to measure.
@@ -138,15 +135,10 @@ def _minibatches(objective: Objective, batch_size: int, num_points: int) -> list
 
 def _prominences(values: np.ndarray) -> np.ndarray:  # (k, m) -> (k, m)
     """How far each strict interior maximum of each row stands above the lands around it; 0 where there is none."""
+    from scipy.signal import peak_prominences  # slow to import
+
     found = np.zeros_like(values)
     for row, into in zip(values, found, strict=True):
-        for i in range(1, len(row) - 1):
-            if row[i - 1] < row[i] > row[i + 1]:
-                into[i] = row[i] - max(_lowest(row[i::-1]), _lowest(row[i:]))
+        peaks = 1 + np.flatnonzero((row[1:-1] > row[:-2]) & (row[1:-1] > row[2:]))
+        into[peaks] = peak_prominences(row, peaks)[0]
     return found
-
-
-def _lowest(values: np.ndarray) -> float:
-    """The lowest value on the way from the first one to higher ground, or to the end."""
-    higher = np.flatnonzero(values > values[0])
-    return values[: higher[0] if len(higher) else None].min()

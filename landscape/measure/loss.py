@@ -12,15 +12,10 @@ from landscape.results import Measurement
     cost="one forward pass",
     error_kind="none",
     estimate_cost=lambda _: Cost(gradients=FORWARD),
-    details={
-        "data_std_error": "standard error of the mean as an estimate for fresh data",
-    },
+    details={"data_std_error": "standard error of the mean as an estimate for fresh data"},
 )
 def loss(objective: Objective) -> Measurement:
-    """L(w) = (1/n) sum_i l_i(w), exact on these data. One forward pass.
-
-    ``details["data_std_error"]`` is the standard error of the mean as an estimate of the loss on fresh data from the
-    same source: the spread of the examples, not an error of the measurement.
+    """L(w) = (1/n) sum_i l_i(w), exact on these data; ``data_std_error`` is the spread of the examples, no error of it.
 
     Example:
         >>> import torch

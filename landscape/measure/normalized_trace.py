@@ -21,10 +21,7 @@ from landscape.results import Measurement
     cost="those of trace and gradient_norm, which it shares",
     error_kind="standard error",
     estimate_cost=lambda given: replace(trace_cost(given), gradients=trace_cost(given).gradients + 1),
-    details={
-        "trace": "Tr H",
-        "gradient_norm": "||grad L||_2",
-    },
+    details={"trace": "Tr H", "gradient_norm": "||grad L||_2"},
 )
 def normalized_trace(
     objective: Objective,
@@ -34,10 +31,10 @@ def normalized_trace(
     max_matvecs: int = 1000,
     seed: int = 0,
 ) -> Measurement:
-    """C(w) = Tr H / ||grad L||_2, both over all the data. The trace's products and one gradient.
+    """C(w) = Tr H / ||grad L||_2. At a critical point it is infinite, and reported as not converged.
 
-    The gradient norm is exact on these data, so the relative error is that of the trace. At a critical point C is
-    infinite, and reported as not converged. Arguments and errors raised are those of ``trace``.
+    The gradient norm is exact on these data, so the relative error is that of the trace. Arguments and errors raised
+    are those of ``trace``.
 
     Example:
         >>> import torch
@@ -49,7 +46,6 @@ def normalized_trace(
     """
     tr = trace(objective, rel_error=rel_error, num_probes=num_probes, max_matvecs=max_matvecs, seed=seed)
     norm = gradient_norm(objective)
-    measured = tr.converged and norm.value > 0
     reason = tr.reason if norm.value > 0 or math.isnan(norm.value) else "the gradient is zero: a critical point"
     return Measurement(
         "normalized_trace",
@@ -57,7 +53,7 @@ def normalized_trace(
         tr.std_error / norm.value if norm.value else math.inf,
         num_matvecs=tr.num_matvecs,
         num_gradients=tr.num_gradients + norm.num_gradients,
-        converged=measured,
+        converged=tr.converged and norm.value > 0,
         reason=reason,
         details={"trace": tr.value, "gradient_norm": norm.value},
         error_kind=tr.error_kind if norm.value else "standard error",

@@ -24,7 +24,7 @@ from landscape.results import Measurement
 
 
 @metric(
-    definition=("SAM's one-step rise of the loss as a fraction of the best rise that 20 steps find (CR-SAM, eq. 2)"),
+    definition="SAM's one-step rise of the loss as a fraction of the best rise that 20 steps find (CR-SAM, eq. 2)",
     meaning="1: one step does as well; less: the loss curves within the ball.",
     limits=(
         "It says how straight the loss is over SAM's ball, not how flat. As the best rise may be missed, the "
@@ -56,7 +56,7 @@ def sam_ratio(
     """The rise of the loss under SAM's perturbation as a fraction of that under the best of many steps, at most 1.
 
     ``std_error`` is the jackknife's over mini-batches: how far the value would be from that of all data of the same
-    source. One gradient a step, over the examples that take part.
+    source.
 
     Args:
         objective: the loss around whose parameters to measure.

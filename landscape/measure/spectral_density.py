@@ -105,9 +105,7 @@ def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int 
     cost="nothing beside spectral_density",
     error_kind="standard error",
     estimate_cost=quadrature_cost,
-    details={
-        "gamma": "curvature below which a direction does not count",
-    },
+    details={"gamma": "curvature below which a direction does not count"},
 )
 def effective_dimension(
     objective: Objective,
@@ -118,12 +116,10 @@ def effective_dimension(
     num_steps: int = 64,
     seed: int = 0,
 ) -> Measurement:
-    """The sum of lambda / (lambda + gamma) over the positive eigenvalues: directions that the data determine.
+    """The sum of lambda / (lambda + gamma) over the positive eigenvalues (also Maddox, Benton & Wilson 2020).
 
-    (MacKay 1992; Maddox, Benton & Wilson 2020.) From the runs of ``spectral_density``, with which it shares all
-    products. ``gamma`` is the curvature below which a direction does not count, such as a weight decay. The error bar
-    covers the spread over runs and what the steps cannot resolve; it is reported as not converged where its 95 %
-    interval exceeds ``rel_error``.
+    ``gamma`` may be a weight decay. The error bar covers the spread over runs and what the steps cannot resolve; it is
+    not converged where its 95 % interval exceeds ``rel_error``. Other arguments are those of ``spectral_density``.
 
     Raises:
         ValueError: for a ``gamma``, ``rel_error``, ``num_runs`` or ``num_steps`` that is not positive.
@@ -152,10 +148,9 @@ def effective_dimension(
 def negative_share(
     objective: Objective, *, rel_error: float = 0.05, num_runs: int = 4, num_steps: int = 64, seed: int = 0
 ) -> Measurement:
-    """The negative eigenvalues' part of the sum of all |lambda|: 0 at a minimum, 1/2 at a balanced saddle.
+    """The negative eigenvalues' part of the sum of all |lambda|. Arguments and error as in ``effective_dimension``.
 
-    From the runs of ``spectral_density``, with which it shares all products. Curvature is weighed and not counted: how
-    *many* eigenvalues are negative is decided by rounding, most being about 0. Errors as in ``effective_dimension``.
+    Curvature is weighed, not counted: how *many* eigenvalues are negative is decided by rounding, most being about 0.
 
     Raises:
         ValueError: for a ``rel_error``, ``num_runs`` or ``num_steps`` that is not positive.

@@ -51,11 +51,10 @@ def trace(
 ) -> Measurement:
     """Tr H, H the Hessian of the mean loss.
 
-    "exact" has no error bar to speak of: for networks proved piecewise linear in each parameter (ReLU, convolutions,
-    eval-mode BatchNorm, max-pool, residuals) Tr H is the trace of the Gauss-Newton matrix, one backward pass a class.
-    "deflated" takes the trace exactly on the Krylov space that ``lambda_max`` uses and probes the rest, "hutch++" and
-    "xtrace" on random spaces: 20 to 60 products for 1 % on trained networks. "hutchinson" (1989) is what the papers
-    used, one product a probe and thousands for 1 %. "auto" is exact where it can be, and deflated elsewhere.
+    "exact": for networks proved piecewise linear in each parameter (ReLU, convolutions, eval-mode BatchNorm, max-pool,
+    residuals) Tr H is the trace of the Gauss-Newton matrix. "deflated" takes the trace exactly on the Krylov space that
+    ``lambda_max`` uses and probes the rest, "hutch++" and "xtrace" on random spaces: 20 to 60 products for 1 % on
+    trained networks. "hutchinson" (1989), as in the papers, takes thousands. "auto" is exact or else deflated.
 
     Args:
         objective: the loss around whose parameters to measure.
@@ -115,20 +114,14 @@ def _exact(objective: Objective) -> Measurement:
 def _estimate(
     objective: Objective, method: str, rel_error: float, num_probes: int | None, max_matvecs: int, seed: int
 ) -> Estimate:
-    work, probes = Work.of(objective), generator(seed + PROBES)
+    work = Work.of(objective)
     H = work.hessian
     if method == "hutchinson":
         return hutchinson_trace(
             H, rel_error=rel_error, num_probes=num_probes, max_probes=max_matvecs, generator=generator(seed)
         )
+    options: dict[str, Any] = {"rel_error": rel_error, "num_matvecs": num_probes, "max_matvecs": max_matvecs}
+    options["generator"] = generator(seed + PROBES)
     if method == "deflated":
-        return deflated_trace(
-            H,
-            work.krylov(seed),
-            rel_error=rel_error,
-            num_matvecs=num_probes,
-            max_matvecs=max_matvecs,
-            generator=probes,
-        )
-    estimator = {"hutch++": hutchpp_trace, "xtrace": xtrace}[method]
-    return estimator(H, rel_error=rel_error, num_matvecs=num_probes, max_matvecs=max_matvecs, generator=probes)
+        return deflated_trace(H, work.krylov(seed), **options)
+    return hutchpp_trace(H, **options) if method == "hutch++" else xtrace(H, **options)

@@ -2,11 +2,8 @@
 
     R0 = max over ||u|| <= rho of L(w + u) - L(w)
 
-Also called sharpness. Finding this maximum is NP-hard in general; see ``landscape.measure.ascent`` for how it is looked
-for, and what is known of the result.
+Also called sharpness. Finding this maximum is NP-hard in general; ``landscape.measure.ascent`` says how it is sought.
 """
-
-import numpy as np
 
 from landscape.measure.ascent import maximize
 from landscape.measure.metric import Cost, metric
@@ -25,10 +22,7 @@ from landscape.results import Measurement
     cost="84 gradients",
     error_kind="lower bound",
     estimate_cost=lambda given: Cost(gradients=given.num_restarts * (given.num_steps + 1)),
-    details={
-        "peaks": "what each ascent reached",
-        "distance": "of the highest point from the weights",
-    },
+    details={"peaks": "what each ascent reached", "distance": "of the highest point from the weights"},
 )
 def zeroth_order_flatness(
     objective: Objective,
@@ -42,10 +36,8 @@ def zeroth_order_flatness(
 ) -> Measurement:
     """The largest rise of the loss that gradient ascents find within the ball: a *lower bound* of R0, never negative.
 
-    ``std_error`` estimates how much higher the maximum is: the largest of twice how far the second best ascent ended
-    below the best (a peak found twice is trusted), what the second half of the best one's steps gained, and what the
-    gradient still promises there. Converged means that this is within ``rel_error``. It takes
-    ``num_restarts * (num_steps + 1)`` gradients.
+    ``std_error`` is ``Maximum.error`` of ``landscape.measure.ascent``; converged means that it is within ``rel_error``.
+    It takes ``num_restarts * (num_steps + 1)`` gradients.
 
     Args:
         objective: the loss around whose parameters to measure.
@@ -78,13 +70,4 @@ def zeroth_order_flatness(
         num_restarts=num_restarts,
         generator=generator(seed),
     )
-    return Measurement(
-        "zeroth_order_flatness",
-        max(found.value, 0.0),
-        found.error,
-        num_gradients=objective.num_gradients - before,
-        converged=found.error <= rel_error * found.value,
-        reason=found.reason(rel_error),
-        details={"peaks": np.array(found.peaks), "distance": found.u.norm().item()},
-        error_kind="lower bound",
-    )
+    return found.measurement("zeroth_order_flatness", rel_error, num_gradients=objective.num_gradients - before)

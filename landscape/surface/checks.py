@@ -13,7 +13,6 @@ Both take as many of the examples as cost a small share of the grid's forward pa
 """
 
 import math
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,9 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape import __version__
 from landscape.batches import recut
-from landscape.measure.analysis import command_line, device_name
+from landscape.measure.analysis import provenance
 from landscape.measure.rise import Rise
 from landscape.objective import MeasurementError, Objective
 from landscape.operators import Hessian
@@ -86,17 +84,8 @@ def details_of(
         "num_forwards": points.num_points,
         "points_at_once": points.walks[surface.split].points_at_once,
         "resumed_rows": points.num_resumed,
-        "provenance": {
-            "landscape": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "device": device_name(objective.device),
-            "num_threads": torch.get_num_threads(),
-            "command": command_line(),
-            "started": points.started.isoformat(timespec="seconds"),
-            "seconds_grid": points.seconds,
-            "seconds": points.seconds + time.perf_counter() - start,
-        },
+        "provenance": provenance(objective.device, points.started)
+        | {"seconds_grid": points.seconds, "seconds": points.seconds + time.perf_counter() - start},
     }
 
 
