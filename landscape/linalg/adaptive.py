@@ -2,12 +2,11 @@
 
     tr(A) = tr(H) + E[x^T A x],    H = Q^T A Q,  Q^T Q = I,  x = (I - Q Q^T) z,  z random with E[z z^T] = I
 
-What is made is never made again: for symmetric A the products A z give x^T A x for *every* basis Q,
+For symmetric A the products A z give x^T A x for *every* basis Q, so that a growing one takes small matrices only,
 
-    x^T A x = z^T A z - 2 u^T r + u^T H u,    u = Q^T z,  r = Q^T A z,
+    x^T A x = z^T A z - 2 u^T r + u^T H u,    u = Q^T z,  r = Q^T A z.
 
-so that a growing basis takes small matrices only. Where the next look would take as many products as there are
-dimensions, d of them give the trace itself. How Q grows, and from what, is what the estimators differ in.
+Where the next look would take d products, the whole diagonal is taken. The estimators differ in how Q grows.
 """
 
 import math
@@ -28,10 +27,7 @@ _FIRST_LOOK = 24  # with 16, intervals at a stop covered 2 % less often
 
 
 class DeflatedSamples(ABC):
-    """A basis Q and probes, from which to sample the trace; subclasses say how to spend products on them.
-
-    Memory: the columns of Q, the probes and their products, a vector each.
-    """
+    """A basis Q and probes, from which to sample the trace; subclasses say how to spend products on them."""
 
     kind = "rademacher"  # of the probes
 

@@ -2,10 +2,9 @@
 
     tr(A) ~ tr(Q^T A Q) + (1/n) sum_j z_j^T (I - Q Q^T) A (I - Q Q^T) z_j,    z_j random signs
 
-The variance of a sample is Hutchinson's for what Q leaves of A, at most 2 ||(I - Q Q^T) A (I - Q Q^T)||_F^2. A Krylov
-basis costs one product a column, where Hutch++ and XTrace pay two, holds the large eigenvalues at least as well, and
-may be there already for lambda_max. Q does not depend on the z_j: the estimate is unbiased, its samples are
-independent, and Student's interval holds.
+The variance of a sample is at most 2 ||(I - Q Q^T) A (I - Q Q^T)||_F^2. A Krylov basis costs one product a column,
+where Hutch++ and XTrace pay two, and holds the large eigenvalues at least as well. Q does not depend on the z_j: the
+estimate is unbiased, its samples are independent, and Student's interval holds.
 """
 
 import torch
@@ -26,7 +25,7 @@ def deflated_trace(
     num_matvecs: int | None = None,
     max_matvecs: int = 1000,
 ) -> Estimate:
-    """The trace of symmetric A with standard error; unbiased.
+    """The trace of symmetric A with standard error; unbiased. Products are made in blocks.
 
     Stops when the half-width of the 95 % interval (Student's t) is at most ``rel_error`` times the value, or when the
     budget ends; exact where the next look would take d products. ``details["samples"]`` has the mean ``value``.

@@ -3,8 +3,7 @@
     diag(A) ~ (1/n) sum_j z_j * A z_j,    entry by entry, z_j with independent entries +-1
 
 It is unbiased, and one sample of entry i has the variance sum_{k != i} A_ik^2: diagonal matrices are exact, and an
-entry that is small beside the rest of its row takes many products. The values add up to Hutchinson's estimate of the
-trace.
+entry that is small beside the rest of its row takes many products.
 """
 
 import math
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import Operator, require_positive
+from landscape.linalg.estimate import Operator, require_positive, wide_dtype
 from landscape.linalg.hutchinson import BLOCK, FIRST_LOOK, draw_probes
 from landscape.statistics import looks
 
@@ -57,7 +56,7 @@ def hutchinson_diagonal(
     require_positive(rel_error=rel_error)
     if budget < min(2, d):
         raise ValueError(f"{budget} probes give no error bar. Expected at least {min(2, d)}.")
-    used, mean = 0, torch.zeros(d, dtype=_wide(A), device=A.device)
+    used, mean = 0, torch.zeros(d, dtype=wide_dtype(A), device=A.device)
     spread = torch.zeros_like(mean)  # sum of squares about the mean
     for look in looks(FIRST_LOOK, budget, fixed=num_probes is not None):
         if look >= d <= budget - used:
@@ -84,7 +83,7 @@ def exact_diagonal(A: Operator) -> tuple[Tensor, float]:
         columns = torch.zeros(d, min(BLOCK, d - start), dtype=A.dtype, device=A.device)
         here = slice(start, start + columns.shape[1])
         columns[here].fill_diagonal_(1)
-        products = (A @ columns).to(_wide(A))
+        products = (A @ columns).to(wide_dtype(A))
         diagonal.append(products[here].diagonal())
         squares += products.norm().item() ** 2
     return torch.cat(diagonal), math.sqrt(squares)
@@ -97,7 +96,3 @@ def _with(mean: Tensor, spread: Tensor, used: int, samples: Tensor) -> tuple[Ten
     within = (samples - samples.mean(1, keepdim=True)).square().sum(1)
     total = used + more
     return mean + step * (more / total), spread + within + step.square() * (used * more / total), total
-
-
-def _wide(A: Operator) -> torch.dtype:
-    return torch.float32 if A.device.type == "mps" else torch.float64

@@ -1,11 +1,10 @@
 """Eigenvalues from the first steps of a Lanczos run: the outermost one, bounded from outside, and the k largest.
 
-Some eigenvalue lies within the residual beta |s_m| of each Ritz value. A small residual does not say that the
-eigenvalue found is the *largest*: one above it, of which the random start vector holds little, may not have shown yet
-(on an untrained network a residual of 1 % was seen with an error of 4 %). What bounds the spectrum from outside is the
-start vector: with p_j the Lanczos polynomials, an eigenvector of eigenvalue lambda has squared weight at most
-1 / sum_j p_j(lambda)^2 in it, and a random one hardly ever has so little (van Dorsselaer, Hochstenbach & van der Vorst
-2000).
+Some eigenvalue lies within the residual beta |s_m| of each Ritz value. A small residual does not say that it is the
+*largest*: one above it, of which the random start vector holds little, may not have shown yet. What bounds the spectrum
+from outside is the start vector: with p_j the Lanczos polynomials, an eigenvector of eigenvalue lambda has squared
+weight at most 1 / sum_j p_j(lambda)^2 in it, and a random one hardly ever has so little (van Dorsselaer, Hochstenbach &
+van der Vorst 2000).
 
 Of a run that may be longer already, the least number m of steps that will do is looked at, so that what is found does
 not depend on who used the run before.
@@ -13,13 +12,16 @@ not depend on who used the run before.
 
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import betaincinv
 
 from landscape.linalg.estimate import Estimate, require_positive
+
+if TYPE_CHECKING:
+    from landscape.linalg.lanczos import Lanczos
 
 _MISSED = 0.05  # probability, over the start vector, that an eigenvalue lies beyond the bounds
 _MISSED_BETWEEN = 0.01  # the same, in a gap between the k largest
@@ -88,27 +90,12 @@ class Tridiagonal:
         return high
 
 
-class Run(Protocol):
-    """What is asked of a Lanczos run."""
-
-    @property
-    def A(self) -> Any:
-        """The operator, (d, d)."""
-
-    def first(self, num_steps: int) -> Tridiagonal:
-        """T of the first steps."""
-
-    def announce(self, num_steps: int) -> None:
-        """Say how many steps may come."""
-
-
-def lanczos_extreme(run: Run, *, rel_error: float, max_matvecs: int, end: int = 1) -> Estimate:
+def lanczos_extreme(run: "Lanczos", *, rel_error: float, max_matvecs: int, end: int = 1) -> Estimate:
     """The largest (end = 1) or least (end = -1) algebraic eigenvalue, to ``rel_error`` of its size at 95 %.
 
     The value is a Rayleigh quotient, so never beyond the eigenvalue but for rounding. ``error`` is the larger of the
     residual ||Ay - value y|| and of what the start vector leaves possible beyond; both must be within the accuracy
-    asked for. Cost: 6 to 10 products for 1 % on trained networks. The residual alone would stop one or two earlier, and
-    then at 5 % up to 9 in 100 values are wrong by more (benchmarks, row k).
+    asked for. Cost: 6 to 10 products for 1 % on trained networks.
 
     Raises:
         ValueError: for ``rel_error`` or ``max_matvecs`` that is not positive.
@@ -146,13 +133,12 @@ def lanczos_extreme(run: Run, *, rel_error: float, max_matvecs: int, end: int = 
     return Estimate(value, max(residual, beyond), m, converged, reason, {"residual": residual})
 
 
-def lanczos_top(run: Run, k: int, *, rel_error: float, max_matvecs: int) -> Estimate:
+def lanczos_top(run: "Lanczos", k: int, *, rel_error: float, max_matvecs: int) -> Estimate:
     """The k largest algebraic eigenvalues, each to ``rel_error`` of its size by its residual bound.
 
-    An eigenvalue lies within the residual r of each value; where the next Ritz values are a gap g away, within r^2 / g,
-    and the smaller of the two is the bound (Kato; Parlett, ch. 11). That an eigenvalue between two of them is still
-    missing, no residual can say: all must have moved by no more than a tenth of the accuracy since the look before,
-    and the start vector must rule out eigenvalues between them, at 99 % each, but for a tenth of the gap beside each.
+    The bound is the residual r, or r^2 / g where the next Ritz values are a gap g away (Kato; Parlett, ch. 11). So that
+    no eigenvalue between two of them is missing, all must have moved by no more than a tenth of the accuracy since the
+    look before, and the start vector must rule out others, at 99 % each, but for a tenth of the gap beside each.
 
     ``value`` and ``error`` are those of the largest; ``details`` holds "eigenvalues" (k,) descending, "residuals" (k,),
     "bounds" (k,) and "vectors", the eigenvectors of T (m, k) for ``run.vectors``. Fewer than k where the dimension is

@@ -50,9 +50,14 @@ def random_unit_vector(A: Operator, generator: torch.Generator) -> Tensor:
     return (v / v.norm()).to(A.device, A.dtype)
 
 
+def wide_dtype(X: Tensor | Operator) -> torch.dtype:
+    """The widest dtype on its device: float64, but on mps."""
+    return torch.float32 if X.device.type == "mps" else torch.float64
+
+
 def dot(x: Tensor, y: Tensor) -> float:
     """The inner product accumulated in float64: in float32, millions of entries lose four digits."""
-    wide = torch.float32 if x.device.type == "mps" else torch.float64
+    wide = wide_dtype(x)
     if len(x) <= _BLOCK:
         return torch.dot(x.to(wide), y.to(wide)).item()
     parts = [torch.dot(a.to(wide), b.to(wide)) for a, b in zip(x.split(_BLOCK), y.split(_BLOCK), strict=True)]

@@ -1,10 +1,9 @@
-"""Hutchinson's trace estimator with an honest stop (Hutchinson 1989).
+"""Hutchinson's trace estimator (1989), which stops when its 95 % confidence interval is narrow enough.
 
     tr(A) = E[z^T A z] ~ (1/n) sum_j z_j^T A z_j,    z_j with independent entries of variance 1
 
 With entries +-1 (Rademacher) the variance of one sample is 2 (||A||_F^2 - sum_i A_ii^2): diagonal matrices are exact.
 With Gaussian ones it is 2 ||A||_F^2. The error shrinks as 1/sqrt(n) either way.
-It stops when the 95 % confidence interval is within the accuracy asked for, not when the running mean stops moving.
 """
 
 import math

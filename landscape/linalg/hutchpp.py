@@ -23,11 +23,7 @@ def hutchpp_trace(
     num_matvecs: int | None = None,
     max_matvecs: int = 1000,
 ) -> Estimate:
-    """The trace of symmetric A with standard error; unbiased. Products are made in blocks.
-
-    Stops when the half-width of the 95 % interval (Student's t) is at most ``rel_error`` times the value, or after
-    ``max_matvecs``; ``num_matvecs`` fixes the number instead. Exact where the next look would take d products.
-    ``details["samples"]`` has the mean ``value``. Memory: a vector a product.
+    """The trace of symmetric A with standard error, as ``deflated_trace`` has it. Memory: a vector a product.
 
     Raises:
         ValueError: for an accuracy that is not positive, or fewer than 4 products.

@@ -5,10 +5,9 @@
 Eigenvalues of T (Ritz values) approach those of A from the outside in: see ``eigenvalues``. Two passes keep Q
 orthogonal to 1e-6 in float32; with one pass or none, copies of converged eigenvalues ("ghosts") appear.
 
-The basis Q takes m d numbers: 4.5 GB for 100 vectors of 11 million entries in float32. It is laid down in blocks, none
-of which is ever copied, each on the device of the operator, in main memory or in a temporary file: the first of these
-half of whose free memory holds it. What lies farther away is read once in every pass of the orthogonalization, block by
-block; the numbers are the same.
+The basis Q takes m d numbers: 4.5 GB for 100 vectors of 11 million entries in float32. It is laid down in blocks, each
+on the device of the operator, in main memory or in a temporary file: the first of these half of whose free memory holds
+it. What lies farther away is read block by block, once in every pass of the orthogonalization.
 """
 
 import tempfile

@@ -1,12 +1,9 @@
-"""Orthonormal columns that grow block by block, and inner products, in float64 whatever the dtype of the vectors.
-
-Small numbers decide here: which directions of a block are new, and which are rounding.
-"""
+"""Orthonormal columns that grow block by block, and inner products, in float64 whatever the dtype of the vectors."""
 
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import ROUNDING
+from landscape.linalg.estimate import ROUNDING, wide_dtype
 
 _ROWS = 1 << 20  # converted at once, so that no second copy of all vectors is made
 
@@ -18,7 +15,7 @@ def gram(X: Tensor, Y: Tensor) -> Tensor:
         >>> gram(torch.eye(3)[:, :2], torch.ones(3, 1)).tolist()
         [[1.0], [1.0]]
     """
-    wide = _wide(X)
+    wide = wide_dtype(X)
     total = torch.zeros(X.shape[1], Y.shape[1], dtype=wide, device=X.device)
     for x, y in zip(X.split(_ROWS), Y.split(_ROWS), strict=True):
         total += x.to(wide).T @ y.to(wide)
@@ -32,7 +29,7 @@ def column_dots(X: Tensor, Y: Tensor) -> Tensor:
         >>> column_dots(torch.eye(2), torch.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
         [1.0, 4.0]
     """
-    return (X * Y).sum(0, dtype=_wide(X)).cpu().double()
+    return (X * Y).sum(0, dtype=wide_dtype(X)).cpu().double()
 
 
 def new_directions(Q: Tensor, Y: Tensor, *, scale: float) -> Tensor:
@@ -45,7 +42,7 @@ def new_directions(Q: Tensor, Y: Tensor, *, scale: float) -> Tensor:
         >>> new_directions(Q, Y, scale=1.0).abs().T
         tensor([[0., 1., 0.]])
     """
-    directions, R = torch.linalg.qr(_without(Q, _without(Q, Y.to(_wide(Y)))))
+    directions, R = torch.linalg.qr(_without(Q, _without(Q, Y.to(wide_dtype(Y)))))
     U, sizes, _ = torch.linalg.svd(R)
     kept = directions @ U[:, sizes > ROUNDING * torch.finfo(Y.dtype).eps * scale]
     return torch.linalg.qr(_without(Q, kept)).Q.to(Y.dtype)  # again: what is small in Y had much of Q in it
@@ -53,7 +50,3 @@ def new_directions(Q: Tensor, Y: Tensor, *, scale: float) -> Tensor:
 
 def _without(Q: Tensor, Y: Tensor) -> Tensor:
     return Y - Q @ gram(Q, Y).to(Q)
-
-
-def _wide(X: Tensor) -> torch.dtype:
-    return torch.float32 if X.device.type == "mps" else torch.float64

@@ -3,8 +3,7 @@
     v <- A v / ||A v||,   lambda = v^T A v
 
 It finds the eigenvalue of largest modulus. Where that is negative, the iteration goes on with A - lambda I, whose
-spectrum is non-negative, so that the largest *algebraic* eigenvalue is returned. Kept because the papers used it:
-Lanczos needs fewer products for every spectrum.
+spectrum is non-negative. Kept because the papers used it: Lanczos needs fewer products for every spectrum.
 """
 
 import torch
@@ -16,9 +15,8 @@ from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, random_
 def power_iteration(A: Operator, *, rel_error: float, max_matvecs: int, generator: torch.Generator) -> Estimate:
     """The largest algebraic eigenvalue of A, to a residual of ``rel_error`` times its size. One product a step.
 
-    Near-ties ({10, 9.9}) and near-opposites ({10, -9.8}) converge slowly, and are not reported converged before the
-    residual says so. ``details`` holds the vector. That the value is the *largest* eigenvalue, and not another one that
-    the start vector favoured, the residual cannot say: ``lanczos_largest`` can.
+    Near-ties ({10, 9.9}) and near-opposites ({10, -9.8}) converge slowly. ``details`` holds the vector. That the value
+    is the *largest* eigenvalue, and not another one, the residual cannot say: ``lanczos_largest`` can.
 
     Raises:
         ValueError: for ``rel_error`` or ``max_matvecs`` that is not positive.

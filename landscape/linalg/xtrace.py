@@ -9,9 +9,8 @@ formed: Q_i Q_i^T = Q (I - s_i s_i^T) Q^T, where s_i is the unit vector orthogon
 
 Differences to the paper: 1. A is symmetric, so Q^T A W needs no product. 2. Where A has a rank below m, Q spans its
 range with or without w_i, and s_i is 0. 3. The t_i are correlated, as every probe is in the basis of all others: the
-paper's error estimate, their spread over sqrt(m), was too small by a factor of 1 (flat spectra) to 1.6 (geometric
-decay; 1.3 on trained networks) in 200 seeds each, and is widened by 1.5. At a cliff, where m is just the number of
-eigenvalues that dominate, it is too small by 3: prefer ``deflated_trace``, whose samples are independent.
+paper's error estimate, their spread over sqrt(m), was too small by up to 1.6 in 200 seeds each, and is widened by 1.5.
+Where just m eigenvalues dominate it is too small by 3: prefer ``deflated_trace``, whose samples are independent.
 """
 
 import math
@@ -34,11 +33,7 @@ def xtrace(
     num_matvecs: int | None = None,
     max_matvecs: int = 1000,
 ) -> Estimate:
-    """The trace of symmetric A with standard error; unbiased. Products are made in blocks.
-
-    Stops when the half-width of the 95 % interval (Student's t) is at most ``rel_error`` times the value, or after
-    ``max_matvecs``; ``num_matvecs`` fixes the number instead. Exact where the next look would take d products.
-    ``details["samples"]`` holds the t_i. Memory: one and a half vectors a product.
+    """The trace of symmetric A with standard error, as ``deflated_trace`` has it. Memory: 1.5 vectors a product.
 
     Raises:
         ValueError: for an accuracy that is not positive, or fewer than 4 products.
