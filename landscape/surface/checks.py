@@ -51,15 +51,7 @@ _MARGIN = 2  # on the spread of the rounding error
 def details_of(
     surface: Line | Plane, objective: Objective, found: Directions, asked: Mapping[str, Any], points: Points
 ) -> dict[str, Any]:
-    """The details of one split, with its checks and its noise floor.
-
-    Args:
-        surface: the losses.
-        objective: what they are of.
-        found: the directions.
-        asked: the arguments, among them "mode".
-        points: where it was measured.
-    """
+    """What is told of one split: the directions, the arguments ``asked``, its checks and its noise floor."""
     start, axes = time.perf_counter(), [getattr(surface, axis) for axis in surface.axes]
     steps, num_points = [axis[len(axis) // 2 + 1] for axis in axes], points.num_points
     floor, floor_reason = noise_floor(objective, found.vectors, steps, num_points=num_points)
@@ -110,13 +102,8 @@ def curvature_check(
 ) -> list[dict[str, Any]]:
     """Along each direction, u^T H u ("product") beside the "second_difference" and its "error"; likewise "slope".
 
-    ``agrees`` is whether both do; None, with the reason, where that cannot be told or not be computed.
-
-    Args:
-        objective: whose slices they are.
-        vectors: the directions, (d,) each.
-        reach: how far the grid goes along each.
-        num_points: of the grid.
+    ``agrees`` is whether both do; None, with the reason, where that cannot be told or not be computed. ``reach`` is how
+    far the grid goes along each, ``num_points`` what it takes.
     """
     try:
         some = _some(objective, max(_FEWEST, min(_affordable(objective, num_points, _SLICES), _EXAMPLES)))
@@ -148,10 +135,7 @@ def noise_floor(
             objective = objective.over(_some(objective, num_examples))
         rise = Rise(objective)
         moves = [(v / v.norm() * t).to(rise.origin) for v, t in zip(vectors, steps, strict=True)]
-        errors = [
-            0.0,
-            *(rise.rounding_error(u) for v in moves for u in (v, -v)),
-        ]  # none at the centre, where they begin
+        errors = [0.0, *(rise.rounding_error(u) for v in moves for u in (v, -v))]  # none at the centre
     except (MeasurementError, ValueError) as error:
         return math.nan, f"not measured: {error}"
     return _MARGIN * float(np.ptp(errors)), (

@@ -1,9 +1,8 @@
 """Directions to look along: random, Hessian eigenvectors, the gradient, a trajectory's plane, other weights.
 
 A step of one along a direction is a displacement by its length. Random directions are normalized to the weights
-(``landscape.surface.normalization``); others have a meaning that rescaling their parts would destroy, and are left as
-they are unless that is asked for: eigenvectors and the gradient have length 1, a trajectory's plane reaches a tenth
-further than its path, and the difference to other weights ends at these.
+(``landscape.surface.normalization``); others have a meaning that this would destroy, and are left as they are unless it
+is asked for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -188,14 +187,11 @@ def towards(objective: Objective, others: Mapping[str, Tensor], *, num: int = 2,
         if not step.norm() > 0:
             raise ValueError(f"{name} has the same weights. Give another checkpoint.")
     vectors = tuple(steps.values())
-    if num == 2 and len(vectors) == 2:
+    beside = random(objective, num=num - len(vectors), seed=seed).vectors
+    found = Directions((*vectors, *beside), "to").orthogonalized()
+    if len(vectors) == 2:
         length = _MARGIN * max(v.norm().item() for v in vectors)
-        pair = Directions(vectors, "to").orthogonalized().vectors
-        found = Directions(tuple(v * (length / v.norm()) for v in pair), "to")
-    elif num == 2:
-        found = Directions((*vectors, *random(objective, num=1, seed=seed).vectors), "to").orthogonalized()
-    else:
-        found = Directions(vectors, "to")
+        found = replace(found, vectors=tuple(v * (length / v.norm()) for v in found.vectors))
     places, residuals = project(found, list(steps.values()))
     marks = {
         name: {"at": place.tolist(), "residual": float(residual)}
@@ -238,9 +234,8 @@ def find_directions(
     if isinstance(directions, str):
         if directions not in KINDS:
             raise ValueError(f"directions={directions!r}. Expected one of: {', '.join(KINDS)}; or {num} tensors.")
-        found = (
-            eigen(objective, num=num, seed=seed) if directions == "eigen" else gradient(objective, num=num, seed=seed)
-        )
+        computed = eigen if directions == "eigen" else gradient
+        found = computed(objective, num=num, seed=seed)
     elif isinstance(directions, Directions):
         found = directions
     else:

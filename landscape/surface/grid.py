@@ -2,13 +2,12 @@
 
     L(w + x d1/||d1|| + y d2/||d2||),    x from -span ||d1|| to span ||d1||, likewise y
 
-Axis values are true displacements. A grid is symmetric and has the weights in its middle, so the number of points along
-an axis is odd: an even one gets one more. Two directions that are not orthogonal make an oblique plane, of which the
-cosine is told. What the result is held against is in ``landscape.surface.checks``.
+Axis values are true displacements. A grid is symmetric and has the weights in its middle. Two directions that are not
+orthogonal make an oblique plane, of which the cosine is told. ``landscape.surface.checks`` says how it is checked.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
@@ -84,13 +83,11 @@ def line(
         >>> found.x, found.loss  # (3 + x)^2
         (array([-2.,  0.,  2.]), array([ 1.,  9., 25.]))
     """
-    objectives = _objectives(objective, mode)
-    first = next(iter(objectives.values()))
+    objectives, first = _objectives(objective, mode)
     found = find_directions(first, direction, num=1, normalize=normalize, seed=seed, biases=biases)
     (x,), spans = _axes(found, span, None if reach is None else [reach], num_points)
     asked = {"span": spans[0], "seed": seed, "mode": mode}
-    kept = _kept(rows, objectives, found, asked | {"biases": biases, "points": len(x)})
-    points = _points(objectives, found, asked, kept, _LINE_PART, len(x), progress)
+    points = _points(objectives, found, asked, len(x), biases, rows, progress)
     points(x[:, None])
     lines = {}
     for split, one in objectives.items():
@@ -130,13 +127,12 @@ def plane(
             nothing, and "none" for others. Rescaled part by part, an eigenvector is none any more.
         num_points: along each axis; an even number gets one more, the middle.
         span: how far the grid goes to each side, in lengths of the direction.
-        reach: how far it goes along each axis as a displacement, in place of ``span``: one for the planes of several
-            checkpoints, whose filter-normalized directions differ in length, puts them on one scale.
+        reach: how far it goes along each axis as a displacement, in place of ``span``, so that planes of checkpoints
+            whose directions differ in length have one scale.
         seed: of random directions and Krylov spaces.
         orthogonalize: take from the second direction its part along the first.
-        refine: spend as many points, but where the surface curves (``landscape.surface.refine``), as the loss on the
-            first split has it. The result is a finer grid, linear between the points that were measured; these are
-            where ``details["measured"]`` (n, n) is true.
+        refine: spend as many points, but where the loss on the first split curves (``landscape.surface.refine``). The
+            result is a finer grid, linear between the points that were measured, ``details["measured"]`` (n, n).
         biases: whether biases and normalization layers move too, in normalized directions.
         mode: "eval", or "reestimate": batch-normalization statistics are estimated anew at every point, from the data
             of "train" (the first).
@@ -144,9 +140,8 @@ def plane(
         progress: called with (rows done, rows in all, seconds left) after each row.
 
     ``details`` says what was done: "directions", "normalize", "norms", "cosine", "excluded" (parameters that stay),
-    "checks" (the centre against the measured loss, the curvature of both slices against products with the Hessian),
-    "noise_floor", "mode", "num_forwards", "seconds", "provenance"; "eigenvalues", "path" or "marks" where there are
-    such; the extrema above the noise floor (``landscape.surface.persistence.extrema``).
+    "checks" and "noise_floor" (``landscape.surface.checks``), "mode", "num_forwards", "provenance"; "eigenvalues",
+    "path" or "marks" where there are such; the extrema (``landscape.surface.persistence.extrema``).
 
     Raises:
         ValueError: for an argument out of its range, or objectives of different weights.
@@ -167,8 +162,7 @@ def plane(
     """
     if refine and num_points < _LEAST_REFINED:
         raise ValueError(f"num_points={num_points}. Expected at least {_LEAST_REFINED} along an axis to refine.")
-    objectives = _objectives(objective, mode)
-    first = next(iter(objectives.values()))
+    objectives, first = _objectives(objective, mode)
     found = find_directions(first, directions, num=2, normalize=normalize, seed=seed, biases=biases)
     if orthogonalize:
         found = found.orthogonalized()
@@ -176,23 +170,18 @@ def plane(
     asked = {"span": span if reach is None else spans, "seed": seed, "mode": mode}
     asked |= {"orthogonalize": orthogonalize, "refine": refine}
     n = len(x)
-    kept = _kept(rows, objectives, found, asked | {"biases": biases, "points": n})
-    points = _points(objectives, found, asked, kept, n, n**2, progress)
+    points = _points(objectives, found, asked, n, biases, rows, progress)
+    on_grid: Callable[[np.ndarray], np.ndarray]
     if refine:
         spent = refined(points, span_x=x[-1], span_y=y[-1], num_points=n**2)
-        x, y, measured = spent.x, spent.y, {"measured": spent.measured}
+        x, y, on_grid, measured = spent.x, spent.y, spent.interpolate, {"measured": spent.measured}
     else:
         points(np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2))
-        spent, measured = None, {}
-
-    def on_grid(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else values.reshape(n, n) if spent is None else spent.interpolate(values)
-
+        on_grid, measured = (lambda values: values.reshape(n, n)), {}
     planes = {}
     for split, one in objectives.items():
-        loss, accuracy = (on_grid(values) for values in points.found(split))
-        assert loss is not None
-        bare = Plane(x, y, loss, accuracy, split)
+        loss, accuracy = points.found(split)
+        bare = Plane(x, y, on_grid(loss), None if accuracy is None else on_grid(accuracy), split)
         details = details_of(bare, one, found, asked, points) | measured
         planes[split] = replace(bare, details=details)
         if details["noise_floor"] >= 0:
@@ -200,8 +189,8 @@ def plane(
     return planes["train"] if isinstance(objective, Objective) else planes
 
 
-def _objectives(objective: Objective | Mapping[str, Objective], mode: str) -> dict[str, Objective]:
-    """By split, all around the same weights."""
+def _objectives(objective: Objective | Mapping[str, Objective], mode: str) -> tuple[dict[str, Objective], Objective]:
+    """By split, all around the same weights, and the first of them."""
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}. Expected one of: {', '.join(MODES)}.")
     objectives = dict(objective) if isinstance(objective, Mapping) else {"train": objective}
@@ -210,7 +199,7 @@ def _objectives(objective: Objective | Mapping[str, Objective], mode: str) -> di
     first, *others = (one.vector() for one in objectives.values())
     if not all(other.shape == first.shape and torch.equal(other, first) for other in others):
         raise ValueError(f"{', '.join(objectives)} have different weights. Give objectives of one model.")
-    return objectives
+    return objectives, next(iter(objectives.values()))
 
 
 def _axes(
@@ -231,30 +220,31 @@ def _axes(
     return [np.arange(-half, half + 1) * (one / half) for one in far], spans
 
 
-def _kept(
-    rows: str | Path | None, objectives: Mapping[str, Objective], found: Directions, asked: Mapping[str, Any]
-) -> FinishedRows | None:
-    """The finished parts of the same run."""
-    if rows is None:
-        return None
-    first = next(iter(objectives.values()))
-    # Vectors that are computed are the same in another run but for rounding, which a hash would not forgive.
-    given = [] if found.kind in ("random", "eigen", "gradient") else list(found.vectors)
-    counts = {split: [one.num_examples, one.total_weight] for split, one in objectives.items()}
-    asked = dict(asked) | {"span": [f"{one:.9g}" for one in np.atleast_1d(asked["span"])]}  # likewise
-    settings = [__version__, found.kind, found.normalize, len(found.vectors), asked, counts, str(first.dtype)]
-    return FinishedRows(rows, run_key([first.vector(), *given], settings))
-
-
 def _points(
     objectives: Mapping[str, Objective],
     found: Directions,
     asked: Mapping[str, Any],
-    kept: FinishedRows | None,
-    part: int,
-    num_points: int,
+    n: int,
+    biases: bool,
+    rows: str | Path | None,
     progress: Progress | None,
 ) -> Points:
-    statistics = next(iter(objectives.values())) if asked["mode"] == "reestimate" else None
-    options: dict[str, Any] = {"kept": kept, "part": part, "num_points": num_points, "progress": progress}
-    return Points(objectives, found.vectors, statistics=statistics, **options)
+    """The points of a grid of n along each axis, with the finished parts of the same run."""
+    first, kept, num_axes = next(iter(objectives.values())), None, len(found.vectors)
+    if rows is not None:
+        # Vectors that are computed are the same in another run but for rounding, which a hash would not forgive.
+        given = [] if found.kind in ("random", "eigen", "gradient") else list(found.vectors)
+        counts = {split: [one.num_examples, one.total_weight] for split, one in objectives.items()}
+        spans = [f"{one:.9g}" for one in np.atleast_1d(asked["span"])]  # likewise
+        told = {**asked, "biases": biases, "points": n, "span": spans}
+        settings = [__version__, found.kind, found.normalize, num_axes, told, counts, str(first.dtype)]
+        kept = FinishedRows(rows, run_key([first.vector(), *given], settings))
+    return Points(
+        objectives,
+        found.vectors,
+        statistics=first if asked["mode"] == "reestimate" else None,
+        kept=kept,
+        part=_LINE_PART if num_axes == 1 else n,
+        num_points=n**num_axes,
+        progress=progress,
+    )

@@ -2,10 +2,9 @@
 
     (W + sum_k t_k U_k) x + b + sum_k t_k c_k = (W x + b) + sum_k t_k (U_k x + c_k)
 
-The first layer is linear in its parameters, and what goes into it is the same at every point: its products with the
-data are taken once for the weights and once for each direction, and a point only adds them up. The other layers of many
-points are one batched product each. Exact but for the order of summation. Examples are columns, so that a softmax over
-the classes runs along them.
+What goes into the first layer is the same at every point: its products with the data are taken once for the weights and
+once for each direction, and a point only adds them up. The other layers of many points are one batched product each.
+Exact but for the order of summation. Examples are columns, so that a softmax over the classes runs along them.
 """
 
 from collections.abc import Sequence

@@ -5,10 +5,9 @@ lower; the difference is the prominence of the minimum, and what does not exceed
 Who died into whom is the merge tree, found by union-find. What a component grew to before it first met another one that
 counts is its volume. Maxima are the minima of -L.
 
-A point has 8 neighbours by default (those across a corner too), or 4; on a refined plane those of a triangulation of
-the points that were measured, on which it is linear. Ties are broken by position, row by row, so that a plateau is one
-minimum. A NaN is never entered, and may part a plane in several; +inf is a plateau above everything, and so a maximum.
-A plane ends at its edge though the loss does not: each extremum says whether it lies on it.
+A point has 8 neighbours by default, or 4; on a refined plane those of a triangulation of the points that were measured.
+Ties are broken by position, row by row, so that a plateau is one minimum. A NaN is never entered, and may part a plane
+in several; +inf is a plateau above everything, and so a maximum.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -57,9 +56,8 @@ class Extremum:
 def extrema(plane: Plane, *, threshold: float | None = None, neighbours: int = 8) -> dict[str, Any]:
     """What counts as a minimum and as a maximum of a plane, as tables for its ``details``.
 
-    "minima" and "maxima", and the "prominence_threshold" and "neighbours" with which they were found. Of each extremum
-    ``x``, ``y``, ``loss``, ``prominence``, ``saddle`` (x, y, loss), ``parent``, ``level``, ``volume`` and ``on_edge``:
-    see ``Extremum``. None stands for what is not there or not finite, as the prominence of the lowest minimum.
+    "minima" and "maxima", and the "prominence_threshold" and "neighbours" with which they were found. The columns are
+    those of ``Extremum``. None stands for what is not there or not finite, as the prominence of the lowest minimum.
 
     Args:
         plane: the losses.
@@ -149,26 +147,16 @@ def minima(
     ]
 
 
-def maxima(
-    loss: np.ndarray,  # (n, m)
-    *,
-    x: Sequence[float] | np.ndarray | None = None,
-    y: Sequence[float] | np.ndarray | None = None,
-    threshold: float = 0.0,
-    neighbours: int = 8,
-    measured: np.ndarray | None = None,  # (n, m)
-) -> list[Extremum]:
+def maxima(loss: np.ndarray, **options: Any) -> list[Extremum]:
     """The maxima whose prominence exceeds the threshold, the highest first: the minima of -loss, signs put back.
 
-    Raises:
-        ValueError: as ``minima``.
+    Options, and errors raised, are those of ``minima``.
 
     Example:
         >>> [(top.birth, top.death) for top in maxima(np.array([[0.0, 5.0, 2.0, 4.0, 3.0]]))]
         [(5.0, -inf), (4.0, 2.0)]
     """
-    upside_down = -np.asarray(loss, dtype=float)
-    found = minima(upside_down, x=x, y=y, threshold=threshold, neighbours=neighbours, measured=measured)
+    found = minima(-np.asarray(loss, dtype=float), **options)
     return [replace(top, birth=-top.birth, death=-top.death, level=-top.level) for top in found]
 
 
@@ -239,11 +227,10 @@ def _basins(
 def _lattice(shape: tuple[int, ...], neighbours: int) -> Callable[[int], Iterable[int]]:
     """The points next to a point of a grid, all counted row by row."""
     num_rows, num_columns = shape
-    steps = _STEPS[neighbours]
 
     def adjacent(point: int) -> list[int]:
         i, j = divmod(point, num_columns)
-        around = [(i + di, j + dj) for di, dj in steps]
+        around = [(i + di, j + dj) for di, dj in _STEPS[neighbours]]
         return [i * num_columns + j for i, j in around if 0 <= i < num_rows and 0 <= j < num_columns]
 
     return adjacent

@@ -28,7 +28,7 @@ class Points:
     Args:
         objectives: by split, around the same weights.
         vectors: the directions, (d,) each.
-        statistics: on whose data batch-normalization statistics are estimated anew; by default they stay.
+        statistics: on whose data batch-normalization statistics are estimated anew; None: they stay.
         kept: finished parts of this run, or None.
         part: the points of a part: what a kill loses at most.
         num_points: how many will be asked for, at most.
@@ -152,7 +152,7 @@ class FinishedRows:
     def __init__(self, directory: str | Path, key: str) -> None:
         self.path = Path(directory) / f"{key}.jsonl"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.finished: dict[tuple[str, int], tuple[np.ndarray, np.ndarray | None]] = {}
+        self.finished: dict[tuple[str, int], Found] = {}
         for split, row, loss, accuracy in read_lines(self.path):
             self.finished[split, row] = np.array(loss), None if accuracy is None else np.array(accuracy)
 

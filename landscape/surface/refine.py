@@ -5,9 +5,8 @@ estimated error of interpolation first, round after round. The estimate of a coa
 interpolation, h^2 f''/8 by second differences; that of a quartered one is how far the surface was from the
 interpolation at the new points around it, over 4, as the error falls with the square of the size.
 
-What a coarse grid steps over altogether is not found. The surface is measured at the points and interpolated linearly
-(over a Delaunay triangulation) between them: a regular grid that is mostly interpolated, and says where it is not. No
-cell is quartered for a NaN or an infinity.
+What a coarse grid steps over altogether is not found. Between the points the surface is interpolated linearly, over a
+Delaunay triangulation. No cell is quartered for a NaN or an infinity.
 """
 
 from collections.abc import Callable
