@@ -159,7 +159,10 @@ class Objective(Passes):
             )
         gradient = (total / self.total_weight).to(self.dtype)
         self.num_gradients += 1
-        self._require_finite(gradient)
+        if not torch.isfinite(gradient).all():
+            pieces = zip(self.names, self.layout.split(gradient), strict=True)
+            name = next(name for name, piece in pieces if not torch.isfinite(piece).all())
+            raise NonFiniteError(f"The gradient is not finite, first in parameter {name!r}, while the loss is.")
         if at is None:
             self._gradient, self.known_unused = gradient, [name for name in self.names if name in unused]
         return gradient.clone()
@@ -201,9 +204,3 @@ class Objective(Passes):
         if at is None:
             self._evaluation = evaluation
         return evaluation
-
-    def _require_finite(self, gradient: Tensor) -> None:
-        if not torch.isfinite(gradient).all():
-            pieces = zip(self.names, self.layout.split(gradient), strict=True)
-            name = next(name for name, piece in pieces if not torch.isfinite(piece).all())
-            raise NonFiniteError(f"The gradient is not finite, first in parameter {name!r}, while the loss is.")
