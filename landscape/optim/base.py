@@ -51,8 +51,7 @@ class MultiPassOptimizer(Optimizer):
     Attributes:
         num_skipped: how many steps were skipped because a pass was not finite.
         hvp_used: which Hessian products the last step used: "exact" (``loss`` was given), "finite-difference", or None.
-        grad_scaler: see the module.
-        sync_perturbation: see the module.
+        grad_scaler, sync_perturbation: see the module.
 
     Raises:
         ValueError: ``base`` is not an optimizer instance; a radius of a group is negative or not finite.
@@ -99,10 +98,9 @@ class MultiPassOptimizer(Optimizer):
         self.base.add_param_group(param_group)
 
     def sample_like(self, p: Tensor) -> Tensor:
-        """Standard normal numbers of the shape, dtype and device of ``p``; every random draw of a step is made here.
+        """Standard normal numbers like ``p``, from the generator of its device; every draw of a step is made here.
 
-        One generator for each device, seeded by ``seed`` and saved with the state. All processes draw the same numbers
-        unless they are given other seeds.
+        All processes draw the same numbers unless they are given other seeds.
         """
         device = p.device
         if str(device) not in self._generators:
