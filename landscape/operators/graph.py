@@ -200,9 +200,12 @@ class GraphOperator(ParameterOperator):
         return self._in_chunks(graph, rows)
 
     def _in_chunks(self, graph: Graph, rows: Tensor) -> Tensor:
-        if len(rows) > 1 and self.chunk != 1:
+        if len(rows) == 1:
+            return graph.product(rows[0])[None]
+        if self.chunk != 1:
             try:
-                return torch.cat([graph.products(part) for part in rows.split(self.chunk or 1)])
+                parts = [graph.products(part) for part in rows.split(self.chunk or 1)]
+                return torch.cat(parts) if len(parts) > 1 else parts[0]
             except torch.OutOfMemoryError:
                 raise  # to go on one by one would give other roundings, for what the memory was at the moment
             except RuntimeError:  # no batching rule
