@@ -50,7 +50,7 @@ class Objective(Passes):
         criterion: the torch criterion, with reduction "none"; None where the loss is a function.
         classifies: whether the loss tells which examples are classified correctly.
         num_gradients: full-data gradients computed so far, for the cost of measurements.
-        work: what measurements share (``landscape.measure.work``), until the weights change.
+        work: what measurements share (``landscape.measure.metric``), until the weights change.
 
     Cost: construction is one forward pass, and two passes over the data alone where ``data`` is not a list.
 

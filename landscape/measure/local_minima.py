@@ -16,9 +16,8 @@ import torch
 
 from landscape.batches import recut
 from landscape.linalg.estimate import require_positive
-from landscape.measure.metric import FORWARD, Cost, metric
+from landscape.measure.metric import FORWARD, Cost, generator, metric
 from landscape.measure.rise import Rise
-from landscape.measure.work import generator
 from landscape.objective import Objective
 from landscape.results import Measurement
 

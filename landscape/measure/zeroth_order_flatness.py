@@ -9,9 +9,8 @@ for, and what is known of the result.
 import numpy as np
 
 from landscape.measure.ascent import maximize
-from landscape.measure.metric import Cost, metric
+from landscape.measure.metric import Cost, generator, metric
 from landscape.measure.rise import Rise
-from landscape.measure.work import generator
 from landscape.objective import Objective
 from landscape.results import Measurement
 
