@@ -7,6 +7,7 @@ first dimension is its number of rows; every tensor with that first dimension is
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -62,15 +63,12 @@ def to(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
 
 
 def split(batch: Any, num_rows: int | None) -> Iterator[Any]:
-    """The batch in consecutive parts of at most ``num_rows`` rows. Raises ValueError where it has no rows to cut."""
-    num_all = _num_rows(batch)
-    if num_rows is None or 0 < num_all <= num_rows:
+    """The batch in consecutive parts of at most ``num_rows`` rows. Raises ValueError as ``recut``."""
+    if num_rows is None or 0 < _num_rows(batch) <= num_rows:
         yield batch
-    elif not num_all:
-        raise ValueError("microbatch= needs batches whose first tensor has one row an example. Leave it out here.")
     else:
-        for start in range(0, num_all, num_rows):
-            yield _map(batch, _rows(start, start + num_rows, num_all))
+        for (part,) in recut([batch], num_rows):
+            yield part
 
 
 def recut(batches: Iterable[Any], num_rows: int) -> Iterator[list[Any]]:
@@ -84,10 +82,13 @@ def recut(batches: Iterable[Any], num_rows: int) -> Iterator[list[Any]]:
     for batch in batches:
         start, num_all = 0, _num_rows(batch)
         if not num_all:
-            raise ValueError("Mini-batches are cut from batches whose first tensor has one row an example.")
+            raise ValueError(
+                "A batch is cut along the rows of its first tensor, and this one has none. Expected one row an "
+                "example: give such batches, or leave out microbatch= and metrics of mini-batches."
+            )
         while start < num_all:
             stop = min(start + room, num_all)
-            parts.append(_map(batch, _rows(start, stop, num_all)))
+            parts.append(_map(batch, partial(_rows, start, stop, num_all)))
             start, room = stop, room - (stop - start)
             if not room:
                 yield parts
@@ -101,8 +102,8 @@ def _num_rows(batch: Any) -> int:
     return len(first) if first is not None and first.ndim else 0
 
 
-def _rows(start: int, stop: int, num_all: int) -> Callable[[Tensor], Tensor]:
-    return lambda t: t[start:stop] if t.ndim and len(t) == num_all else t
+def _rows(start: int, stop: int, num_all: int, t: Tensor) -> Tensor:
+    return t[start:stop] if t.ndim and len(t) == num_all else t
 
 
 def _map(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
@@ -120,12 +121,9 @@ def _map(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(batch, (tuple, list)):
         return type(batch)(_map(value, function) for value in batch)
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        return dataclasses.replace(batch, **{f.name: _map(getattr(batch, f.name), function) for f in _fields(batch)})
+        names = [field.name for field in dataclasses.fields(batch) if field.init]
+        return dataclasses.replace(batch, **{name: _map(getattr(batch, name), function) for name in names})
     return batch
-
-
-def _fields(batch: Any) -> list[dataclasses.Field[Any]]:
-    return [field for field in dataclasses.fields(batch) if field.init]
 
 
 def _tensors(batch: Any) -> list[Tensor]:

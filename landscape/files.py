@@ -56,7 +56,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a file of UTF-8 whole or not at all and return its path; line breaks are left alone. Errors as `whole`."""
+    """Write a file of UTF-8 whole or not at all and return its path; line breaks stay. Errors as ``whole``."""
     with whole(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
     return path

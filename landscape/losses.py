@@ -17,11 +17,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 T = TypeVar("T")
 
-LOSSES: dict[str, type[nn.Module]] = {
-    "cross_entropy": nn.CrossEntropyLoss,
-    "mse": nn.MSELoss,
-}  # by name, in checkpoints
-
+# by name, in checkpoints
+LOSSES: dict[str, type[nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "mse": nn.MSELoss}
 _ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss, nn.BCEWithLogitsLoss)
 
 
@@ -61,9 +58,10 @@ class LossTerms(nn.Module):
         self.model = model
         self.weight_of = weight
         self.function = loss
-        self.criterion = (
-            _without_reduction(loss) if isinstance(loss, nn.Module) and hasattr(loss, "reduction") else None
-        )
+        self.criterion: nn.Module | None = None
+        if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
+            self.criterion = copy.copy(loss)
+            self.criterion.__dict__["reduction"] = "none"
         self.sum_over_entries = getattr(loss, "reduction", "mean") in ("sum", "batchmean")
 
     def forward(self, work: Callable[[], T]) -> T:
@@ -92,19 +90,10 @@ class LossTerms(nn.Module):
         if losses.ndim == 0 and self.weight_of is not None:
             count = float(self.weight_of(batch))
             return Terms(losses.reshape(1) * count, count)
-        if losses.ndim == 0:
-            raise ValueError(
-                "loss(model, batch) returned a scalar, whose weight among the batches is unknown. "
-                "Return per-example losses of shape (n,), or give weight=lambda batch: count."
-            )
-        raise ValueError(
-            f"loss(model, batch) returned shape {tuple(losses.shape)}. Expected "
-            + (
-                "(n,): one loss an example or token."
-                if self.weight_of is None
-                else "a scalar mean, as weight= is given."
-            )
-        )
+        expected = "a scalar mean, as weight= is given"
+        if self.weight_of is None:
+            expected = "(n,), one loss an example or token, or a scalar mean and weight=lambda batch: count"
+        raise ValueError(f"loss(model, batch) returned shape {tuple(losses.shape)}. Expected {expected}.")
 
     def _criterion_terms(self, criterion: nn.Module, batch: Any) -> Terms:
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
@@ -156,12 +145,6 @@ def refuse_random_losses(first: Tensor, second: Tensor) -> None:
             "Two evaluations of the same batch differ: the model or the loss is random (functional dropout with "
             "training=True, noise drawn in forward?). Make it deterministic in eval mode, then measure."
         )
-
-
-def _without_reduction(criterion: nn.Module) -> nn.Module:
-    criterion = copy.copy(criterion)
-    criterion.__dict__["reduction"] = "none"
-    return criterion
 
 
 def _class_terms(

@@ -2,13 +2,13 @@
 
     L(w) = (1/n) sum_i l_i(w),    n examples (or tokens), w in R^d the trainable parameters that a glob selects.
 
-The mean is over all examples, however they are batched. The model is called on copies of its parameters and buffers, so
-nothing here writes to it; a change that somebody else makes to it is noticed at the next call. How a pass over the data
-is made is told in ``landscape.passes``. It does *not* differentiate twice: that is ``landscape.operators``.
+The mean is over all examples, however they are batched. How a pass over the data is made, without a trace in the model,
+is told in ``landscape.passes``. Nothing here differentiates twice: that is ``landscape.operators``.
 """
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class Objective(Passes):
     """The mean loss L(w) of ``model`` over all examples of ``data``: value, gradient and per-example losses.
 
     Args:
-        model: the network; it is never written to, and its weights may change between calls.
+        model: the network, never written to. Its weights and buffers may be edited between calls; edits to anything
+            else (its attributes, the data) are not noticed: make a new ``Objective``.
         loss: a torch criterion (batches are (inputs, targets)), or ``loss(model, batch)`` -> per-example losses (n,).
         data: a re-iterable of batches (list, ``DataLoader(shuffle=False)``), the same in every pass.
         params: glob of parameter names, comma-separated; frozen parameters (``requires_grad=False``) never take part.
@@ -46,13 +47,10 @@ class Objective(Passes):
         num_examples: n, over all batches.
         num_batches: how many the data are.
         batch_size: examples computed at once, at most.
-        criterion: the torch criterion that the loss was given as, with reduction "none"; None for a function.
+        criterion: the torch criterion, with reduction "none"; None where the loss is a function.
         classifies: whether the loss tells which examples are classified correctly.
         num_gradients: full-data gradients computed so far, for the cost of measurements.
-        work: what measurements share (``landscape.measure.work``), until the weights change.
-
-    Weights and buffers may be edited between calls. Edits to anything else (attributes of the model, the data) are not
-    noticed: make a new ``Objective``.
+        work: what measurements share (``landscape.measure.metric``), until the weights change.
 
     Cost: construction is one forward pass, and two passes over the data alone where ``data`` is not a list.
 
@@ -113,11 +111,7 @@ class Objective(Passes):
         return self.layout.flatten([self._state[f"model.{name}"] for name in self.layout.names]).to(self.dtype)
 
     def value(self, at: Tensor | None = None) -> float:
-        """L at the parameters, or at a vector (d,): the mean over all examples. One forward pass.
-
-        Raises:
-            NonFiniteError: naming the first batch whose loss is NaN or infinite.
-        """
+        """L at the parameters, or at a vector (d,): the mean over all examples. One forward pass, as ``losses``."""
         return self.losses(at).to(self.accumulation_dtype).sum().item() / self.total_weight
 
     def losses(self, at: Tensor | None = None) -> Tensor:
@@ -133,7 +127,7 @@ class Objective(Passes):
 
         Raises:
             ValueError: where the loss is no classification: it takes CrossEntropyLoss or NLLLoss with class indices.
-            NonFiniteError: as ``value``.
+            NonFiniteError: as ``losses``.
         """
         correct = self._evaluate(at)[1]
         if correct is None:
@@ -152,14 +146,16 @@ class Objective(Passes):
         leaves = self.leaves(at)
         total = torch.zeros(self.num_params, dtype=self.accumulation_dtype, device=self.device)
         unused = set(self.names)
-        for grads in self.over_batches(leaves, lambda terms: self._differentiate(terms, leaves)):
+        for grads in self.over_batches(leaves, partial(self._differentiate, leaves)):
             unused -= {name for name, grad in zip(self.names, grads, strict=True) if grad is not None}
-            total += self.layout.flatten(
-                [g if g is not None else torch.zeros_like(p) for g, p in zip(grads, leaves, strict=True)]
-            )
+            pairs = zip(grads, leaves, strict=True)
+            total += self.layout.flatten([torch.zeros_like(p) if g is None else g for g, p in pairs])
         gradient = (total / self.total_weight).to(self.dtype)
         self.num_gradients += 1
-        self._require_finite(gradient)
+        if not torch.isfinite(gradient).all():
+            pieces = zip(self.names, self.layout.split(gradient), strict=True)
+            name = next(name for name, piece in pieces if not torch.isfinite(piece).all())
+            raise NonFiniteError(f"The gradient is not finite, first in parameter {name!r}, while the loss is.")
         if at is None:
             self._gradient, self.known_unused = gradient, [name for name in self.names if name in unused]
         return gradient.clone()
@@ -184,7 +180,7 @@ class Objective(Passes):
         other._count()
         return other
 
-    def _differentiate(self, terms: Terms, leaves: list[Tensor]) -> Sequence[Tensor | None]:
+    def _differentiate(self, leaves: list[Tensor], terms: Terms) -> Sequence[Tensor | None]:
         summed = self.summed(terms)
         if not summed.requires_grad:
             return [None] * len(leaves)
@@ -201,9 +197,3 @@ class Objective(Passes):
         if at is None:
             self._evaluation = evaluation
         return evaluation
-
-    def _require_finite(self, gradient: Tensor) -> None:
-        if not torch.isfinite(gradient).all():
-            pieces = zip(self.names, self.layout.split(gradient), strict=True)
-            name = next(name for name, piece in pieces if not torch.isfinite(piece).all())
-            raise NonFiniteError(f"The gradient is not finite, first in parameter {name!r}, while the loss is.")

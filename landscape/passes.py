@@ -16,7 +16,7 @@ train/eval flags are set as attributes, not through ``model.eval()``, which some
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import partial, reduce
 from typing import Any, TypeVar
 
 import numpy as np
@@ -65,9 +65,7 @@ class Passes:
         self.layout = ParameterLayout.of(params)
         self.names, self.num_params = list(params), self.layout.size
         self.device = torch.device(device) if device is not None else next(iter(params.values())).device
-        self.dtype = torch.float32
-        for p in params.values():
-            self.dtype = torch.promote_types(self.dtype, cast or p.dtype)
+        self.dtype = reduce(torch.promote_types, [cast or p.dtype for p in params.values()], torch.float32)
         self.accumulation_dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self.per_example = terms.weight_of is None
         self.version = 0
@@ -176,7 +174,7 @@ class Passes:
             raise ValueError(f"The examples' weights sum to {self.total_weight}. Expected a positive sum.")
 
     def _on_finite_terms(self, work: Callable[[Terms], T], index: int, batch: Any) -> T:
-        terms = self._terms.of(batch)
+        terms = self.terms(batch)
         losses = terms.losses
         if not torch.isfinite(losses.sum(dtype=self.accumulation_dtype)):
             bad = losses[~torch.isfinite(losses)]
@@ -190,16 +188,13 @@ class Passes:
 @contextmanager
 def rng_untouched(*generators: torch.Generator) -> Iterator[None]:
     """Run the body and put back the random states of torch, numpy, Python and the ``generators`` given."""
-    cuda = torch.cuda.is_initialized()
-    torch_state, cuda_states = torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else []
+    cuda_devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     numpy_state, python_state = np.random.get_state(), random.getstate()
     own_states = [generator.get_state() for generator in generators]
     try:
-        yield
+        with torch.random.fork_rng(cuda_devices, device_type="cuda"):
+            yield
     finally:
-        torch.set_rng_state(torch_state)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda_states)
         np.random.set_state(numpy_state)
         random.setstate(python_state)
         for generator, state in zip(generators, own_states, strict=True):

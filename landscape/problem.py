@@ -18,9 +18,9 @@ from torch import nn
 from landscape.checkpoint import Checkpoint, CheckpointError
 from landscape.data import Split, load_data
 from landscape.losses import LOSSES
-from landscape.memory import saved_bytes
 from landscape.models import build_model
 from landscape.objective import Objective
+from landscape.operators.graph import saved_bytes
 from landscape.registry import find
 from landscape.second_derivatives import twice_differentiable
 

@@ -194,6 +194,7 @@ def test_a_broken_line_in_the_middle_is_an_error(tmp_path):
         read_lines(path, "s/1")
 
 
+@pytest.mark.slow
 def test_two_processes_that_append_lose_no_row(tmp_path, processes):
     path = tmp_path / "a.jsonl"
     writers = [processes.Process(target=append_often, args=(path, first)) for first in (1, 2)]

@@ -35,8 +35,8 @@ class Checkpoint:
         sha256: of the file's bytes, in hexadecimal.
         format: "landscape.checkpoint/1", or "state_dict" where the file holds weights only and all below is unknown.
         state: {"model": {name: tensor}, "optimizer": state dict or None, "rng": generator states or None}.
-        model: {"name": str, "args": dict} for `landscape.models.build_model`, or None.
-        data: {"name": str, "args": dict} for `landscape.data.load_data`, or None.
+        model: {"name": str, "args": dict} for ``landscape.models.build_model``, or None.
+        data: {"name": str, "args": dict} for ``landscape.data.load_data``, or None.
         loss: {"name": str, "args": dict}, or None.
         recipe: how it was trained.
         epoch: epochs done.
@@ -89,10 +89,11 @@ class Checkpoint:
         return model
 
     def load_into(self, model: nn.Module) -> None:
-        """Copy the weights into `model`; names and shapes must agree, but for the prefix of a wrapper on either side.
+        """Copy the weights into ``model``; names and shapes must agree, but for the prefix of a wrapper on either side.
 
         Raises:
-            CheckpointError: they do not agree; names the first three of each kind of difference. `model` is untouched.
+            CheckpointError: they do not agree; names the first three of each kind of difference. ``model`` is
+                untouched.
 
         Example:
             >>> weights = {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}
@@ -125,9 +126,9 @@ class Checkpoint:
 
 
 def without_prefixes(state: Mapping[str, Any], *, lightning: bool) -> dict[str, Any]:
-    """`state` without what DataParallel, DDP and torch.compile put before every one of its names.
+    """``state`` without what DataParallel, DDP and torch.compile put before every one of its names.
 
-    Also without what a Lightning module puts there that calls its network `model`, if ``lightning``.
+    Also without what a Lightning module puts there that calls its network ``model``, if ``lightning``.
     """
     prefixes = ("module.", "_orig_mod.", "model.") if lightning else ("module.", "_orig_mod.")
     stripped = dict(state)
@@ -143,7 +144,7 @@ def first_few(names: Collection[object], limit: int = 3) -> str:
 
 
 def to_device(tree: Any, device: torch.device) -> Any:
-    """Nested dicts, lists and tuples, their tensors detached and on `device`; those that shared memory still do."""
+    """Nested dicts, lists and tuples, their tensors detached and on ``device``; those that shared memory still do."""
     storages: dict[int, torch.UntypedStorage] = {}
 
     def move(node: Any) -> Any:

@@ -34,12 +34,12 @@ _FIELDS = _SPECS | {"recipe": dict, "epoch": int, "step": int, "metrics": list, 
 def load_checkpoint(path: str | os.PathLike[str], *, map_location: str | torch.device = "cpu") -> Checkpoint:
     """Read a checkpoint without running anything in it.
 
-    Read are files of `torch.save` (zip or legacy) and ``.safetensors``, holding a checkpoint of ours, a state dict, or
-    a state dict under exactly one of the keys "state_dict", "model", "model_state_dict" and "net". The prefixes
+    Read are files of ``torch.save`` (zip or legacy) and ``.safetensors``, holding a checkpoint of ours, a state dict,
+    or a state dict under exactly one of the keys "state_dict", "model", "model_state_dict" and "net". The prefixes
     "module." and "_orig_mod.", and under "state_dict" also "model.", are dropped where every name has them.
 
-    Weights on the CPU stay in the file until they are used: while the `Checkpoint` is in use do not overwrite the file
-    in place (`save_checkpoint` replaces it, which is safe).
+    Weights on the CPU stay in the file until they are used: while the ``Checkpoint`` is in use do not overwrite the
+    file in place (``save_checkpoint`` replaces it, which is safe).
 
     Args:
         path: the file.
@@ -126,7 +126,7 @@ def _is_spec(value: dict[str, Any]) -> bool:
 
 
 def _is_state_dict(value: Any) -> bool:
-    """Whether it is tensors by name; a module may add an object of its own under a name that ends in `_extra_state`."""
+    """Whether it is tensors by name; a module may add an object of its own under a name with ``_extra_state``."""
     return (
         isinstance(value, dict)
         and any(isinstance(item, Tensor) for item in value.values())

@@ -28,14 +28,14 @@ def save_checkpoint(
 ) -> None:
     """Write a self-describing checkpoint of format ``landscape.checkpoint/1``, atomically.
 
-    It loads with `torch.load(path, weights_only=True)`. Tensors are written as CPU tensors of their own dtype; tied
+    It loads with ``torch.load(path, weights_only=True)``. Tensors are written as CPU tensors of their own dtype; tied
     weights are written once and stay tied.
 
     Args:
         path: the file; its folder is made if need be.
         model: whose state dict is written.
-        model_spec: {"name": str, "args": dict} for `landscape.models.build_model`.
-        data_spec: {"name": str, "args": dict} for `landscape.data.load_data`.
+        model_spec: {"name": str, "args": dict} for ``landscape.models.build_model``.
+        data_spec: {"name": str, "args": dict} for ``landscape.data.load_data``.
         loss_spec: {"name": str, "args": dict}.
         recipe: how it is trained; this and all below are plain Python values and tensors.
         epoch: epochs done.

@@ -29,14 +29,14 @@ DATA: dict[str, Callable[..., Data]] = {
 
 
 def load_data(name: str, **args: Any) -> Data:
-    """Load the dataset called `name`.
+    """Load the dataset called ``name``.
 
     Args:
-        name: a key of `DATA`; or NAME-c, that set with its test part corrupted here, which takes `corruption`,
-            `severity` and `seed` beside what NAME takes (only "cifar10-c" and "cifar100-c" are the published files);
-            or NAME:PATH, short for ``load_data(NAME, path=PATH)``.
-        args: what that reader takes, and what all take: `num_train`, to train on a stratified subset of so many
-            examples, `validation`, the share of the train part that is held out first, and `split_seed` of both.
+        name: a key of ``DATA``; or NAME-c, that set with its test part corrupted here, which takes ``corruption``,
+            ``severity`` and ``seed`` beside what NAME takes (only "cifar10-c" and "cifar100-c" are the published
+            files); or NAME:PATH, short for ``load_data(NAME, path=PATH)``.
+        args: what that reader takes, and what all take: ``num_train``, to train on a stratified subset of so many
+            examples, ``validation``, the share of the train part that is held out first, and ``split_seed`` of both.
 
     Raises:
         ValueError: the name is unknown, or the reader does not take these arguments.

@@ -1,4 +1,4 @@
-"""From images and labels to `Data`: the decoding, the checks and the normalization that readers of images share.
+"""From images and labels to ``Data``: the decoding, the checks and the normalization that readers of images share.
 
 uint8 images are normalized by the mean and deviation of every channel over all train pixels; floating images are taken
 for what networks read, and are left alone.
@@ -31,10 +31,10 @@ class Labelled(NamedTuple):
 def from_arrays(
     name: str, args: dict[str, Any], train: Labelled, test: Labelled, *, num_classes: int | None = None
 ) -> Data:
-    """Make `Data` of two parts.
+    """Make ``Data`` of two parts.
 
     Args:
-        name: under which `load_data` loads it again.
+        name: under which ``load_data`` loads it again.
         args: with which it does.
         train: the one part.
         test: the other.
@@ -74,7 +74,7 @@ def read_picture(source: Path | BinaryIO) -> np.ndarray:
     """Decode an image into uint8 pixels (channels, height, width): one channel if it is gray, else red, green, blue.
 
     Raises:
-        OSError: it cannot be read or decoded; or one of `MALFORMED`.
+        OSError: it cannot be read or decoded; or one of ``MALFORMED``.
 
     Example:
         >>> import io

@@ -1,7 +1,7 @@
 """Augmentation of a whole batch at once, on the device that it lies on.
 
-In this order, which is that of the papers' code: crop, flip, a policy, then what `Split.prepare` does, then Cutout. So
-padding is black, and the squares of Cutout have the mean color. What is drawn is drawn on the CPU: it depends on the
+In this order, which is that of the papers' code: crop, flip, a policy, then what ``Split.prepare`` does, then Cutout.
+So padding is black, and the squares of Cutout have the mean color. What is drawn is drawn on the CPU: it depends on the
 generator and the shape of the batch, not on the device.
 
 Policies are kornia's: ``pip install "landscape-geometry[augment]"``. RandAugment (Cubuk et al. 2020, arXiv:1909.13719)
@@ -35,7 +35,7 @@ def augment(
 
     Args:
         inputs: images (n, channels, height, width), as pixels or floats.
-        prepare: `Split.prepare` of their split.
+        prepare: ``Split.prepare`` of their split.
         generator: of all that is drawn; on the CPU.
         flip: mirror every other image, left to right.
         crop: pad by so many pixels on all sides and crop to the size before.

@@ -4,12 +4,12 @@ The sets have 50,000 train and 10,000 test images of 32×32 pixels. Read is, at 
 of these that is there:
 
     cifar-10-batches-py, cifar-100-python   the original Python pickles, unpacked
-    train*.parquet, test*.parquet           Hugging Face's files (see `parquet`)
-    cifar10.npz, cifar100.npz               numpy arrays (see `npz`)
+    train*.parquet, test*.parquet           Hugging Face's files (see ``parquet``)
+    cifar10.npz, cifar100.npz               numpy arrays (see ``npz``)
 
 The corrupted images (Hendrycks and Dietterich 2019, arXiv:1903.12261) are the published .npy files: CORRUPTION.npy has
 those of severities 1 to 5 one after the other, labels.npy their classes. To corrupt any set of images, see
-`corruptions`.
+``corruptions``.
 
 A pickle is a program. Ours are run by an unpickler that admits arrays of bytes and plain containers only and calls
 nothing, not even numpy, whose own unpickling can be made to read outside of its memory by a forged state.
@@ -81,7 +81,7 @@ def cifar10(*, path: Where = None) -> Data:
 
 
 def cifar100(*, path: Where = None) -> Data:
-    """Load CIFAR-100 with its 100 fine classes; argument and errors as for `cifar10`."""
+    """Load CIFAR-100 with its 100 fine classes; argument and errors as for ``cifar10``."""
     return _load(_CIFAR100, places("cifar100", path, [_CIFAR100.folder]), path)
 
 
@@ -97,7 +97,7 @@ def cifar10_c(*, corruption: str, severity: int, path: Where = None, clean: Wher
 
     Raises:
         DataError: one of them is not there, or damaged.
-        ValueError: `severity` is out of range.
+        ValueError: ``severity`` is out of range.
 
     Example:
         >>> cifar10_c(corruption="fog", severity=3, path="/nowhere")  # doctest: +ELLIPSIS
@@ -108,7 +108,7 @@ def cifar10_c(*, corruption: str, severity: int, path: Where = None, clean: Wher
 
 
 def cifar100_c(*, corruption: str, severity: int, path: Where = None, clean: Where = None) -> Data:
-    """Load CIFAR-100 with one corruption of CIFAR-100-C for test part; arguments and errors as for `cifar10_c`."""
+    """Load CIFAR-100 with one corruption of CIFAR-100-C for test part; arguments and errors as for ``cifar10_c``."""
     return _load_corrupted(_CIFAR100, corruption, severity, path, clean)
 
 

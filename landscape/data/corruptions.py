@@ -30,7 +30,7 @@ def corrupted(data: Data, *, corruption: str, severity: int, seed: int = 0) -> D
 
     Args:
         data: images, as uint8 pixels or as floats in [0, 1].
-        corruption: a key of `CORRUPTIONS`.
+        corruption: a key of ``CORRUPTIONS``.
         severity: from 1 to 5.
         seed: of all random numbers.
 
@@ -49,7 +49,7 @@ def corrupted(data: Data, *, corruption: str, severity: int, seed: int = 0) -> D
 
 
 def corrupt(split: Split, *, corruption: str, severity: int, seed: int = 0) -> Split:
-    """Corrupt every image of a split; arguments and errors as for `corrupted`.
+    """Corrupt every image of a split; arguments and errors as for ``corrupted``.
 
     Example:
         >>> split = Split(torch.full((1, 1, 8, 8), 100, dtype=torch.uint8), torch.tensor([0]))
@@ -154,7 +154,7 @@ def _contrast(x: np.ndarray, _: np.random.Generator, factor: float) -> np.ndarra
 
 
 def _elastic_transform(x: np.ndarray, rng: np.random.Generator, push: float, sigma: float, shear: float) -> np.ndarray:
-    """An affine map that moves three points by up to `shear`, after smooth displacements; all in shares of the side."""
+    """An affine map that moves three points by up to ``shear``, after smooth displacements, in shares of the side."""
     (h, w), side = x.shape[:2], min(x.shape[:2])
     corners = np.array([h, w]) // 2 + side // 3 * np.array([[1, 1], [1, -1], [-1, -1]])
     moved = corners + rng.uniform(-shear * side, shear * side, size=(3, 2))

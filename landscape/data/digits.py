@@ -1,6 +1,6 @@
 """The UCI digits: 1797 real handwritten digits of 8×8 pixels, bundled so that a first measurement needs no download.
 
-Alpaydin and Kaynak (1998), doi 10.24432/C50P49, CC BY 4.0; `DIGITS.md` says how the file was made. The test split is
+Alpaydin and Kaynak (1998), doi 10.24432/C50P49, CC BY 4.0; ``DIGITS.md`` says how the file was made. The test split is
 part of the file, 360 examples stratified by class, so that numbers compare between machines and versions.
 """
 

@@ -2,8 +2,8 @@
 
     PATH/train*.parquet, PATH/test*.parquet         or in the one folder of PATH that has such files (PATH/plain_text)
 
-An image is a struct with its bytes, as the `datasets` library writes it. Without test files, validation* files are the
-test part. Needs pyarrow: ``pip install "landscape-geometry[parquet]"``.
+An image is a struct with its bytes, as the ``datasets`` library writes it. Without test files, validation* files are
+the test part. Needs pyarrow: ``pip install "landscape-geometry[parquet]"``.
 """
 
 import importlib
@@ -49,10 +49,10 @@ def parquet_folders(place: Path) -> list[Path]:
 
 
 def read_parquet(place: Path) -> tuple[Labelled, Labelled]:
-    """Read the train and the test part of a folder for which `parquet_folders` has one.
+    """Read the train and the test part of a folder for which ``parquet_folders`` has one.
 
     Raises:
-        DataError: as `parquet`.
+        DataError: as ``parquet``.
     """
     folder, *others = parquet_folders(place)
     if others:

@@ -1,6 +1,7 @@
 """Where datasets lie: at a path that was given, or under the folder that the variable LANDSCAPE_DATA names.
 
-Nothing is ever downloaded. What is missing or damaged is a `DataError`: what was looked for, where, and how to get it.
+Nothing is ever downloaded. What is missing or damaged is a ``DataError``: what was looked for, where, and how to get
+it.
 """
 
 import os
@@ -21,7 +22,7 @@ def places(name: str, path: Where, folders: Sequence[str] = ()) -> list[Path]:
     """List the places to look for a dataset.
 
     A path is taken as it is and, if it is relative, under LANDSCAPE_DATA too. Without one the places are the folders
-    of LANDSCAPE_DATA called `name` or as one of `folders`.
+    of LANDSCAPE_DATA called ``name`` or as one of ``folders``.
 
     Raises:
         DataError: neither a path nor LANDSCAPE_DATA says where to look.
@@ -43,7 +44,7 @@ def places(name: str, path: Where, folders: Sequence[str] = ()) -> list[Path]:
 
 
 def read_first(name: str, looked_in: Sequence[Path], read: Callable[[Path], T | None], expected: str) -> tuple[Path, T]:
-    """Return the first place that has a dataset, and what `read` returns of it, which is nothing of one that has not.
+    """Return the first place that has a dataset, and what ``read`` returns of it, which is nothing of one that has not.
 
     Raises:
         DataError: no place has it; says what was expected there, and how to get it.
@@ -61,7 +62,7 @@ def found_again(path: Where, place: Path) -> dict[str, str]:
 
 @contextmanager
 def reading(path: Path, remedy: str, *malformed: type[Exception]) -> Iterator[None]:
-    """Run the body; an OSError or one of `malformed` in it means that the file is missing or damaged.
+    """Run the body; an OSError or one of ``malformed`` in it means that the file is missing or damaged.
 
     Raises:
         DataError: naming the file and the remedy.

@@ -1,6 +1,6 @@
-"""What a dataset reader returns: `Data` of parts, each a `Split` held in memory, in a fixed order.
+"""What a dataset reader returns: ``Data`` of parts, each a ``Split`` held in memory, in a fixed order.
 
-Images lie in memory as uint8 pixels, a quarter of what they take as float32, and `Split.prepare` makes of them what a
+Images lie in memory as uint8 pixels, a quarter of what they take as float32, and ``Split.prepare`` makes of them what a
 network reads when a batch is asked for. Nothing here shuffles or augments: a landscape is measured over fixed examples,
 and training does its own shuffling.
 """
@@ -57,7 +57,7 @@ class Split:
         The last may be short, and None makes one of all. Pixels are prepared each time that a batch is asked for.
 
         Raises:
-            ValueError: `batch_size` is less than one.
+            ValueError: ``batch_size`` is less than one.
         """
         size = len(self) if batch_size is None else batch_size
         if size < 1:
@@ -78,7 +78,7 @@ class Split:
             seed: the same seed draws the same subset.
 
         Raises:
-            ValueError: `num_examples` is out of range.
+            ValueError: ``num_examples`` is out of range.
 
         Example:
             >>> split = Split(inputs=torch.zeros(6, 1, 8, 8), targets=torch.tensor([0, 0, 0, 0, 1, 1]))
@@ -88,7 +88,7 @@ class Split:
         return self.divide(num_examples, seed=seed)[0]
 
     def divide(self, num_examples: int, *, seed: int) -> tuple["Split", "Split"]:
-        """Return the subset that `sample` draws, and what is left; arguments and errors as there."""
+        """Return the subset that ``sample`` draws, and what is left; arguments and errors as there."""
         if not 1 <= num_examples <= len(self):
             raise ValueError(
                 f"num_examples={num_examples} is out of range. "
@@ -107,7 +107,7 @@ class Split:
 class Data:
     """A dataset cut into train and test, and validation where part of train was held out.
 
-    `name` and `args` are what `load_data` takes to load it again.
+    ``name`` and ``args`` are what ``load_data`` takes to load it again.
     """
 
     name: str

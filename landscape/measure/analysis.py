@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from landscape import __version__
-from landscape.measure.metric import DEFAULT, METRICS
-from landscape.measure.work import Work
+from landscape.measure.metric import DEFAULT, METRICS, Work
 from landscape.objective import Objective
 from landscape.results import Analysis, Measurement
 

@@ -14,9 +14,8 @@ import torch
 
 from landscape.linalg.estimate import require_positive
 from landscape.linalg.hutchinson import FIRST_LOOK
-from landscape.measure.metric import FORWARD, Cost, metric
+from landscape.measure.metric import FORWARD, Cost, generator, metric
 from landscape.measure.rise import Rise
-from landscape.measure.work import generator
 from landscape.objective import Objective
 from landscape.results import Measurement
 from landscape.statistics import half_width, interval_reason, looks

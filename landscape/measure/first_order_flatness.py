@@ -12,8 +12,7 @@ from torch import Tensor
 from landscape.linalg.estimate import dot
 from landscape.losses import Terms
 from landscape.measure.ascent import maximize
-from landscape.measure.metric import Cost, metric
-from landscape.measure.work import generator
+from landscape.measure.metric import Cost, generator, metric
 from landscape.objective import Objective
 from landscape.operators.graph import derivatives
 from landscape.results import Measurement

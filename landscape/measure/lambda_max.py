@@ -1,8 +1,7 @@
 """The largest eigenvalue of the Hessian: the steepest curvature there is."""
 
 from landscape.linalg import lanczos_extreme, power_iteration
-from landscape.measure.metric import Cost, measurement_of, metric
-from landscape.measure.work import Work, generator
+from landscape.measure.metric import Cost, Work, generator, measurement_of, metric
 from landscape.objective import Objective
 from landscape.results import Measurement
 

@@ -1,8 +1,7 @@
 """The least eigenvalue of the Hessian: negative away from minima, and how negative says how unstable the point is."""
 
 from landscape.linalg import lanczos_extreme
-from landscape.measure.metric import Cost, measurement_of, metric
-from landscape.measure.work import Work
+from landscape.measure.metric import Cost, Work, measurement_of, metric
 from landscape.objective import Objective
 from landscape.results import Measurement
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from landscape.linalg import Lanczos, lanczos_extreme
 from landscape.linalg.estimate import require_positive
 from landscape.linalg.hutchinson import draw_probes
-from landscape.measure.metric import Cost, metric
-from landscape.measure.work import PROBES, Work, generator
+from landscape.measure.metric import PROBES, Cost, Work, generator, metric
 from landscape.objective import Objective
 from landscape.operators import NoExactDiagonalError, Restricted, gauss_newton_traces
 from landscape.params import matches

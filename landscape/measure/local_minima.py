@@ -15,11 +15,11 @@ import torch
 
 from landscape.batches import recut
 from landscape.linalg.estimate import require_positive
-from landscape.measure.metric import FORWARD, Cost, metric
+from landscape.measure.metric import FORWARD, Cost, generator, metric
 from landscape.measure.rise import Rise
-from landscape.measure.work import generator
 from landscape.objective import Objective
 from landscape.results import Measurement
+from landscape.statistics import standard_error
 
 _CHECKED = 2  # directions along which the rounding noise is measured: 2 x 10 points, in double the precision
 _MARGIN = 2  # on the spread of the noise, of which so few points show most but not all
@@ -112,7 +112,7 @@ def local_minima(
     return Measurement(
         "local_minima",
         counts["minima"].mean().item(),
-        counts["minima"].std(ddof=1).item() / num_directions**0.5,
+        standard_error(counts["minima"]),
         reason=f"{num_directions} directions of {len(steps)} points; the loss moves by {moves:.1e} on the median one, "
         f"the noise floor is {floor:.1e}",
         details=counts

@@ -21,6 +21,7 @@ from landscape.measure.metric import FORWARD, Cost, metric
 from landscape.measure.rise import Rise
 from landscape.objective import Objective
 from landscape.results import Measurement
+from landscape.statistics import standard_error
 
 
 @metric(
@@ -112,7 +113,7 @@ def sam_ratio(
         reason=reason,
         details={
             "mean_of_ratios": ratios.mean().item() if len(ratios) else math.nan,
-            "mean_of_ratios_std_error": ratios.std(ddof=1).item() / len(ratios) ** 0.5 if len(ratios) > 1 else math.nan,
+            "mean_of_ratios_std_error": standard_error(ratios),
             "num_flat_batches": int((~rising).sum()),
             "one_step_rises": one_steps,
             "best_rises": bests,

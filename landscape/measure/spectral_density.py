@@ -6,8 +6,7 @@ import numpy as np
 
 from landscape.linalg.slq import effective_dimension as effective_dimension_of
 from landscape.linalg.slq import negative_share as negative_share_of
-from landscape.measure.metric import Cost, measurement_of, metric
-from landscape.measure.work import Work
+from landscape.measure.metric import Cost, Work, measurement_of, metric
 from landscape.objective import Objective
 from landscape.results import Measurement
 

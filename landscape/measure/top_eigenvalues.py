@@ -1,8 +1,7 @@
 """The k largest eigenvalues of the Hessian (GAM, Zhang et al. 2023, fig. 3 draws 50)."""
 
 from landscape.linalg import lanczos_top
-from landscape.measure.metric import Cost, measurement_of, metric
-from landscape.measure.work import Work
+from landscape.measure.metric import Cost, Work, measurement_of, metric
 from landscape.objective import Objective
 from landscape.results import Measurement
 

@@ -4,8 +4,7 @@ from typing import Any
 
 from landscape.linalg import Estimate, deflated_trace, hutchinson_trace, hutchpp_trace, xtrace
 from landscape.linalg.estimate import require_positive
-from landscape.measure.metric import Cost, measurement_of, metric
-from landscape.measure.work import PROBES, Work, generator
+from landscape.measure.metric import PROBES, Cost, Work, generator, measurement_of, metric
 from landscape.objective import Objective
 from landscape.operators import NoExactDiagonalError, gauss_newton_traces
 from landscape.results import Measurement

@@ -6,9 +6,8 @@ Also called sharpness. Finding this maximum is NP-hard in general; ``landscape.m
 """
 
 from landscape.measure.ascent import maximize
-from landscape.measure.metric import Cost, metric
+from landscape.measure.metric import Cost, generator, metric
 from landscape.measure.rise import Rise
-from landscape.measure.work import generator
 from landscape.objective import Objective
 from landscape.results import Measurement
 

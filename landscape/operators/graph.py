@@ -8,29 +8,28 @@ same. Vectors are multiplied one after the other, or 16 as one batched backward 
 small, so that entering them takes longer than their arithmetic; ``chunk`` overrides that.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 
 import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator
-from torch import Tensor
-from torch.autograd.graph import Node
+from torch import Tensor, UntypedStorage
+from torch.autograd.graph import Node, saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from landscape.losses import Terms
-from landscape.memory import available_bytes, saved_bytes
+from landscape.memory import available_bytes
 from landscape.objective import NonFiniteError, Objective
 from landscape.params import ParameterLayout, matches
 from landscape.second_derivatives import twice_differentiable
 
 _TOGETHER = 16  # vectors in one batched backward: more gained nothing on the networks measured, and cost memory
-# What the operations of a graph give, on average, up to which many vectors at once are faster. Calibrated by
-# `python -m benchmarks.sizes` on one thread of an AMD EPYC, torch 2.13; for accelerators an estimate, whose kernels
-# take as long to launch as a processor's to enter, and do about a hundred times as much in that time.
-_SMALL_BYTES = {"cpu": 72 << 10}
-_SMALL_BYTES_ELSEWHERE = 4 << 20
+# How much an operation of a graph may give, on average, for many vectors at once to be faster. Calibrated by
+# `python -m benchmarks.sizes` on one thread of an AMD EPYC, torch 2.13. Elsewhere than on a processor so many times as
+# much, which is an estimate: a kernel takes about as long to launch, and does about a hundred times the work meanwhile.
+_OPERATION_BYTES, _ELSEWHERE = 72 << 10, 64
 
 _WRONG = {  # by autograd node: seen with torch 2.13, against finite differences, over 73 layer types
     "WeightNormInterfaceBackward0": "weight_norm (remove it with torch.nn.utils.parametrize.remove_parametrizations)",
@@ -188,7 +187,8 @@ class GraphOperator(ParameterOperator):
         """The unnormalized products of one microbatch after the other."""
         for graph in self._graphs():
             if self.chunk is None and len(rows) > 1:
-                self.chunk = _TOGETHER if small_operations(graph.roots) else 1
+                small = _OPERATION_BYTES * (1 if self.device.type == "cpu" else _ELSEWHERE)
+                self.chunk = _TOGETHER if operation_bytes(graph.roots) <= small else 1
             products = self._products_with(graph, rows)
             del graph  # before the next one is built
             yield products
@@ -200,9 +200,12 @@ class GraphOperator(ParameterOperator):
         return self._in_chunks(graph, rows)
 
     def _in_chunks(self, graph: Graph, rows: Tensor) -> Tensor:
-        if len(rows) > 1 and self.chunk != 1:
+        if len(rows) == 1:
+            return graph.product(rows[0])[None]
+        if self.chunk != 1:
             try:
-                return torch.cat([graph.products(part) for part in rows.split(self.chunk or 1)])
+                parts = [graph.products(part) for part in rows.split(self.chunk or 1)]
+                return torch.cat(parts) if len(parts) > 1 else parts[0]
             except torch.OutOfMemoryError:
                 raise  # to go on one by one would give other roundings, for what the memory was at the moment
             except RuntimeError:  # no batching rule
@@ -263,19 +266,31 @@ def refuse_wrong_derivatives(tensors: Sequence[Tensor]) -> None:
             raise SecondDerivativeError(f"torch's second derivative is wrong through {_WRONG[node.name()]}.")
 
 
-def small_operations(tensors: Sequence[Tensor]) -> bool:
-    """Whether the operations that led to the tensors are so small that many vectors at once are faster.
-
-    It goes by sizes alone, so that the same is done in every run.
+def operation_bytes(tensors: Sequence[Tensor]) -> float:
+    """How much the operations that led to the tensors give on average, which is the same in every run.
 
     Example:
         >>> w = torch.ones(10, requires_grad=True)
-        >>> small_operations([w.exp().sum()]), small_operations([w.repeat(10_000).exp().sum()])
-        (True, False)
+        >>> operation_bytes([w.exp()]), operation_bytes([w.repeat(1000).exp()])  # of w and exp; of w, repeat and exp
+        (40.0, 26680.0)
     """
     sizes = [sum(prod(one.shape) * one.dtype.itemsize for one in node._input_metadata) for node in _nodes(tensors)]
-    small = _SMALL_BYTES.get(tensors[0].device.type, _SMALL_BYTES_ELSEWHERE) if tensors else 0
-    return sum(sizes) <= small * len(sizes)
+    return sum(sizes) / max(len(sizes), 1)
+
+
+def saved_bytes(build: Callable[[], object]) -> int:
+    """Bytes that autograd saves while ``build`` runs, each storage once; what it returns is kept until the end."""
+    saved: dict[int, UntypedStorage] = {}  # by address; held, so that none is used twice and the sum is always the same
+
+    def weigh(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage
+        return tensor.detach()  # the tensor itself would make a cycle that is never freed
+
+    with saved_tensors_hooks(weigh, lambda tensor: tensor):
+        built = build()
+    del built
+    return sum(storage.nbytes() for storage in saved.values())
 
 
 def _nodes(tensors: Sequence[Tensor]) -> Iterator[Node]:

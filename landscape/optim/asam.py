@@ -21,15 +21,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.optim.base import MultiPassOptimizer, check_range
-from landscape.optim.passes import Passes
+from landscape.optim.passes import EPS, Passes
 from landscape.optim.vectors import multiply_
 
 
 class ASAM(MultiPassOptimizer):
     """Adaptive sharpness-aware minimization over a base optimizer: two passes a step.
 
-    Every group has the options ``rho``, ``perturb`` (False leaves it where it is, and out of the norm) and
-    ``adaptive``: True or False for the whole group, None by the rule of the module.
+    Groups have ``rho`` and ``perturb`` as in ``SAM``, and ``adaptive``: True or False, or None for the module's rule.
 
     Args:
         base: the optimizer that makes the update.
@@ -39,7 +38,7 @@ class ASAM(MultiPassOptimizer):
         model: where given, its buffers follow the clean pass only.
 
     Raises:
-        ValueError: for a rho or eta that is negative or not finite, or an unknown variant.
+        ValueError: for a number out of its range, an unknown variant.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([[3.0, 0.0]]))
@@ -71,9 +70,9 @@ class ASAM(MultiPassOptimizer):
         check_range("eta", eta, usual=0.01)
         official = variant == "official"
         self.eta = eta if official else 0.0
-        self._eps = 1e-16 if official else 1e-12
-        defaults = {"rho": rho, "perturb": True, "adaptive": None if official else True}
-        super().__init__(base, model=model, defaults=defaults)
+        self._eps = 1e-16 if official else EPS
+        adaptive = None if official else True
+        super().__init__(base, model=model, defaults={"rho": rho, "perturb": True, "adaptive": adaptive})
 
     def _gather(self, passes: Passes) -> None:
         if not self._perturbs():

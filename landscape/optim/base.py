@@ -51,8 +51,7 @@ class MultiPassOptimizer(Optimizer):
     Attributes:
         num_skipped: how many steps were skipped because a pass was not finite.
         hvp_used: which Hessian products the last step used: "exact" (``loss`` was given), "finite-difference", or None.
-        grad_scaler: see the module.
-        sync_perturbation: see the module.
+        grad_scaler, sync_perturbation: see the module.
 
     Raises:
         ValueError: ``base`` is not an optimizer instance; a radius of a group is negative or not finite.
@@ -95,13 +94,13 @@ class MultiPassOptimizer(Optimizer):
         """Add a group of parameters to the base, with this optimizer's options beside the base's."""
         for name, usual in self.usual_radii.items():
             check_range(name, param_group.get(name, self.defaults[name]), usual=usual)
-        self.base.add_param_group(self._with_options(param_group))
+        param_group.update(self.defaults | param_group)
+        self.base.add_param_group(param_group)
 
     def sample_like(self, p: Tensor) -> Tensor:
-        """Standard normal numbers of the shape, dtype and device of ``p``; every random draw of a step is made here.
+        """Standard normal numbers like ``p``, from the generator of its device; every draw of a step is made here.
 
-        One generator for each device, seeded by ``seed`` and saved with the state. All processes draw the same numbers
-        unless they are given other seeds.
+        All processes draw the same numbers unless they are given other seeds.
         """
         device = p.device
         if str(device) not in self._generators:
@@ -127,7 +126,7 @@ class MultiPassOptimizer(Optimizer):
                 "gradients, runs forward and backward, and returns the loss."
             )
         for group in self.param_groups:
-            self._with_options(group)  # which the state of a plain base, loaded into it, does not bring
+            group.update(self.defaults | group)  # which the state of a plain base, loaded into it, does not bring
         passes = Passes(
             closure,
             loss,
@@ -184,16 +183,11 @@ class MultiPassOptimizer(Optimizer):
             ValueError: ``state_dict`` is of another optimizer.
         """
         self._refuse_in_passes("load_state_dict")
-        expected = set(self.state_dict())
-        if set(state_dict) != expected:
+        expected, found = ([*sorted(s), *sorted(s.get("scalars", ()))] for s in (self.state_dict(), state_dict))
+        if found != expected:
             raise ValueError(
-                f"this is not a state of {type(self).__name__}: expected the keys {sorted(expected)}, "
-                f"found {sorted(state_dict)}. The state of a plain optimizer belongs to .base."
-            )
-        if set(state_dict["scalars"]) != set(self.scalars):
-            raise ValueError(
-                f"this is not a state of {type(self).__name__}: expected the scalars {sorted(self.scalars)}, "
-                f"found {sorted(state_dict['scalars'])}."
+                f"this is not a state of {type(self).__name__}: expected the keys {expected}, found {found}. "
+                "The state of a plain optimizer belongs to .base."
             )
         self.base.load_state_dict(state_dict["base"])
         self.num_skipped = state_dict["num_skipped"]
@@ -238,11 +232,6 @@ class MultiPassOptimizer(Optimizer):
         self._generators = {device: torch.Generator(device) for device in states}
         for device, state in states.items():
             self._generators[device].set_state(state.cpu())
-
-    def _with_options(self, group: dict[str, Any]) -> dict[str, Any]:
-        for name, value in self.defaults.items():
-            group.setdefault(name, value)
-        return group
 
     def _refuse_in_passes(self, method: str) -> None:
         if self._in_passes:

@@ -28,8 +28,7 @@ from landscape.optim.vectors import add_, scale_
 class CRSAM(MultiPassOptimizer):
     """Curvature-regularized sharpness-aware minimization over a base optimizer: three passes a step.
 
-    Every group has the options ``rho``, which may be scheduled, and ``perturb``: False leaves it where it is, and out
-    of the norm. With rho = 0 in every group the step is the base's own, in one pass.
+    Groups have ``rho`` and ``perturb`` as in ``SAM``.
 
     Args:
         base: the optimizer that makes the update.
@@ -40,7 +39,7 @@ class CRSAM(MultiPassOptimizer):
         model: where given, its buffers follow the clean pass only.
 
     Raises:
-        ValueError: for a rho, alpha or beta that is negative or not finite, or an unknown regularizer.
+        ValueError: for a number out of its range, an unknown regularizer.
 
     Example:
         >>> import torch

@@ -36,8 +36,7 @@ from landscape.optim.vectors import Vectors, add_, global_norm, multiply_, scale
 class CurvSAM(MultiPassOptimizer):
     """Sharpness-aware minimization in an ellipsoid that is narrow where the curvature is large: two passes a step.
 
-    Every group of parameters has the options ``rho`` and ``perturb``: False leaves the group where it is in the second
-    pass, and out of the norm and the products.
+    Groups have ``rho`` and ``perturb`` as in ``SAM``; a group with perturb=False is in no Hessian product either.
 
     Args:
         base: the optimizer that makes the update, for instance ``torch.optim.SGD(model.parameters(), lr=0.1)``.
@@ -100,41 +99,32 @@ class CurvSAM(MultiPassOptimizer):
 
     def _gather(self, passes: Passes) -> None:
         self._curvature = {}
-        if self.scalars["step"] % self.update_every == 0:
-            g, product = self._gradient_and_product(passes)
-            self._curvature = self._averaged(product)
-            del product
-        else:
-            g = passes.gradient()
+        due = self.scalars["step"] % self.update_every == 0
+        g = self._gradient_and_curvature(passes) if due else passes.gradient()
         if self._climb(passes, g):
             del g  # the last pass needs its room
             passes.run()
         else:
             passes.leave(g)
 
-    def _gradient_and_product(self, passes: Passes) -> tuple[Vectors, Vectors]:
-        """The gradient of the clean pass, which is run, and z * H z."""
+    def _gradient_and_curvature(self, passes: Passes) -> Vectors:
+        """Run the clean pass, update the curvature, and return the gradient."""
         if self.hvp == "exact" and passes.loss is not None:
             g, times_hessian = passes.gradient_and_product()
         else:
             g, times_hessian = passes.gradient(), partial(_difference_product, passes)
             passes.hvp = "finite-difference"
-        z = {p: sample for p, sample in self._sample().items() if p in g}
+        params = [p for group in self.param_groups if group["perturb"] for p in group["params"] if p.requires_grad]
+        z = {p: self.sample_like(p) for p in params}  # the same in all processes, whatever has a gradient there
+        z = {p: z[p] for p in params if p in g}
         Hz = times_hessian(z)
-        product = multiply_({p: Hz[p] for p in z if p in Hz}, z)
-        return g, passes.workers.mean_of_step(product)
-
-    def _sample(self) -> Vectors:
-        """Draw for all parameters that could have a gradient: the same in all processes, whichever they have."""
-        groups = [group["params"] for group in self.param_groups if group["perturb"]]
-        return {p: self.sample_like(p) for params in groups for p in params if p.requires_grad}
-
-    def _averaged(self, product: Vectors) -> Vectors:
-        """The curvature with a new z * H z, in whose tensors it is left."""
-        if product:
-            torch._foreach_abs_(list(product.values()))
-        scale_(product, 1 - self.beta)
-        return add_(product, {p: self._h(p) for p in product}, alpha=self.beta)
+        h = passes.workers.mean_of_step(multiply_({p: Hz[p] for p in z if p in Hz}, z))
+        del z, Hz
+        if h:
+            torch._foreach_abs_(list(h.values()))
+        scale_(h, 1 - self.beta)
+        self._curvature = add_(h, {p: self._h(p) for p in h}, alpha=self.beta)
+        return g
 
     def _h(self, p: Tensor) -> Tensor:
         if p in self._curvature:

@@ -37,8 +37,8 @@ from landscape.optim.vectors import Vectors, add_, dot, global_norm, scale_
 class GAM(MultiPassOptimizer):
     """Gradient-norm-aware minimization over a base optimizer: four passes a step, or two and two Hessian products.
 
-    Every group has the options ``rho``, which may be scheduled, and ``perturb``: False leaves it where it is, and out
-    of the norms. With rho = 0 in every group the step is the oracle's, as with alpha = 0; not so in mode "accelerated".
+    Groups have ``rho`` and ``perturb`` as in ``SAM``. With rho = 0 in every group the step is the oracle's, as with
+    alpha = 0; not so in mode "accelerated".
 
     Args:
         base: the optimizer that makes the update.
@@ -142,12 +142,9 @@ class GAM(MultiPassOptimizer):
 
     def _differences(self, passes: Passes) -> tuple[Vectors, Vectors]:
         """What ``_exact`` returns, by finite differences."""
-        g0 = passes.gradient()
-        same = self.oracle == "sam" and self.rho_sam == self.rho_prime  # then g1 is the oracle's gradient
-        passes.climb_to(g0, self.rho_prime)
-        g1 = passes.gradient()
+        g0, g1 = self._pair(passes)
         passes.back()
-        if same:
+        if self.oracle == "sam" and self.rho_sam == self.rho_prime:  # then g1 is the oracle's gradient
             h0, direction = add_(scale_(g0, -1.0), g1), g1
         else:
             h0, direction = add_(g1, g0, alpha=-1.0), self._oracle_gradient(passes, g0)
@@ -155,24 +152,25 @@ class GAM(MultiPassOptimizer):
         del g0, g1
         passes.climb_to(h0)
         del h0
-        g2 = passes.gradient()
-        passes.climb_to(g2, self.rho_prime)
-        h = add_(passes.gradient(), g2, alpha=-1.0)
+        g2, g3 = self._pair(passes)
         if self.mode == "hvp":
             passes.hvp = "finite-difference"
-        return direction, scale_(h, 1 / self.rho_prime)
+        return direction, scale_(add_(g3, g2, alpha=-1.0), 1 / self.rho_prime)
+
+    def _pair(self, passes: Passes) -> tuple[Vectors, Vectors]:
+        """The gradient where the weights are, and that at ``rho_prime`` along it, where they are left."""
+        g = passes.gradient()
+        passes.climb_to(g, self.rho_prime)
+        return g, passes.gradient()
 
     def _accelerated(self, passes: Passes) -> Vectors:
-        g0 = passes.gradient()
-        passes.climb_to(g0, self.rho_prime)
-        g1 = passes.gradient()
+        g0, g1 = self._pair(passes)
         passes.back()
         passes.climb_to(add_({p: g.clone() for p, g in g1.items()}, g0, alpha=-1.0))
-        g2 = passes.gradient()
-        passes.climb_to(g2, self.rho_prime)
-        h_plus = add_(scale_(passes.gradient(), 1 - self.alpha), g1, alpha=self.alpha)
+        g2, g3 = self._pair(passes)
+        h_plus = add_(scale_(g3, 1 - self.alpha), g1, alpha=self.alpha)
         h_minus = add_(scale_(g0, 1.0 if self.preset == "official" else self.beta), g2, alpha=1 - self.beta)
-        del g0, g1, g2
+        del g0, g1, g2, g3
         norm_plus, norm_minus = (global_norm(v.values()).item() for v in (h_plus, h_minus))
         cosine = dot(h_minus, h_plus).item() / (norm_minus * norm_plus + EPS)
         parallel = norm_minus * cosine / (norm_plus + EPS)

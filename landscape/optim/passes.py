@@ -21,11 +21,9 @@ EPS = 1e-12  # what is added to a norm before it divides
 
 
 class Passes:
-    """The passes of one step.
+    """The passes of one step, of the ``closure`` and the ``loss`` that the optimizer's ``step`` got.
 
     Args:
-        closure: as of the optimizer's ``step``.
-        loss: as of the optimizer's ``step``.
         groups: the optimizer's groups of parameters.
         model: whose buffers follow the first pass only.
         sync: whether the processes of a DistributedDataParallel ``model`` are averaged in each pass; else by ``agree``.
@@ -33,8 +31,8 @@ class Passes:
 
     Attributes:
         clean_loss: what the first pass returned.
-        value: the loss of the last pass, in float64 if that is what it was, the mean over the processes under ``sync``.
-        hvp: which Hessian products were used: "exact" or "finite-difference"; None if none were.
+        value: the loss of the last pass, the mean over the processes under ``sync``.
+        hvp: which Hessian products were used: "exact", "finite-difference" or None.
         workers: the processes, for means of what a step finds beside its direction.
     """
 
@@ -76,12 +74,7 @@ class Passes:
         self._end_pass(torch.as_tensor(returned).detach())
 
     def gradient(self) -> Vectors:
-        """The gradients of the closure where the weights are now, taken from ``.grad``, which is None afterwards.
-
-        Raises:
-            NonFinitePassError: as of ``run``.
-            ValueError: as of ``run``.
-        """
+        """The gradients that ``run`` left in ``.grad``, taken from there; it raises the same."""
         self.run()
         return self.workers.own(self._take())
 
@@ -90,10 +83,9 @@ class Passes:
 
         The product may be taken once: it is one more backward through the kept graph, by the parameters of all groups.
         Its vector is the same in all processes. Until then the gradient is the graph's own, not to be changed in place.
-        Attention is computed by its plain kernel, which alone can be differentiated twice.
 
         Raises:
-            NonFinitePassError: the loss or the gradient is not finite; from the product, that it is not.
+            NonFinitePassError: the loss, the gradient or the product is not finite.
             ValueError: ``loss`` did not return a differentiable scalar.
         """
         assert self.loss is not None
@@ -117,11 +109,9 @@ class Passes:
         def product(vectors: Vectors) -> Vectors:
             params = list(kept)
             if along := [p for p in kept if p in vectors and kept[p].requires_grad]:
-                found = deque(
-                    torch.autograd.grad(
-                        [kept[p] for p in along], params, [vectors[p] for p in along], materialize_grads=True
-                    )
-                )
+                outputs, directions = [kept[p] for p in along], [vectors[p] for p in along]
+                found = deque(torch.autograd.grad(outputs, params, directions, materialize_grads=True))
+                del outputs
             else:
                 found = deque(torch.zeros_like(p) for p in params)
             kept.clear()
@@ -142,15 +132,10 @@ class Passes:
         return global_norm(self.perturbed(vectors).values()).item()
 
     def climb_to(self, v: Vectors, radius: float | None = None, *, norm: float | None = None, eps: float = EPS) -> bool:
-        """Move the groups with ``perturb`` by ``radius * v / (||v|| + eps)``, from where they are; tell if any moved.
+        """Move the groups with ``perturb`` by ``radius * v / (norm + eps)``, from where they are; tell if any moved.
 
-        Along a gradient that is the worst point of the ball around them, to first order.
-
-        Args:
-            v: the direction; entries of other groups are not used.
-            radius: of the ball; by default each group's own, its option "rho".
-            norm: stands for ||v|| where it is measured otherwise than by ``norm``.
-            eps: keeps a zero gradient from dividing by zero.
+        Along a gradient that is the worst point of the ball around them, to first order. By default the radius is each
+        group's own, its option "rho", and the norm that of ``v``.
         """
         scale = 1 / ((self.norm(v) if norm is None else norm) + eps)
         moved = False

@@ -24,7 +24,7 @@ class Precision:
         checks: the objects under which ``scaler`` keeps what it found in a pass; lengthened as needed.
 
     Attributes:
-        scaler: the scaler, or one that is disabled: it leaves losses and gradients as they are, and its scale is 1.
+        scaler: the scaler; without one, one that is disabled.
     """
 
     def __init__(self, scaler: GradScaler | None, groups: list[dict[str, Any]], checks: list[SimpleNamespace]) -> None:
@@ -44,10 +44,7 @@ class Precision:
 
 
 def require_finite(vectors: Vectors, loss: Tensor | float = 0.0) -> None:
-    """Refuse a gradient or product whose norm is not finite, or a loss; one host synchronization.
-
-    Raises:
-        NonFinitePassError: for either.
+    """Raise NonFinitePassError for a gradient or product whose norm is not finite, or a loss; one synchronization.
 
     Example:
         >>> w = torch.zeros(1)

@@ -26,8 +26,7 @@ from landscape.optim.vectors import Vectors, add_, scale_
 class RSAM(MultiPassOptimizer):
     """Random sharpness-aware minimization over a base optimizer: two passes a step.
 
-    Every group has the options ``rho`` and ``sigma``, which may be scheduled, and ``perturb``: False leaves it where it
-    is, and out of the norm. With rho = 0 in every group the step is the base's own, in one pass.
+    Groups have ``rho`` and ``perturb`` as in ``SAM``, and ``sigma``, which may be scheduled too.
 
     Args:
         base: the optimizer that makes the update.

@@ -28,8 +28,8 @@ class SAM(MultiPassOptimizer):
     """Sharpness-aware minimization over a base optimizer: two passes a step.
 
     Every group of parameters has the options ``rho``, which may be set and scheduled for itself, and ``perturb``: False
-    leaves the group where it is in the second pass, and out of the norm. With rho = 0 in every group the step is the
-    base's own, in one pass.
+    leaves the group where it is, and out of the norm. With rho = 0 in every group the step is the base's own, in one
+    pass.
 
     Args:
         base: the optimizer that makes the update, for instance ``torch.optim.SGD(model.parameters(), lr=0.1)``.

@@ -56,8 +56,7 @@ class Workers:
     def mean_of_step(self, vectors: Vectors) -> Vectors:
         """The mean of what no pass averaged, without ``sync``; else ``vectors``. Takes them over.
 
-        Raises:
-            NonFinitePassError: a pass of another process was not finite.
+        Raises NonFinitePassError where a pass of another process was not finite.
         """
         mean = self.agree(vectors)
         if mean is None:

@@ -16,13 +16,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from landscape.second_derivatives.batch_norm import batch_norm
-from landscape.second_derivatives.convolution import convolve
+from landscape.second_derivatives.convolution import CONVOLUTIONS, convolve
 
 __all__ = ["twice_differentiable"]
 
 _OURS: dict[Callable[..., Any], Callable[..., Any]] = {
     functional.batch_norm: batch_norm,
-    **{convolution: partial(convolve, convolution) for convolution in (torch.conv1d, torch.conv2d, torch.conv3d)},
+    **{convolution: partial(convolve, convolution) for convolution in CONVOLUTIONS},
 }
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_Settings = tuple[Any, Any, Any, int]  # stride, padding, dilation, groups
-_NUM_AXES: dict[Callable[..., Tensor], int] = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+CONVOLUTIONS: tuple[Callable[..., Tensor], ...] = (torch.conv1d, torch.conv2d, torch.conv3d)  # by number of axes
 
 
 def convolve(
@@ -24,16 +23,16 @@ def convolve(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    """What ``func``, one of torch's convolutions, returns.
+    """What ``func``, one of ``CONVOLUTIONS``, returns.
 
     Autocast, complex numbers, inputs without a batch axis and padding by name are left to torch.
     """
-    num_axes = _NUM_AXES[func]
+    num_axes = CONVOLUTIONS.index(func) + 1
     by_torch = isinstance(padding, str) or x.ndim != num_axes + 2 or x.is_complex()
     if by_torch or torch.is_autocast_enabled(x.device.type):
         return func(x, weight, bias, stride, padding, dilation, groups)
-    settings = [_per_axis(setting, num_axes) for setting in (stride, padding, dilation)]
-    return _Convolution.apply(x, weight, bias, (*settings, groups))
+    per_axis = [_per_axis(setting, num_axes) for setting in (stride, padding, dilation)]
+    return _Convolution.apply(x, weight, bias, (*per_axis, False, [0] * num_axes, groups))  # not transposed
 
 
 def _per_axis(setting: Any, num_axes: int) -> list[int]:
@@ -45,8 +44,8 @@ class _Convolution(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, w: Tensor, bias: Tensor | None, settings: _Settings) -> Tensor:
-        return _forward(x, w, bias, settings)
+    def forward(x: Tensor, w: Tensor, bias: Tensor | None, settings: Any) -> Tensor:
+        return torch.convolution(x, w, bias, *settings)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, _output: Any) -> None:
@@ -57,8 +56,8 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, back: Tensor) -> Any:
         x, w = ctx.saved_tensors
         to_x, to_w, to_bias, _ = ctx.needs_input_grad
-        grad_x, grad_w = _Backward.apply(back, x, w, ctx.settings, to_x, to_w)
-        return grad_x, grad_w, back.sum((0, *range(2, back.ndim))) if to_bias else None, None
+        grads = _Backward.apply(back, x, w, ctx.settings, to_x, to_w) if to_x or to_w else (None, None)
+        return *grads, back.sum((0, *range(2, back.ndim))) if to_bias else None, None
 
 
 class _Backward(torch.autograd.Function):
@@ -67,10 +66,8 @@ class _Backward(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        back: Tensor, x: Tensor, w: Tensor, settings: _Settings, to_x: bool, to_w: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        return _backward(back, x, w, settings, to_x, to_w)
+    def forward(back: Tensor, x: Tensor, w: Tensor, settings: Any, to_x: bool, to_w: bool) -> Any:
+        return torch.ops.aten.convolution_backward(back, x, w, None, *settings, [to_x, to_w, False])[:2]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, _output: Any) -> None:
@@ -84,28 +81,14 @@ class _Backward(torch.autograd.Function):
         to_back, to_x, to_w = ctx.needs_input_grad[:3]
         grad_back = grad_x = grad_w = None
         if along_x is not None:
-            grad_back = _forward(along_x, w, None, ctx.settings) if to_back else None
-            grad_w = _backward(back, along_x, w, ctx.settings, False, to_w)[1]
+            if to_back:
+                grad_back = torch.convolution(along_x, w, None, *ctx.settings)
+            if to_w:
+                grad_w = _Backward.forward(back, along_x, w, ctx.settings, False, True)[1]
         if along_w is not None:
             if to_back:
-                more = _forward(x, along_w, None, ctx.settings)
+                more = torch.convolution(x, along_w, None, *ctx.settings)
                 grad_back = more if grad_back is None else grad_back + more
-            grad_x = _backward(back, x, along_w, ctx.settings, to_x, False)[0]
+            if to_x:
+                grad_x = _Backward.forward(back, x, along_w, ctx.settings, True, False)[0]
         return grad_back, grad_x, grad_w, None, None, None
-
-
-def _forward(x: Tensor, w: Tensor, bias: Tensor | None, settings: _Settings) -> Tensor:
-    stride, padding, dilation, groups = settings
-    return torch.convolution(x, w, bias, stride, padding, dilation, False, [0] * len(stride), groups)
-
-
-def _backward(
-    back: Tensor, x: Tensor, w: Tensor, settings: _Settings, to_x: bool, to_w: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    if not to_x and not to_w:
-        return None, None
-    stride, padding, dilation, groups = settings
-    grad_x, grad_w, _ = torch.ops.aten.convolution_backward(
-        back, x, w, None, stride, padding, dilation, False, [0] * len(stride), groups, [to_x, to_w, False]
-    )
-    return grad_x, grad_w

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from landscape.measure import top_eigenvalues
-from landscape.measure.work import generator
+from landscape.measure.metric import generator
 from landscape.objective import MeasurementError, Objective
 from landscape.surface.normalization import NORMALIZATIONS, excluded, normalized
 

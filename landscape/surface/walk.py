@@ -1,11 +1,10 @@
 """The loss at many points w + sum_k t_k u_k around the weights, u_k of length one: the inner loop of every landscape.
 
 The model is entered once for many points, with parameters that are views of one flat vector of ours; a point is one
-axpy into it and a forward pass without a graph. Each batch is read once for all points of a call. Where the operations
-of a forward pass are small, so that entering them takes longer than their arithmetic, and so are the parameters, many
-points go through it together (``torch.vmap``). Multilayer perceptrons have a way of their own
-(``landscape.surface.perceptron``), taken where it gives the losses of the model. Sums are in float64, and NaN and
-infinity stay what they are. Nothing is written to the model.
+axpy into it and a forward pass without a graph. Each batch is read once for all points of a call. Where parameters and
+operations are so small that entering an operation takes longer than its arithmetic, many points share a forward pass
+(``torch.vmap``). Multilayer perceptrons have a way of their own (``landscape.surface.perceptron``), where it gives the
+losses of the model. Sums are in float64, and NaN and infinity stay what they are. Nothing is written to the model.
 
 With ``statistics``, batch-normalization statistics are estimated anew at every point, as by
 ``torch.optim.swa_utils.update_bn``: the average of the batches' statistics, weighted by their size.
@@ -13,7 +12,7 @@ With ``statistics``, batch-normalization statistics are estimated anew at every 
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,9 +29,9 @@ from landscape.objective import Objective
 from landscape.surface.perceptron import Perceptron
 
 _TOGETHER = 8, 32  # points in one vmapped forward pass, least and most
-# What is small: the parameters of all these points (beyond, they leave the caches), and what an operation of a forward
-# pass gives on average. Calibrated by `python -m benchmarks.sizes` on one thread of an AMD EPYC, torch 2.13;
-# elsewhere than on a processor an estimate.
+# For many points at once to be faster: how much the parameters of all of them may take (beyond, they leave the caches),
+# and an operation of a forward pass may give on average. Calibrated by `python -m benchmarks.sizes` on one thread of an
+# AMD EPYC, torch 2.13. Elsewhere than on a processor so many times as much, which is an estimate.
 _PARAMETER_BYTES, _OPERATION_BYTES, _ELSEWHERE = 4 << 20, 64 << 10, 64
 _EXAMPLES, _ROWS = 1024, 8192  # of a perceptron in one pass, and times the points: what caches hold
 
@@ -163,7 +162,8 @@ class Walk:
         parts = torch.as_tensor(points).to(self._w).split(self.points_at_once)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # attention whose batching rules exist
             if self._loss is None:
-                return torch.cat([torch.vmap(lambda w: self._at(w, batch))(self._stacked(part)) for part in parts])
+                sums = torch.vmap(lambda w: self._at(w, lambda: self._sums(batch)))
+                return torch.cat([sums(self._stacked(part)) for part in parts])
             return torch.cat([self._classified(self._loss, batch, part) for part in parts])
 
     def _classified(self, loss: LossTerms, batch: Any, points: Tensor) -> Tensor:
@@ -178,13 +178,7 @@ class Walk:
 
     def _outputs(self, inputs: Any, stack: Tensor) -> Tensor:
         """The model's outputs, (k, classes, n, ...)."""
-        objective = self.objective
-
-        def at(w: Tensor) -> Tensor:
-            outputs: Tensor = objective.with_parameters(objective.layout.split(w), lambda: objective.model(inputs))
-            return outputs
-
-        return torch.vmap(at)(stack).transpose(1, 2)
+        return torch.vmap(lambda w: self._at(w, lambda: self.objective.model(inputs)))(stack).transpose(1, 2)
 
     def _stacked(self, displacements: Tensor) -> Tensor:  # (k, m) -> (k, d)
         stack = self._w.expand(len(displacements), -1)
@@ -192,8 +186,8 @@ class Walk:
             stack = torch.addcmul(stack, t[:, None], u)
         return stack
 
-    def _at(self, w: Tensor, batch: Any) -> Tensor:
-        return self.objective.with_parameters(self.objective.layout.split(w), lambda: self._sums(batch))
+    def _at(self, w: Tensor, work: Callable[[], Tensor]) -> Tensor:
+        return self.objective.with_parameters(self.objective.layout.split(w), work)
 
     def _as_perceptron(self) -> Perceptron | None:
         """The model as one, where that gives the losses of the model at a point on the first examples; else None."""
@@ -216,19 +210,22 @@ class Walk:
         together = min(most, factor * _PARAMETER_BYTES // self._w.nbytes)
         if together < least:
             return 1
-        points = np.zeros((2, len(self._units)))
-        self.points_at_once = len(points)
+        self.points_at_once = 2
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="There is a performance drop")
             try:
-                with _Weighed() as made:
-                    self.objective.with_parameters(self._leaves, lambda: self._along(batch, points[:1]))
-                if np.mean(made.num_bytes) > factor * _OPERATION_BYTES:
+                if self._operation_bytes(batch) > factor * _OPERATION_BYTES:
                     return 1
-                self._together(batch, points)
+                self._together(batch, np.zeros((2, len(self._units))))
             except (RuntimeError, IndexError, UserWarning):  # no batching rule, or no examples
                 return 1
         return together
+
+    def _operation_bytes(self, batch: Any) -> float:
+        """How much an operation of a forward pass gives on average."""
+        with _Weighed() as made:
+            self.objective.with_parameters(self._leaves, lambda: self._along(batch, np.zeros((1, len(self._units)))))
+        return float(np.mean(made.num_bytes))
 
     # --- storage and batch statistics ------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Tracking: curvature over a run, from the checkpoints it left or while it trains; one row a point in `track.jsonl`."""
+"""Tracking: curvature over a run, from its checkpoints or while it trains; a row a point in ``track.jsonl``."""
 
 from landscape.results import TrackLog, read_track
 from landscape.tracking.run import Track, estimate_cost, track

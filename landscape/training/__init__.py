@@ -1,4 +1,4 @@
-"""Training: a recipe says what is trained and how, `train` does it and leaves checkpoints that describe themselves."""
+"""Training: a recipe says what is trained and how; ``train`` does it and leaves checkpoints that say what they are."""
 
 from landscape.training.loop import TrainingError, train
 from landscape.training.optimizers import OPTIMIZERS, build_optimizer, learning_rate, optimizer_args

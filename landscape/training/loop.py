@@ -1,15 +1,15 @@
 """Train a recipe in a plain loop, so that it can be stopped at any moment and go on bit for bit.
 
-A step depends on the recipe, its own number, and what `last.pt` holds: weights, optimizer state, and the states of the
-random-number generators. The examples lie in memory, in an order drawn afresh from (seed, epoch), and what augmentation
-draws follows from (seed, step); the last batch may be short. Files are replaced whole, `last.pt` last: it says how far
-the run is, whatever the others say. Killed, a run goes on from its last whole epoch; Ctrl-C and SIGTERM wait for the
-end of the step and save it.
+A step depends on the recipe, its own number, and what ``last.pt`` holds: weights, optimizer state, and the states of
+the random-number generators. The examples lie in memory, in an order drawn afresh from (seed, epoch), and what
+augmentation draws follows from (seed, step); the last batch may be short. Files are replaced whole, ``last.pt`` last:
+it says how far the run is, whatever the others say. Killed, a run goes on from its last whole epoch; Ctrl-C and SIGTERM
+wait for the end of the step and save it.
 
     OUT/last.pt         after every epoch, before the first, and when interrupted
-    OUT/epoch-0010.pt   every `checkpoint_every` epochs, and those of `checkpoint_at`
+    OUT/epoch-0010.pt   every ``checkpoint_every`` epochs, and those of ``checkpoint_at``
     OUT/metrics.csv     one row an epoch: mean loss and accuracy over all train, validation and test examples, in eval
-                        mode and float32, at the end of the epoch; `lr` of the epoch; `seconds` it trained
+                        mode and float32, at the end of the epoch; ``lr`` of the epoch; ``seconds`` it trained
 
 The loss is the one trained on, with its label smoothing. Not here: loss scaling for float16, several processes.
 """
@@ -74,7 +74,7 @@ def train(
     Raises:
         TrainingError: The loss is not finite any more.
         CheckpointError: OUT/last.pt cannot be read.
-        ValueError: OUT holds a run and `resume` is not set, or one of another recipe; a recipe that cannot be built.
+        ValueError: OUT holds a run and ``resume`` is not set, or one of another recipe; a recipe that cannot be built.
         KeyboardInterrupt: SIGINT or SIGTERM came; OUT/last.pt holds the run up to there.
 
     Example:

@@ -1,11 +1,11 @@
 """The optimizers and the schedules of the learning rate by name, and how a recipe becomes them.
 
-A recipe's `lr`, `momentum`, `weight_decay` and `seed` go to whatever takes them; `optimizer_args` are the rest. An
-optimizer that is built on another takes "base" among them, one of `BASES` ("sgd" by default), and that base's own
-arguments too: {"rho": 0.1, "base": "adamw", "betas": (0.9, 0.95)}.
+A recipe's ``lr``, ``momentum``, ``weight_decay`` and ``seed`` go to whatever takes them; ``optimizer_args`` are the
+rest. An optimizer that is built on another takes "base" among them, one of ``BASES`` ("sgd" by default), and that
+base's own arguments too: {"rho": 0.1, "base": "adamw", "betas": (0.9, 0.95)}.
 
-The learning rate is constant within an epoch. Of T epochs the first W (`warmup`) climb in equal steps, lr t / (W + 1).
-Then, with s epochs of the T - W done,
+The learning rate is constant within an epoch. Of T epochs the first W (``warmup``) climb in equal steps, lr t / (W +
+1). Then, with s epochs of the T - W done,
 
     cosine      lr / 2 * (1 + cos(pi s / (T - W)))                 Loshchilov and Hutter 2017, arXiv:1608.03983
     step        lr * factor^k where k of the milestones, shares of the T - W epochs, are reached
@@ -46,7 +46,7 @@ _INTERNAL = ("foreach", "maximize", "capturable", "differentiable", "fused", "de
 
 
 def build_optimizer(recipe: "Recipe", model: nn.Module) -> Optimizer:
-    """Build the optimizer of a recipe over the parameters of `model`.
+    """Build the optimizer of a recipe over the parameters of ``model``.
 
     Raises:
         ValueError: The optimizer does not take these arguments, or one is out of its range.
@@ -68,7 +68,7 @@ def build_optimizer(recipe: "Recipe", model: nn.Module) -> Optimizer:
 
 
 def optimizer_args(name: str, base: str = "sgd") -> dict[str, Parameter]:
-    """Return what the optimizer takes from `Recipe.optimizer_args`, over that base if it has one.
+    """Return what the optimizer takes from ``Recipe.optimizer_args``, over that base if it has one.
 
     Raises:
         ValueError: The base is unknown.

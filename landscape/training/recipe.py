@@ -28,19 +28,20 @@ class Recipe:
     """What is trained, on what, and how.
 
     Args:
-        model: A key of `landscape.models.MODELS`.
+        model: A key of ``landscape.models.MODELS``.
         model_args: What that model takes beside the shape of its input and the number of classes.
-        data: What `landscape.data.load_data` takes: "digits", "cifar10:PATH".
+        data: What ``landscape.data.load_data`` takes: "digits", "cifar10:PATH".
         data_args: What that dataset takes, and "num_train", "validation", "split_seed", as all do.
-        augment: What `landscape.data.augment` takes, such as {"flip": True, "crop": 4}; by default nothing is changed.
-        optimizer: A key of `OPTIMIZERS`.
+        augment: What ``landscape.data.augment`` takes, such as {"flip": True, "crop": 4}; by default nothing is
+            changed.
+        optimizer: A key of ``OPTIMIZERS``.
         optimizer_args: What that optimizer takes beside the rate, momentum and decay below, such as {"rho": 0.05}.
         epochs: Passes over the training examples.
         batch_size: Examples a step; the last batch of an epoch may have fewer.
         lr: The largest learning rate.
         momentum: Of SGD, alone or as a base; the others have none.
         weight_decay: Coefficient of w in the gradient; of AdamW, which decays beside it, of lr w.
-        schedule: A key of `SCHEDULES`.
+        schedule: A key of ``SCHEDULES``.
         schedule_args: What that schedule takes: "step" takes "milestones", shares of the epochs, and "factor".
         warmup: Epochs in which the learning rate climbs.
         label_smoothing: Share of each target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
@@ -94,7 +95,7 @@ class Recipe:
         return (self.checkpoint_every > 0 and epoch % self.checkpoint_every == 0) or epoch in self.checkpoint_at
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, which `from_dict` takes back."""
+        """Return the fields as plain values, which ``from_dict`` takes back."""
         return asdict(self)
 
     @classmethod
@@ -115,7 +116,7 @@ class Recipe:
         return cls(**values)
 
     def to_toml(self) -> str:
-        """Return all fields as TOML, one a line, arguments as inline tables; `from_toml` takes it back.
+        """Return all fields as TOML, one a line, arguments as inline tables; ``from_toml`` takes it back.
 
         Raises:
             ValueError: An argument that TOML cannot say, such as None; leave it out.
@@ -131,7 +132,7 @@ class Recipe:
         r"""Make a recipe of some of its fields, written as TOML.
 
         Raises:
-            ValueError: As `from_dict`; the text is no TOML.
+            ValueError: As ``from_dict``; the text is no TOML.
 
         Example:
             >>> Recipe.from_toml('epochs = 5\n[optimizer_args]\nnesterov = true').optimizer_args

@@ -23,7 +23,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interrupts_wait() -> Iterator[Callable[[], None]]:
-    """Make SIGINT and SIGTERM wait in the body for the function given to it, which raises `Interrupted` if one came.
+    """Make SIGINT and SIGTERM wait in the body for the function given to it, which raises ``Interrupted`` if one came.
 
     A second signal does not wait. One for which the body was over too soon is sent again after it. Signals that are
     ignored stay so; in a thread other than the main one, which cannot have handlers, nothing waits.
@@ -63,7 +63,7 @@ def seed_everything(seed: int) -> None:
 
 
 def rng_states(device: torch.device) -> dict[str, Any]:
-    """Return the states of the generators; of the CUDA ones, that of `device`.
+    """Return the states of the generators; of the CUDA ones, that of ``device``.
 
     Example:
         >>> states = rng_states(torch.device("cpu"))
@@ -83,7 +83,7 @@ def rng_states(device: torch.device) -> dict[str, Any]:
 
 
 def set_rng_states(states: dict[str, Any], device: torch.device) -> None:
-    """Put the generators in the states that `rng_states` returned."""
+    """Put the generators in the states that ``rng_states`` returned."""
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and states["cuda"] is not None:
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -48,7 +48,10 @@ def test_measurements_are_frozen_and_timed():
         measured.value = 0.0
 
 
-@pytest.mark.parametrize("name", METRICS)
+LONG = ("average_sharpness", "local_minima")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in METRICS])
 def test_every_metric_says_what_it_is(name):
     measured = METRICS[name](objective_of(make("mlp_tanh"), 16))
     assert measured.name == name

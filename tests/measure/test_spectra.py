@@ -13,7 +13,7 @@ from landscape.measure import (
     top_eigenvalues,
     trace,
 )
-from landscape.measure.work import Work
+from landscape.measure.metric import Work
 from landscape.statistics import half_width
 from tests.cases import CASES, make, oracle, relative_error
 from tests.test_objective import objective_of

@@ -8,7 +8,7 @@ import torch
 
 from landscape import analyze
 from landscape.measure import lambda_max, spectral_density, trace
-from landscape.measure.work import Work
+from landscape.measure.metric import Work
 from tests.cases import make
 from tests.test_objective import objective_of
 
