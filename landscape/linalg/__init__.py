@@ -1,11 +1,10 @@
 """Matrix-free linear algebra on anything with ``A @ v``: symmetric operators, and dense symmetric tensors."""
 
-from landscape.linalg.deflated import deflated_trace
+from landscape.linalg.deflated import deflated_trace, hutchpp_trace
 from landscape.linalg.diagonal import hutchinson_diagonal
 from landscape.linalg.eigenvalues import lanczos_extreme, lanczos_top
 from landscape.linalg.estimate import Estimate
 from landscape.linalg.hutchinson import hutchinson_trace
-from landscape.linalg.hutchpp import hutchpp_trace
 from landscape.linalg.lanczos import Lanczos, lanczos_largest
 from landscape.linalg.power import power_iteration
 from landscape.linalg.slq import slq

@@ -171,7 +171,10 @@ def lanczos_top(run: "Lanczos", k: int, *, rel_error: float, max_matvecs: int) -
             reached &= np.abs(values[:k] - before) <= _SETTLED * tolerance
             before = values[:k]
         converged = len(values) >= k and bool(reached.all())
-        converged = converged and bool(T.ruled_out(_between(values[:k]), missed=_MISSED_BETWEEN).all())
+        if converged:
+            gaps = values[: k - 1] - values[1:k]
+            between = values[1:k, None] + np.linspace(0.1, 0.9, 9) * gaps[:, None]
+            converged = bool(T.ruled_out(between.ravel(), missed=_MISSED_BETWEEN).all())
         if converged or m == last:
             break
         m = min(last, m + _STEPS_A_LOOK)
@@ -183,12 +186,6 @@ def lanczos_top(run: "Lanczos", k: int, *, rel_error: float, max_matvecs: int) -
         "vectors": vectors[:, :k].copy(),
     }
     return Estimate(float(values[0]), float(bounds[0]), m, converged, reason, details)
-
-
-def _between(values: np.ndarray) -> np.ndarray:
-    """Points in the gaps between adjacent values, from a tenth to nine tenths of each."""
-    fractions = np.linspace(0.1, 0.9, 9)
-    return (values[1:, None] + fractions * (values[:-1] - values[1:])[:, None]).ravel()
 
 
 def _bounds(values: np.ndarray, residuals: np.ndarray, rounding: float) -> np.ndarray:

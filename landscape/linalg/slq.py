@@ -3,9 +3,8 @@
     v^T f(A) v ~ sum_i w_i f(theta_i),    theta_i: Ritz values of a run that starts at v, w_i: squared first entries
     tr f(A) = d E[v^T f(A) v],            v uniform on the unit sphere            of the eigenvectors of its T
 
-A run is a Gauss quadrature rule for the spectrum as v sees it, exact for polynomials of degree 2 m - 1. Its weights add
-up to 1 and are half of the answer: an eigenvalue at the edge gets a node of its own, of weight about 1/d. A run of
-m = d steps knows the spectrum, and every weight is then 1/d.
+A run is a Gauss quadrature rule for the spectrum as v sees it, exact for polynomials of degree 2 m - 1; its weights add
+up to 1. A run of m = d steps knows the spectrum, and every weight is then 1/d.
 
 Runs differ by their starts, which gives the standard error. What m steps cannot resolve (a kink of f inside the bulk)
 they all miss alike: what the last step, or the last quarter of them, changed is added to the error for that. Where a

@@ -60,8 +60,19 @@ def analyze(
             accepted = inspect.signature(function).parameters
             results[split][name] = function(one, **{key: value for key, value in options.items() if key in accepted})
         Work.of(one).release()  # the next split needs the memory
-    told = provenance(next(iter(splits.values())).device, started, **options)
-    return Analysis(results, _describe(splits), told | {"seconds": time.perf_counter() - start})
+    first = next(iter(splits.values()))
+    subject = {
+        "splits": list(splits),
+        "num_examples": {split: one.num_examples for split, one in splits.items()},
+        "batch_size": {split: one.batch_size for split, one in splits.items()},
+        "num_params": first.num_params,
+        "params": first.params,
+        "unused": first.known_unused,
+        "mode": first.mode,
+        "dtype": str(first.dtype).removeprefix("torch."),
+    }
+    told = provenance(first.device, started, **options)
+    return Analysis(results, subject, told | {"seconds": time.perf_counter() - start})
 
 
 def metric_names(metrics: Sequence[str], objective: Objective | None = None) -> list[str]:
@@ -98,18 +109,4 @@ def provenance(device: torch.device, started: datetime, **options: Any) -> dict[
         **options,
         "command": shlex.join([Path(program).name, *arguments]),
         "started": started.isoformat(timespec="seconds"),
-    }
-
-
-def _describe(splits: Mapping[str, Objective]) -> dict[str, Any]:
-    first = next(iter(splits.values()))
-    return {
-        "splits": list(splits),
-        "num_examples": {split: one.num_examples for split, one in splits.items()},
-        "batch_size": {split: one.batch_size for split, one in splits.items()},
-        "num_params": first.num_params,
-        "params": first.params,
-        "unused": first.known_unused,
-        "mode": first.mode,
-        "dtype": str(first.dtype).removeprefix("torch."),
     }

@@ -2,10 +2,9 @@
 
     u <- P(b + s f'(b) / ||f'(b)||),    b the best point so far, P the projection on the ball
 
-The step s begins as rho, grows by half when it gained and shrinks to a quarter when it did not: on a convex function it
-becomes the power method, at a maximum inside the ball it closes in. The first ascent starts at u = 0, so that its first
-step is the perturbation of SAM, the others at random points of the sphere. What is found is a *lower bound* of the
-maximum: no ascent knows of a higher peak that none of the starts lead to.
+The step s begins as rho, grows by half when it gained and shrinks to a quarter when it did not. The first ascent starts
+at u = 0, so that its first step is the perturbation of SAM, the others at random points of the sphere. What is found is
+a *lower bound* of the maximum: no ascent knows of a higher peak that none of the starts lead to.
 """
 
 import math

@@ -3,8 +3,7 @@
     E[L(w + sigma e)] - L(w),    e ~ N(0, I)
 
 For small sigma it is sigma^2 / 2 times the trace of the Hessian. Perturbations come in pairs +e and -e, so that the
-gradient, which dominates the spread of single ones and adds nothing to the mean, cancels. It is the expectation in the
-PAC-Bayes bounds of SAM and CR-SAM (Foret et al. 2021, Wu, Luo & Wunsch 2024).
+gradient cancels. It is in the PAC-Bayes bounds of SAM and CR-SAM (Foret et al. 2021, Wu, Luo & Wunsch 2024).
 """
 
 import math
@@ -46,7 +45,7 @@ def average_sharpness(
     max_probes: int = 1000,
     seed: int = 0,
 ) -> Measurement:
-    """The mean rise of the loss under Gaussian noise, with standard error. Two forward passes a probe.
+    """The mean rise of the loss under Gaussian noise; the error includes rounding, found on one pair.
 
     Args:
         objective: the loss around whose parameters to measure.
@@ -56,8 +55,6 @@ def average_sharpness(
         num_probes: take exactly so many pairs instead; ``converged`` says whether they reached ``rel_error``.
         max_probes: the budget; a mean that needs more is reported as not converged.
         seed: of the noise.
-
-    ``std_error`` includes rounding, found on one pair by comparing precisions.
 
     Raises:
         ValueError: for a ``sigma`` or accuracy that is not positive, or fewer than 2 probes.

@@ -20,9 +20,8 @@ _BLOCK_VECTORS = 3 * 32  # probes, products and their accumulators, in a block o
 def estimate_cost(objective: Objective, metrics: Sequence[str] = ("default",)) -> dict[str, Any]:
     """Least and most products, gradients, seconds and MiB of each metric, and of all together.
 
-    How many products an estimate takes depends on the spectrum; the most is its budget, at which it is reported as not
-    converged. What metrics share (a Krylov run, a trace) is counted for each, so that the total is an upper bound.
-    Cost: two products and three gradients, and one forward pass to see whether the trace is exact.
+    How many products an estimate takes depends on the spectrum; the most is its budget. What metrics share is counted
+    for each, so that the total is an upper bound. Cost: two products, three gradients, and a forward pass.
 
     Raises:
         ValueError: for an unknown metric.

@@ -2,8 +2,8 @@
 
     R1 = rho * max over ||u|| <= rho of ||grad L(w + u)||
 
-Ascent on the norm of the gradient: its slope is H(w + u) g / ||g||, one product with the Hessian at that point. Where w
-is a minimum of a quadratic loss, R1 / rho^2 is the largest eigenvalue of the Hessian (lemma 4.1).
+The slope of the gradient's norm is H(w + u) g / ||g||. Where w is a minimum of a quadratic loss, R1 / rho^2 is the
+largest eigenvalue of the Hessian (lemma 4.1).
 """
 
 import torch

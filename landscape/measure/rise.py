@@ -2,8 +2,8 @@
 
     f(u) = L(w + s u) - L(w),    s = 1, or |w| entry by entry where adaptive
 
-The adaptive form is that of ASAM (Kwon et al. 2021, arXiv:2102.11600) without its constant: rescaling layers in ways
-that leave a ReLU network's function as it is leaves f over a ball as it is too, and an entry that is zero stays zero.
+The adaptive form is that of ASAM (Kwon et al. 2021, arXiv:2102.11600) without its constant: rescaling the layers of a
+ReLU network, its function unchanged, leaves f over a ball unchanged too.
 """
 
 from functools import cached_property

@@ -5,8 +5,7 @@
 delta* is the best iterate of an ascent from w in steps of ``step`` g / ||g||, each projected back on the ball, and
 never worse than delta. AR = 1: one step does as well. The less it is, the more curved the loss is over the ball.
 
-Unlike in the paper's formula, the value is the ratio of the mean rises: the rise of a single example may be anything
-near zero, and has no stable ratio. The mean of the ratios of mini-batches is reported beside it.
+Unlike in the paper, the value is the ratio of the mean rises: that of a single example has no stable ratio.
 """
 
 import math
@@ -56,8 +55,7 @@ def sam_ratio(
 ) -> Measurement:
     """The rise of the loss under SAM's perturbation as a fraction of that under the best of many steps, at most 1.
 
-    ``std_error`` is the jackknife's over mini-batches: how far the value would be from that of all data of the same
-    source.
+    ``std_error`` is the jackknife's over mini-batches.
 
     Args:
         objective: the loss around whose parameters to measure.

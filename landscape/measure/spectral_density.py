@@ -48,9 +48,8 @@ def quadrature_cost(given: Any) -> Cost:
 def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int = 64, seed: int = 0) -> Measurement:
     """Stochastic Lanczos quadrature: how the eigenvalues of the Hessian are spread, as a fraction of all a unit.
 
-    ``value`` is the mean eigenvalue, Tr H / d, as the runs saw it. The nodes and weights are the result; the density on
-    a linear and on a symmetric-logarithmic axis is drawn from them. The first run is shared with ``lambda_max``. It has
-    a budget, not an accuracy: it is converged with two runs or more, which give the density its error bar.
+    The nodes and weights are the result; the density on a linear and on a symmetric-logarithmic axis is drawn from
+    them. The first run is shared with ``lambda_max``. Converged: two runs or more, which give the density an error bar.
 
     Args:
         objective: the loss around whose parameters to measure.

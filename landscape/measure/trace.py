@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from landscape.linalg import Estimate, deflated_trace, hutchinson_trace, hutchpp_trace, xtrace
+from landscape.linalg import deflated_trace, hutchinson_trace, hutchpp_trace, xtrace
 from landscape.linalg.estimate import require_positive
 from landscape.measure.metric import PROBES, Cost, Work, generator, measurement_of, metric
 from landscape.objective import Objective
@@ -88,15 +88,19 @@ def trace(
             not_exact = str(error)
     if method == "auto":
         method = "deflated" if num_probes is None else "hutchinson"
-    found = _estimate(objective, method, rel_error, num_probes, max_matvecs, seed)
-    return measurement_of(
-        "trace",
-        found,
-        method=method,
-        engine=Work.of(objective).hessian.engine,
-        not_exact=not_exact,
-        samples=found.details["samples"],
-    )
+    work = Work.of(objective)
+    H = work.hessian
+    options: dict[str, Any] = {"rel_error": rel_error, "num_matvecs": num_probes, "max_matvecs": max_matvecs}
+    options["generator"] = generator(seed + PROBES)
+    if method == "hutchinson":
+        options = {"rel_error": rel_error, "num_probes": num_probes, "max_probes": max_matvecs}
+        found = hutchinson_trace(H, generator=generator(seed), **options)
+    elif method == "deflated":
+        found = deflated_trace(H, work.krylov(seed), **options)
+    else:
+        found = hutchpp_trace(H, **options) if method == "hutch++" else xtrace(H, **options)
+    samples = found.details["samples"]
+    return measurement_of("trace", found, method=method, engine=H.engine, not_exact=not_exact, samples=samples)
 
 
 def _exact(objective: Objective) -> Measurement:
@@ -108,19 +112,3 @@ def _exact(objective: Objective) -> Measurement:
         reason="exact: the network is piecewise linear in each parameter, so that Tr H is the Gauss-Newton trace",
         details={"method": "exact"},
     )
-
-
-def _estimate(
-    objective: Objective, method: str, rel_error: float, num_probes: int | None, max_matvecs: int, seed: int
-) -> Estimate:
-    work = Work.of(objective)
-    H = work.hessian
-    if method == "hutchinson":
-        return hutchinson_trace(
-            H, rel_error=rel_error, num_probes=num_probes, max_probes=max_matvecs, generator=generator(seed)
-        )
-    options: dict[str, Any] = {"rel_error": rel_error, "num_matvecs": num_probes, "max_matvecs": max_matvecs}
-    options["generator"] = generator(seed + PROBES)
-    if method == "deflated":
-        return deflated_trace(H, work.krylov(seed), **options)
-    return hutchpp_trace(H, **options) if method == "hutch++" else xtrace(H, **options)

@@ -2,14 +2,12 @@
 
 - the loss in the middle of the grid is the measured loss, to rounding;
 - the slope of the slice along each direction u, (L(w + hu) - L(w - hu)) / 2h, agrees with u^T g, and its second
-  difference, (L(w + hu) - 2 L(w) + L(w - hu)) / h^2, with u^T H u from an exact product: in float64, over a few of the
-  examples. h is the step at which rounding is about to count. A network with kinks (ReLU, max-pool) has second
-  differences that no Hessian sees: where the two differ and examples show kinks within h, the check says that it cannot
-  tell;
-- the noise floor is twice the spread of the rounding error at five points around the centre, found by comparing
-  precisions: extrema that are shallower mean nothing.
+  difference, (L(w + hu) - 2 L(w) + L(w - hu)) / h^2, with u^T H u from an exact product, in float64. h is the step at
+  which rounding is about to count. Kinks (ReLU, max-pool) make second differences that no Hessian sees: where the two
+  differ and examples show kinks within h, the check says that it cannot tell;
+- the noise floor: extrema that are shallower mean nothing.
 
-Both take as many of the examples as cost a small share of the grid's forward passes; fewer overstate the noise.
+The last two take as many of the examples as cost a small share of the grid's forward passes; fewer overstate the noise.
 """
 
 import math

@@ -132,12 +132,11 @@ def estimate_cost(
 class FinishedRows:
     """The finished rows of one run on disk, so that a killed one goes on where it was.
 
-    One file a run, ``DIR/KEY.jsonl``, a line a row; KEY is a hash of the weights and of everything that was asked, so
-    that rows of another run are never taken for one's own. A line that was cut off by the kill is left out.
+    One file a run, ``DIR/KEY.jsonl``, a line a row, KEY from ``run_key``. A line that the kill cut off is left out.
 
     Args:
         directory: where to keep the file; made where it is missing.
-        key: of the run, from ``run_key``.
+        key: of the run.
 
     Example:
         >>> import tempfile
@@ -164,7 +163,7 @@ class FinishedRows:
 
 
 def run_key(tensors: Sequence[Tensor], settings: Any) -> str:
-    """A hash of the weights and directions given, and of everything else that was asked."""
+    """A hash of the weights and directions given, and of all that was asked: rows of another run are never taken."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for tensor in tensors:
         digest.update(tensor.detach().cpu().double().numpy().tobytes())

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.linalg.deflated import deflated_trace
-from landscape.linalg.hutchpp import hutchpp_trace
+from landscape.linalg.deflated import deflated_trace, hutchpp_trace
 from landscape.linalg.xtrace import xtrace
 from landscape.statistics import half_width
 from tests.cases import oracle

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.linalg.hutchpp import hutchpp_trace
+from landscape.linalg.deflated import hutchpp_trace
 from tests.matrices import Counting, seeded, symmetric
 
 SPECTRUM = (-0.8) ** torch.arange(90.0, dtype=torch.float64)
