@@ -11,6 +11,7 @@ Where the next look would take d products, the whole diagonal is taken. The esti
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,12 +28,12 @@ _FIRST_LOOK = 24  # with 16, intervals at a stop covered 2 % less often
 
 
 class DeflatedSamples(ABC):
-    """A basis Q and probes, from which to sample the trace; subclasses say how to spend products on them."""
+    """A basis Q, made from ``source``, and probes to sample the trace with; subclasses say how to spend products."""
 
     kind = "rademacher"  # of the probes
 
-    def __init__(self, A: Operator, generator: torch.Generator) -> None:
-        self.A, self.generator, self.num_matvecs = A, generator, 0
+    def __init__(self, A: Operator, generator: torch.Generator, source: Any = None) -> None:
+        self.A, self.generator, self.source, self.num_matvecs = A, generator, source, 0
         self.Q = torch.empty(A.shape[0], 0, dtype=A.dtype, device=A.device)
         self.H = torch.empty(0, 0, dtype=torch.float64)
         self.probes, self.products = self.Q, self.Q

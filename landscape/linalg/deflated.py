@@ -34,8 +34,7 @@ def deflated_trace(
     Args:
         A: symmetric operator or dense tensor.
         basis: orthonormal columns (d, k), for k products; or a Lanczos run of A; by default a new one. Of a run, as
-            many first steps are used as there are probes, and made if they were not: no more than twice the products
-            of the best split (where no eigenvalue stands out), and a tenth more where the spectrum decays.
+            many first steps are used as there are probes, and made if they were not.
         generator: draws the probes, and the start of a new run. A basis must not come from it in the same state.
         rel_error: the accuracy asked for.
         num_matvecs: how many products to make instead; ``converged`` says whether they reached ``rel_error``.
@@ -87,33 +86,26 @@ def hutchpp_trace(
 
 
 class _Given(DeflatedSamples):
-    """A basis that stays as it is."""
-
-    def __init__(self, A: Operator, generator: torch.Generator, basis: Tensor) -> None:
-        super().__init__(A, generator)
-        self.basis = basis
+    """A basis (d, k) that stays as it is."""
 
     def spend(self, num_matvecs: int) -> None:
         end = self.num_matvecs + num_matvecs
         if self.num_matvecs == 0:
-            self.add_columns(self.basis)
+            self.add_columns(self.source)
         self.add_probes(end - self.num_matvecs)
 
 
 class _Krylov(DeflatedSamples):
     """As many steps of a Lanczos run as there are probes."""
 
-    def __init__(self, A: Operator, generator: torch.Generator, run: Lanczos) -> None:
-        super().__init__(A, generator)
-        self.run = run
-
     def spend(self, num_matvecs: int) -> None:
+        run: Lanczos = self.source
         before = len(self.H)
         steps = max(0, (num_matvecs + self.probes.shape[1] - before + 1) // 2)
-        T = self.run.first(before + min(num_matvecs, steps))
+        T = run.first(before + min(num_matvecs, steps))
         alphas, betas = (torch.tensor(entries, dtype=torch.float64) for entries in (T.alphas, T.betas[:-1]))
         self.H = alphas.diag() + betas.diag(1) + betas.diag(-1)
-        self.Q = self.run.first_vectors(len(self.H))
+        self.Q = run.first_vectors(len(self.H))
         self.num_matvecs += len(self.H) - before
         self.add_probes(num_matvecs - (len(self.H) - before))
 

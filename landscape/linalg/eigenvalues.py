@@ -31,12 +31,12 @@ _SETTLED = 0.1  # of the accuracy: a value that still moves by more makes room f
 
 @dataclass(frozen=True)
 class Tridiagonal:
-    """T of the first m steps, with the dimension d of the whole space and the error that rounding leaves.
+    """T of the first m steps.
 
     Attributes:
         alphas: the diagonal, m entries.
         betas: what couples each step to the next, m entries; the last one is the residual. Zero where a space closed.
-        dimension: d.
+        dimension: d, of the whole space.
         rounding: absolute error of an eigenvalue by rounding.
     """
 

@@ -33,9 +33,8 @@ def power_iteration(A: Operator, *, rel_error: float, max_matvecs: int, generato
         value, residual, v, more = _iterate(A, value - residual, rel_error, max_matvecs - used, generator)
         used += more
     converged = residual <= rel_error * abs(value)
-    reason = (
-        f"residual {residual:.1e} {'within' if converged else 'above'} {rel_error:g} of the value after {used} steps"
-    )
+    within = "within" if converged else "above"
+    reason = f"residual {residual:.1e} {within} {rel_error:g} of the value after {used} steps"
     return Estimate(value, residual, used, converged, reason, {"vector": v, "residual": residual})
 
 

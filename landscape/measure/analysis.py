@@ -27,7 +27,7 @@ def analyze(
     seed: int = 0,
     progress: Callable[[str, str], None] | None = None,
 ) -> Analysis:
-    """Measure the metrics on each split, and say of each number how far it can be trusted and what it cost.
+    """Measure the metrics on each split.
 
     Args:
         objective: one objective (reported as split "train"), or {"train": ..., "test": ...}.

@@ -2,9 +2,9 @@
 
     L(w + t v),    t = 0, h, ..., 10 h = radius,    v uniform on the unit sphere
 
-A strict interior minimum is a point lower than both its neighbours. Counted twice: raw, as in the paper, and with a
-prominence (the rise that parts it from lower ground, or from the end of the line) above the noise of the evaluation.
-Noise alone, independent from point to point, has a raw minimum at a third of the interior points: 3 of 9.
+Strict interior minima are counted raw, as in the paper, and with a prominence (the rise that parts one from lower
+ground, or from the end of the line) above the noise of the evaluation. Independent noise alone has a raw minimum at a
+third of the interior points: 3 of 9.
 
 On a fixed data set the loss is a deterministic function, and a direction of norm 0.1 in many dimensions barely moves
 it; with a fresh mini-batch at every point the counts are those of noise. Either can be had.

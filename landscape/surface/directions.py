@@ -121,9 +121,8 @@ def gradient(objective: Objective, *, num: int = 2, seed: int = 0) -> Directions
 def pca(objective: Objective, trajectory: Sequence[Tensor]) -> Directions:
     """The plane through the weights that a trajectory stays nearest to (Li et al. 2018, section 7).
 
-    The two leading right singular vectors of the rows trajectory_i - w, not centred otherwise, so that the plane
-    contains the weights. ``details``: "path" (m, 2) and "residuals" (m,), the distances from the plane; "explained",
-    the share of the summed squared distances from w along each direction.
+    The two leading right singular vectors of the rows trajectory_i - w. ``details``: "path" (m, 2) and "residuals"
+    (m,), the distances from the plane; "explained", the share of the summed squared distances from w along each.
 
     Args:
         objective: around whose weights; usually those at the end of the trajectory.
@@ -152,15 +151,11 @@ def pca(objective: Objective, trajectory: Sequence[Tensor]) -> Directions:
         for earlier in axes:
             axis = axis - earlier * (earlier @ axis)
         axes.append(_upright(axis / axis.norm()))
-    found = Directions(tuple(axes), "pca")
-    path, residuals = project(found, steps)
+    path, residuals = project(Directions(tuple(axes), "pca"), steps)
     lengths = [_MARGIN * max(np.abs(path[:, k]).max(), 1e-300) for k in (0, 1)]
     explained = [round((squares[-k] / squares.clamp(min=0).sum()).item(), 3) for k in (1, 2)]
-    return replace(
-        found,
-        vectors=tuple(axis * length for axis, length in zip(axes, lengths, strict=True)),
-        details={"path": path, "residuals": residuals, "explained": explained},
-    )
+    vectors = tuple(axis * length for axis, length in zip(axes, lengths, strict=True))
+    return Directions(vectors, "pca", details={"path": path, "residuals": residuals, "explained": explained})
 
 
 def towards(objective: Objective, others: Mapping[str, Tensor], *, num: int = 2, seed: int = 0) -> Directions:

@@ -2,8 +2,7 @@
 
 Let the water rise, {L <= t}. A component is born at a minimum, and dies at the saddle where it meets one that was born
 lower; the difference is the prominence of the minimum, and what does not exceed the noise of the evaluation is noise.
-Who died into whom is the merge tree, found by union-find. What a component grew to before it first met another one that
-counts is its volume. Maxima are the minima of -L.
+What a component grew to before it first met another one that counts is its volume. Maxima are the minima of -L.
 
 A point has 8 neighbours by default, or 4; on a refined plane those of a triangulation of the points that were measured.
 Ties are broken by position, row by row, so that a plateau is one minimum. A NaN is never entered, and may part a plane
@@ -25,7 +24,7 @@ _STEPS = {4: [(0, 1), (1, 0), (0, -1), (-1, 0)], 8: [(i, j) for i in (-1, 0, 1) 
 
 @dataclass(frozen=True)
 class Extremum:
-    """A minimum (or, with everything upside down, a maximum) of a grid.
+    """A minimum (or, upside down, a maximum) of a grid.
 
     Attributes:
         index: (i, j), where it is.
