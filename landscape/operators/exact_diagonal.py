@@ -12,14 +12,18 @@ they are those of the Hessian itself.
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from landscape.losses import Terms
-from landscape.objective import Objective
+from landscape.objective import MeasurementError, Objective
 from landscape.operators.layer_squares import RULES, NoExactDiagonalError, Products, sum_of_squares, total_of_squares
 from landscape.operators.piecewise import obstacle
+from landscape.operators.verified import few_examples, require_affine, require_same, verify_batch
+
+T = TypeVar("T")
 
 _BLOCK_BYTES = 2**26  # of back-propagated vectors, up to which examples and classes share one batched backward pass
 
@@ -42,7 +46,7 @@ def gauss_newton_diagonal(objective: Objective, *, of_hessian: bool = False) -> 
         >>> round(diagonal.item(), 5)  # mean of 2 x^2
         5.0
     """
-    squares, num_passes = _squares(objective, of_hessian, sum_of_squares)
+    squares, num_passes = _whatever_fails(lambda: _squares(objective, of_hessian, sum_of_squares))
     return torch.cat([squares[name] for name in objective.names]), num_passes
 
 
@@ -59,7 +63,7 @@ def gauss_newton_traces(objective: Objective, *, of_hessian: bool = False) -> tu
         >>> [round(trace, 5) for trace in traces.tolist()]  # of the weight's block of 2 x x^T, and of the bias'
         [6.0, 2.0]
     """
-    squares, num_passes = _squares(objective, of_hessian, total_of_squares)
+    squares, num_passes = _whatever_fails(lambda: _squares(objective, of_hessian, total_of_squares))
     return torch.stack([squares[name].sum() for name in objective.names]), num_passes
 
 
@@ -74,17 +78,37 @@ def exact_passes(objective: Objective) -> int:
         >>> exact_passes(Objective(nn.Linear(3, 2), nn.CrossEntropyLoss(), [batch]))
         2
     """
-    layers, leaves = _Layers(objective), objective.leaves()
 
-    def passes(terms: Terms) -> int:
-        _prove(terms, leaves)
-        return len(_factors(objective, terms))
+    def on_the_first() -> int:
+        layers, leaves = _Layers(objective), objective.leaves()
 
-    return next(objective.over_batches(leaves, passes, context=layers.recording))
+        def passes(terms: Terms) -> int:
+            _prove(terms, leaves)
+            return len(_factors(objective, terms))
+
+        return next(objective.over_batches(leaves, passes, context=layers.recording))
+
+    return _whatever_fails(on_the_first)
+
+
+def _whatever_fails(work: Callable[[], T]) -> T:
+    """What ``work`` returns; whatever fails in a model or loss that is not what the rules expect, is no exact diagonal.
+
+    That the loss is not finite is left to be said by the estimators.
+    """
+    try:
+        return work()
+    except MeasurementError:
+        raise
+    except Exception as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise NoExactDiagonalError(f"no exact diagonal for this model, loss or batch: {first}") from error
 
 
 def _squares(objective: Objective, of_hessian: bool, products: Products) -> tuple[dict[str, Tensor], int]:
     """By parameter, the mean over examples of squares summed over classes, and the backward passes that it took."""
+    if of_hessian:
+        _verify(objective)
     layers, leaves = _Layers(objective), objective.leaves()
     losses: list[Tensor] = []
 
@@ -104,9 +128,33 @@ def _squares(objective: Objective, of_hessian: bool, products: Products) -> tupl
         for name, tensor in found.items():
             total[name] = total.get(name, 0) + tensor.to(objective.accumulation_dtype) / objective.total_weight
         num_passes = max(num_passes, passes)
-    if not torch.allclose(torch.cat(losses), objective.losses(), rtol=1e-2, atol=1e-2):
+    together = objective.losses()
+    if not torch.allclose(torch.cat(losses), together, rtol=1e-2, atol=1e-2 * float(together.abs().mean())):
         raise NoExactDiagonalError("no exact diagonal for a model in which an example's loss depends on its batch")
     return total, num_passes
+
+
+def _verify(objective: Objective) -> None:
+    """Hold the rules against numbers on two of the examples."""
+    few = few_examples(objective)
+    layers, leaves = _Layers(few), few.leaves()
+    alone = copy.copy(few)
+    alone.microbatch = 1
+    require_same("an example's loss depends on its batch", alone.losses(at=few.vector()), few.losses())
+
+    def verify(terms: Terms) -> None:
+        _prove(terms, leaves)
+        outputs, factors = _checked_outputs(terms), _factors(few, terms)
+
+        def squares(others: Tensor) -> dict[str, Tensor]:
+            with torch.no_grad():
+                return layers.squares(outputs, others, total_of_squares)
+
+        verify_batch(few, terms, leaves, factors, squares)
+
+    for _ in few.over_batches(leaves, verify, context=layers.recording):
+        pass
+    require_affine(few)
 
 
 class _Layers:
