@@ -134,7 +134,10 @@ def _estimated(
     T = run.first(steps + 1)
     basis = run.first_vectors(steps + 1)
     Q, next_q = basis[:, :steps], basis[:, steps]
-    alphas, betas = torch.tensor(T.alphas[:steps]), torch.tensor(T.betas[: steps - 1])
+    alphas, betas = (
+        torch.tensor(T.alphas[:steps], dtype=torch.float64),
+        torch.tensor(T.betas[: steps - 1], dtype=torch.float64),
+    )
     HQ = Q @ (alphas.diag() + betas.diag(1) + betas.diag(-1)).to(Q)
     HQ[:, -1] += T.betas[steps - 1] * next_q
     within = (Q.double() * HQ.double()).sum(1)
