@@ -60,6 +60,7 @@ def _linear(q, k, v):
 
 
 _GRAD = {"grad": True}  # torch's fused inference path is taken without gradients alone, and is another function
+_PART = {"grad": True, "sizes": (5,), "options": {"params": "*norm1,*linear1,fc"}}  # an encoder has more than it needs
 
 CASES = [
     _case("by hand", _heads(_softmax)),
@@ -91,18 +92,19 @@ CASES = [
     _case("MultiheadAttention no bias", _mha(lambda a, x: a(x, x, x)[0], bias=False)),
     _case("MultiheadAttention dropout in train", _mha(lambda a, x: a(x, x, x)[0], dropout=0.5), options={"mode": "train"}),
     _case("attention weights as output", lambda: Model(lambda m, x: m.a(x, x, x)[1].mean(1), a=nn.MultiheadAttention(2, 1, batch_first=True))),
-    _case("encoder layer", _encoder(), **_GRAD),
-    _case("encoder layer gelu", _encoder(activation="gelu"), **_GRAD),
-    _case("encoder layer norm first", _encoder(norm_first=True), **_GRAD),
-    _case("encoder layer dropout in train", _encoder(), options={"mode": "train"}, **_GRAD),
-    _case("encoder layer no dropout in train", _encoder(dropout=0.0), options={"mode": "train"}, **_GRAD),
-    _case("encoder layer padding", _encoder(lambda a, x: a(x, src_key_padding_mask=_padding(x)), nhead=2), **_GRAD),
-    _case("encoder layer causal", _encoder(lambda a, x: a(x, src_mask=_causal(3), is_causal=True)), **_GRAD),
-    _case("encoder layer no bias", _encoder(bias=False), **_GRAD),
-    _case("encoder", _stack(lambda a, x: a(x)), y=2, **_GRAD),
-    _case("encoder padding", _stack(lambda a, x: a(x, src_key_padding_mask=_padding(x))), y=2, **_GRAD),
-    _case("encoder padding, nothing fused", _stack(lambda a, x: a(x, src_key_padding_mask=_padding(x)), norm_first=True), y=2, **_GRAD),
-    _case("encoder causal", _stack(lambda a, x: a(x, mask=_causal(3))), y=2, **_GRAD),
+    _case("encoder layer", _encoder(), **_PART),
+    _case("encoder layer, all of it", _encoder(), grad=True, slow=True),
+    _case("encoder layer gelu", _encoder(activation="gelu"), **_PART),
+    _case("encoder layer norm first", _encoder(norm_first=True), **_PART),
+    _case("encoder layer dropout in train", _encoder(), **(_PART | {"options": {"mode": "train", "params": "*norm1,fc"}})),
+    _case("encoder layer no dropout in train", _encoder(dropout=0.0), **(_PART | {"options": {"mode": "train", "params": "*norm1,fc"}})),
+    _case("encoder layer padding", _encoder(lambda a, x: a(x, src_key_padding_mask=_padding(x)), nhead=2), **_PART),
+    _case("encoder layer causal", _encoder(lambda a, x: a(x, src_mask=_causal(3), is_causal=True)), **_PART),
+    _case("encoder layer no bias", _encoder(bias=False), **_PART),
+    _case("encoder", _stack(lambda a, x: a(x)), y=2, **_PART),
+    _case("encoder padding", _stack(lambda a, x: a(x, src_key_padding_mask=_padding(x))), y=2, **_PART),
+    _case("encoder padding, nothing fused", _stack(lambda a, x: a(x, src_key_padding_mask=_padding(x)), norm_first=True), y=2, **_PART),
+    _case("encoder causal", _stack(lambda a, x: a(x, mask=_causal(3))), y=2, **_PART),
     _case("decoder layer", lambda: Model(lambda m, x: m.fc(m.a(x[:, :2], x).mean(1)), a=nn.TransformerDecoderLayer(2, 1, 1, batch_first=True), fc=nn.Linear(2, 2)), y=2),
     _case("positions learned", lambda: Model(lambda m, x: m.fc(_softmax(x + m.p, x + m.p, x).mean(1)), p=torch.randn(3, 2), fc=nn.Linear(2, 3))),
     _case("rotary positions", _heads(lambda q, k, v: _softmax(_rotated(q), _rotated(k), v))),

@@ -46,6 +46,7 @@ class Case:
         context: what the measurement runs under.
         reference: makes the same function of the same parameters in plain operations, for the oracle.
         grad: whether the oracle evaluates with gradients on, as losses need that differentiate by themselves.
+        slow: whether `make quick` leaves it out.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Case:
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
     reference: Callable[[], Any] | None = None
     grad: bool = False
+    slow: bool = False
 
     def build(self, seed: int, *, reference: bool = False) -> Built:
         """The same for the same seed, never the same objects; the reference is in float64."""

@@ -35,6 +35,8 @@ def problems(case: Case) -> list[str]:
             if not reports:
                 return found
             truth = oracle(case, seed)
+            if truth is None:
+                return [*found, "the loss is random, and that was not refused"]
             if truth.agrees:
                 return [*found, *_compared(case, truth, reports), *_traces_left(case, seed, used)]
     return [f"oracle: no seed without a kink, error {truth.hessian_error:.1e}"]

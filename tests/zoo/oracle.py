@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from tests.zoo.case import Built, Case
 
-STEP = 2e-3
+STEP = 5e-4
 SEEDS = 8  # tried for one without a kink near by
-_AGREE = 2e-4  # of the largest entry, between the steps
+_AGREE = 1e-3  # of the largest entry, between the steps
 _EPS = 2.0**-53
 
 
@@ -43,13 +43,15 @@ class Oracle:
     @property
     def agrees(self) -> bool:
         scale = np.abs(self.hessian).max(initial=0.0)
-        return self.hessian_error <= _AGREE * len(self.hessian) * scale + 1e-6 * (abs(self.value) + 1)
+        return self.hessian_error <= _AGREE * scale + 1e-5 * (abs(self.value) + 1)
 
 
-def oracle(case: Case, seed: int) -> Oracle:
-    """The truth of the case at this seed."""
+def oracle(case: Case, seed: int) -> Oracle | None:
+    """The truth of the case at this seed; None where there is none, as its loss is random."""
     loss, w, names = loss_of(case, seed)
     value = loss(w)
+    if loss(w) != value:
+        return None
     coarse, fine = (_differences(loss, w, value, step) for step in (STEP, STEP / 2))
     gradient, hessian = ((4 * b - a) / 3 for a, b in zip(coarse, fine, strict=True))
     rounding = 16 * _EPS * (abs(value) + 1) / (STEP / 2)

@@ -2,23 +2,50 @@
 
 import pytest
 
-from tests.zoo import activations, attention, convolutions, norms, recurrent
+from tests.zoo import (
+    activations,
+    attention,
+    convolutions,
+    data,
+    dtypes,
+    functions,
+    hooks,
+    losses,
+    norms,
+    parametrizations,
+    recurrent,
+    weird,
+)
+from tests.zoo.case import Case
 from tests.zoo.check import problems
 
-AREAS = (activations, norms, convolutions, recurrent, attention)
+AREAS = (
+    activations,
+    norms,
+    convolutions,
+    recurrent,
+    attention,
+    parametrizations,
+    hooks,
+    functions,
+    losses,
+    data,
+    dtypes,
+    weird,
+)
 CASES = {case.name: case for area in AREAS for case in area.CASES}
 
 KNOWN_WRONG: dict[str, str] = {}  # by case, the kind of the issue
 
 
-def _marked(name: str):
-    wrong = KNOWN_WRONG.get(name)
-    return pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=wrong)] if wrong else [])
+def _marked(case: Case):
+    wrong = [pytest.mark.xfail(strict=True, reason=KNOWN_WRONG[case.name])] if case.name in KNOWN_WRONG else []
+    return pytest.param(case, marks=[*wrong, *[pytest.mark.slow] * case.slow], id=case.name)
 
 
-@pytest.mark.parametrize("name", [_marked(name) for name in CASES])
-def test_every_number_is_true(name):
-    assert problems(CASES[name]) == []
+@pytest.mark.parametrize("case", [_marked(case) for case in CASES.values()])
+def test_every_number_is_true(case):
+    assert problems(case) == []
 
 
 def test_no_two_cases_share_a_name():
