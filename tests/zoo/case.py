@@ -46,6 +46,8 @@ class Case:
         context: what the measurement runs under.
         reference: makes the same function of the same parameters in plain operations, for the oracle.
         grad: whether the oracle evaluates with gradients on, as losses need that differentiate by themselves.
+        rounds: the dtype that the model computes in somewhere, where that is coarser than ``dtype``: what has no error
+            bar, gradients and products, may be off by it.
         slow: whether `make quick` leaves it out.
     """
 
@@ -63,6 +65,7 @@ class Case:
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
     reference: Callable[[], Any] | None = None
     grad: bool = False
+    rounds: torch.dtype | None = None
     slow: bool = False
 
     def build(self, seed: int, *, reference: bool = False) -> Built:
@@ -126,7 +129,8 @@ class Model(nn.Module):
         super().__init__()
         self.function = function
         for name, member in members.items():
-            setattr(self, name, nn.Parameter(member) if isinstance(member, Tensor) else member)
+            plain = isinstance(member, Tensor) and not isinstance(member, nn.Buffer)
+            setattr(self, name, nn.Parameter(member) if plain else member)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(self, *args, **kwargs)

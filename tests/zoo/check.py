@@ -55,7 +55,7 @@ def _measured(case: Case, built: Built) -> tuple[list[str], dict[str, Any]]:
             if len(str(error)) <= 20:
                 found.append(f"{name}: refused without a reason: {type(error).__name__}: {error}")
         except Exception as error:
-            found.append(f"{name}: crash: {type(error).__name__}: {str(error).splitlines()[:1]}")
+            found.append(f"{name}: crash: {type(error).__name__}: {str(error)[:160]!r}")
 
     with case.context():
         attempt("objective", lambda: Objective(model, loss, batches, **case.options))
@@ -83,11 +83,15 @@ def _product(objective: Objective, seed: int) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _compared(case: Case, truth: Oracle, reports: dict[str, Any]) -> Iterator[str]:
+    if not np.isfinite(truth.value):
+        settled = [name for name, report in reports.items() if getattr(report, "converged", True)]
+        yield from (f"{name}: reported of a loss that is {truth.value}" for name in settled)
+        return
     H, d = truth.hessian, len(truth.hessian)
     values = np.linalg.eigvalsh(H)
     size = float(np.abs(values).max(initial=0.0))
     rounding = 1e-6 if case.dtype in (torch.float64, None) else 1e-4
-    vector_rounding = max(rounding, 8 * torch.finfo(case.dtype or torch.float32).eps)
+    vector_rounding = max(rounding, 8 * torch.finfo(case.rounds or case.dtype or torch.float64).eps)
     slack = rounding * size + truth.hessian_error
     if "loss" in reports:
         yield from _within("loss", reports["loss"], truth.value, rounding * (abs(truth.value) + 1e-9))
@@ -107,22 +111,22 @@ def _compared(case: Case, truth: Oracle, reports: dict[str, Any]) -> Iterator[st
     if "lambda_min" in reports:
         yield from _within("lambda_min", reports["lambda_min"], values[0], slack)
     if "layer_table" in reports and reports["layer_table"].converged:
-        yield from _table(reports["layer_table"], truth, slack)
+        yield from _table(reports["layer_table"], truth, slack, vector_rounding)
 
 
-def _table(table: Measurement, truth: Oracle, slack: float) -> Iterator[str]:
+def _table(table: Measurement, truth: Oracle, slack: float, rounding: float) -> Iterator[str]:
     H, details = truth.hessian, table.details
     yield from _within("layer_table", table, np.trace(H), len(H) * slack)
     for row, layer in enumerate(details["layers"]):
         own = [i for i, name in enumerate(truth.names) if layer in (name, name.rpartition(".")[0])]
         below = [i for i, name in enumerate(truth.names) if name == layer or name.startswith(f"{layer}.")]
-        checks = [list(_row(table, row, layer, truth, chosen, slack)) for chosen in (own, below)]
+        checks = [list(_row(table, row, layer, truth, chosen, slack, rounding)) for chosen in (own, below)]
         if all(checks):
             yield from checks[0]
 
 
 def _row(
-    table: Measurement, row: int, layer: str, truth: Oracle, entries: list[int], slack: float
+    table: Measurement, row: int, layer: str, truth: Oracle, entries: list[int], slack: float, rounding: float
 ) -> Iterator[str]:
     block, details = truth.hessian[np.ix_(entries, entries)], table.details
     if len(entries) != details["num_params"][row]:
@@ -134,7 +138,7 @@ def _row(
             details["gradient_norm"][row],
             0.0,
             np.linalg.norm(truth.gradient[entries]),
-            slack + truth.gradient_error + 1e-6 * np.linalg.norm(truth.gradient),
+            slack + truth.gradient_error + rounding * np.linalg.norm(truth.gradient),
         ),
         "lambda_max": (
             details["lambda_max"][row],
@@ -178,10 +182,10 @@ def _traces_left(case: Case, seed: int, used: Built) -> Iterator[str]:
         with torch.no_grad():
             for p in built.model.parameters():
                 p.mul_(1.125)
-        built.model.eval()
+        built.model.eval()  # without a train() before it, which empties some caches
         with nullcontext() if case.grad else torch.no_grad():
-            values.append(mean_loss(built, case.options.get("weight")))
-    if not np.isclose(*values, rtol=1e-6):
+            values.append(mean_loss(built, case.options.get("weight"), {}))
+    if not np.isclose(*values, rtol=1e-6, equal_nan=True):
         yield f"trace left: loss {values[1]:.6g} at other weights, {values[0]:.6g} had it not been measured"
 
 
@@ -189,13 +193,13 @@ def _plain(module: torch.nn.Module) -> set[str]:
     """Names of tensors, numbers, strings and nothings among a module's attributes and its parameters and buffers."""
     kept = (torch.Tensor, bool, int, float, str, type(None))
     names = {name for name, value in vars(module).items() if isinstance(value, kept)}
-    return names | set(module._parameters) | set(module._buffers)
+    return names | {name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))}
 
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a.detach(), b.detach())
-    return type(a) is type(b) and (isinstance(a, torch.Tensor) or a == b)
+        return a.shape == b.shape and torch.allclose(a.detach().to(b.dtype), b.detach(), rtol=1e-5, equal_nan=True)
+    return type(a) is type(b) and a == b
 
 
 def _main() -> None:

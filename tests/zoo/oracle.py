@@ -1,6 +1,6 @@
 """The dense truth about a case, by differences of its loss alone: no gradient of torch's takes part in it.
 
-    L(w) = sum over batches of n_b l_b(w) / sum of n_b
+    L(w) = sum over batches of n_b l_b(w) / sum of n_b,    buffers as they were handed over
 
 l_b is what the criterion says of a batch and n_b what it divided by; or the losses of a function, one an example. For
 gradient and Hessian L is evaluated in float64 at w ± h e_i and w ± h (e_i + e_j), for the steps h and h / 2:
@@ -42,6 +42,8 @@ class Oracle:
 
     @property
     def agrees(self) -> bool:
+        if not np.isfinite(self.value):
+            return True
         scale = np.abs(self.hessian).max(initial=0.0)
         return self.hessian_error <= _AGREE * scale + 1e-5 * (abs(self.value) + 1)
 
@@ -50,6 +52,9 @@ def oracle(case: Case, seed: int) -> Oracle | None:
     """The truth of the case at this seed; None where there is none, as its loss is random."""
     loss, w, names = loss_of(case, seed)
     value = loss(w)
+    if not np.isfinite(value):
+        nowhere = np.full(len(w), np.nan)
+        return Oracle(value, nowhere, np.outer(nowhere, nowhere), np.inf, np.inf, names)
     if loss(w) != value:
         return None
     coarse, fine = (_differences(loss, w, value, step) for step in (STEP, STEP / 2))
@@ -72,28 +77,33 @@ def loss_of(case: Case, seed: int) -> tuple[Callable[[np.ndarray], float], np.nd
         if case.edit:
             case.edit(*what)
     chosen, where = (_chosen(what.model, case.options.get("params", "*")) for what in (built, here))
+    handed_over, buffers = built.model.training, {n: b.clone() for n, b in built.model.named_buffers()}
     w = np.concatenate([_real(p.detach()).double().reshape(-1).numpy() for p in where.values()])
     names = [name for name, p in where.items() for _ in range(_real(p).numel())]
 
     def loss(at: np.ndarray) -> float:
         pieces = np.split(at, np.cumsum([_real(p).numel() for p in chosen.values()])[:-1])
         training = case.options.get("mode") == "train"
-        built.model.train(not training)  # there and back, for those who compute when told so
+        built.model.train(not handed_over)  # there and back, for those who compute when told so
+        built.model.train(handed_over)
         with torch.no_grad():
             for p, piece in zip(chosen.values(), pieces, strict=True):
                 real = _real(p.data)
                 real.copy_(torch.from_numpy(piece).reshape(real.shape))
         built.model.train(training)
         with nullcontext() if case.grad else torch.no_grad():
-            return mean_loss(built, case.options.get("weight"))
+            return mean_loss(built, case.options.get("weight"), buffers)
 
     return loss, w, names
 
 
-def mean_loss(built: Built, weight: Callable[[Any], float] | None = None) -> float:
-    """L of the model as it is."""
+def mean_loss(built: Built, weight: Callable[[Any], float] | None, buffers: dict[str, Tensor]) -> float:
+    """L of the model as it is, with these buffers in every batch."""
     total = count = 0.0
     for batch in built.batches:
+        for name, buffer in built.model.named_buffers():
+            if name in buffers:
+                buffer.data.copy_(buffers[name])
         found, n = _terms(built, batch, weight)
         total, count = total + found, count + n
     return total / count
@@ -106,7 +116,10 @@ def _terms(built: Built, batch: Any, weight: Callable[[Any], float] | None) -> t
         n = float(weight(batch)) if weight else len(losses)
         return float(losses.sum()) * (n if weight else 1.0), n
     inputs, targets = batch
-    found, n = built.loss(built.model(inputs), targets), _num(built.loss, targets)
+    n = _num(built.loss, targets)
+    if not n:
+        return 0.0, 0.0
+    found = built.loss(built.model(inputs), targets)
     if built.loss.reduction == "none":
         return float(found.mean()) * n, n
     return float(found) * (1.0 if built.loss.reduction == "sum" else n), n
