@@ -1,5 +1,7 @@
 """Activations: smooth, piecewise linear, of several inputs, with parameters, in place, and written by hand."""
 
+# ruff: noqa: E501, N812 (one line a case; F as in torch's own)
+
 import torch
 from torch import nn
 from torch.nn import functional as F

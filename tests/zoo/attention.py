@@ -1,5 +1,7 @@
 """Attention: by hand, scaled dot product, MultiheadAttention and Transformer layers, masks and positions."""
 
+# ruff: noqa: E501, N812 (one line a case; F as in torch's own)
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -32,13 +34,17 @@ def _heads(function, **more):
 def _mha(call, **more):
     """MultiheadAttention in 2 dimensions, called as ``call(attention, x)``, and a classifier of the mean token."""
     arguments = {"embed_dim": 2, "num_heads": 1, "batch_first": True} | more
-    return lambda: Model(lambda m, x: m.fc(call(m.a, x).mean(1)), a=nn.MultiheadAttention(**arguments), fc=nn.Linear(2, 3))
+    return lambda: Model(
+        lambda m, x: m.fc(call(m.a, x).mean(1)), a=nn.MultiheadAttention(**arguments), fc=nn.Linear(2, 3)
+    )
 
 
 def _encoder(call=lambda m, x: m(x), **more):
     """A TransformerEncoderLayer in 2 dimensions and a classifier of the mean token."""
     arguments = {"d_model": 2, "nhead": 1, "dim_feedforward": 2, "batch_first": True} | more
-    return lambda: Model(lambda m, x: m.fc(call(m.a, x).mean(1)), a=nn.TransformerEncoderLayer(**arguments), fc=nn.Linear(2, 3))
+    return lambda: Model(
+        lambda m, x: m.fc(call(m.a, x).mean(1)), a=nn.TransformerEncoderLayer(**arguments), fc=nn.Linear(2, 3)
+    )
 
 
 def _stack(call, **more):
@@ -105,7 +111,7 @@ CASES = [
     _case("encoder padding", _stack(lambda a, x: a(x, src_key_padding_mask=_padding(x))), y=2, **_PART),
     _case("encoder padding, nothing fused", _stack(lambda a, x: a(x, src_key_padding_mask=_padding(x)), norm_first=True), y=2, **_PART),
     _case("encoder causal", _stack(lambda a, x: a(x, mask=_causal(3))), y=2, **_PART),
-    _case("decoder layer", lambda: Model(lambda m, x: m.fc(m.a(x[:, :2], x).mean(1)), a=nn.TransformerDecoderLayer(2, 1, 1, batch_first=True), fc=nn.Linear(2, 2)), y=2),
+    _case("decoder layer", lambda: Model(lambda m, x: m.fc(m.a(x[:, :2], x).mean(1)), a=nn.TransformerDecoderLayer(2, 1, 1, batch_first=True), fc=nn.Linear(2, 2)), y=2, sizes=(5,), options={"params": "*norm2,*linear1,*out_proj,fc"}),
     _case("positions learned", lambda: Model(lambda m, x: m.fc(_softmax(x + m.p, x + m.p, x).mean(1)), p=torch.randn(3, 2), fc=nn.Linear(2, 3))),
     _case("rotary positions", _heads(lambda q, k, v: _softmax(_rotated(q), _rotated(k), v))),
     _case("class token", lambda: Model(lambda m, x: (lambda t: m.fc(_softmax(t, t, t)[:, 0]))(torch.cat([m.c.expand(len(x), 1, 2), x], 1)), c=torch.randn(1, 1, 2), fc=nn.Linear(2, 3))),

@@ -7,6 +7,8 @@
 first. Refusal by name is a right answer for any case, so that a case never says what should be refused.
 """
 
+# ruff: noqa: E501 (one line a case; F as in torch's own)
+
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext

@@ -1,6 +1,6 @@
 """Whether everything that is measured of a case is true: within its error, said to be not converged, or refused.
 
-    problems(case)  ->  [] or ["trace: 1.79 ± 0 reported, 6.89 ± 1e-06 by differences", ...]
+problems(case)  ->  [] or ["trace: 1.79 ± 0 reported, 6.89 ± 1e-06 by differences", ...]
 """
 
 import warnings
@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from landscape import Hessian, Objective, measure
-from landscape.operators import SecondDerivativeError
 from landscape.objective import MeasurementError
+from landscape.operators import SecondDerivativeError
 from landscape.results import Measurement
 from tests.zoo.case import Built, Case
-from tests.zoo.oracle import SEEDS, Oracle, mean_loss, oracle
+from tests.zoo.oracle import SEEDS, Oracle, mean_loss, oracle, set_mode
 
 REFUSALS = (ValueError, MeasurementError, SecondDerivativeError)
 _WIDTHS = 3  # a 95 % interval may miss: by more half-widths than these it is wrong
@@ -31,6 +33,7 @@ def problems(case: Case) -> list[str]:
         for attempt in range(SEEDS):
             seed = case.seed + _SEED_STEP * attempt
             used = case.build(seed)
+            before = _state(used.model)
             found, reports = _measured(case, used)
             if not reports:
                 return found
@@ -38,7 +41,7 @@ def problems(case: Case) -> list[str]:
             if truth is None:
                 return [*found, "the loss is random, and that was not refused"]
             if truth.agrees:
-                return [*found, *_compared(case, truth, reports), *_traces_left(case, seed, used)]
+                return [*found, *_compared(case, truth, reports), *_traces_left(case, seed, used, before)]
     return [f"oracle: no seed without a kink, error {truth.hessian_error:.1e}"]
 
 
@@ -76,7 +79,7 @@ def _measured(case: Case, built: Built) -> tuple[list[str], dict[str, Any]]:
     return found, reports
 
 
-def _product(objective: Objective, seed: int) -> tuple[torch.Tensor, torch.Tensor, str]:
+def _product(objective: Objective, seed: int) -> tuple[Tensor, Tensor, str]:
     v = torch.randn(objective.num_params, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     H = Hessian(objective)
     return v, H @ v.to(objective.dtype), H.engine
@@ -159,46 +162,52 @@ def _within(name: str, found: Measurement, true: float, slack: float) -> Iterato
         yield f"{name}: {found.value:.6g} ± {half:.1e} reported, {true:.6g} ± {slack:.1e} by differences"
 
 
-def _near(name: str, found: torch.Tensor, true: np.ndarray, allowed: float) -> Iterator[str]:
+def _near(name: str, found: Tensor, true: np.ndarray, allowed: float) -> Iterator[str]:
     off = float(np.linalg.norm(found.double().numpy() - true)) if found.shape == true.shape else np.inf
     if not off <= allowed:
         yield f"{name}: off by {off:.3g} of {np.linalg.norm(true):.3g}, {allowed:.1e} allowed"
 
 
-def _traces_left(case: Case, seed: int, used: Built) -> Iterator[str]:
-    """Whether the model is as if it had never been measured: its state, its attributes, what it makes of new weights."""
+def _traces_left(case: Case, seed: int, used: Built, before: dict[str, Any]) -> Iterator[str]:
+    """Whether the model is as if it had never been measured: its attributes, and what it makes of other weights."""
+    after = _state(used.model)
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if not _same(old, new):
+            yield f"trace left in {name}: {type(old).__name__} to {type(new).__name__}"
     fresh = case.build(seed)
     if case.edit:
         case.edit(*fresh)
-    for (name, old), (_, new) in zip(fresh.model.named_modules(), used.model.named_modules(), strict=True):
-        for key in sorted(_plain(old) | _plain(new)):
-            before, after = getattr(old, key, None), getattr(new, key, None)
-            if not _same(before, after):
-                yield f"trace left in {name or 'model'}.{key}: {type(before).__name__} to {type(after).__name__}"
-    if any(p.grad is not None for p in used.model.parameters()):
-        yield "trace left in .grad"
     values = []
     for built in (fresh, used):
         with torch.no_grad():
             for p in built.model.parameters():
                 p.mul_(1.125)
-        built.model.eval()  # without a train() before it, which empties some caches
+        set_mode(built.model, training=False)  # without a train() before it, which empties some caches
         with nullcontext() if case.grad else torch.no_grad():
             values.append(mean_loss(built, case.options.get("weight"), {}))
     if not np.isclose(*values, rtol=1e-6, equal_nan=True):
         yield f"trace left: loss {values[1]:.6g} at other weights, {values[0]:.6g} had it not been measured"
 
 
-def _plain(module: torch.nn.Module) -> set[str]:
-    """Names of tensors, numbers, strings and nothings among a module's attributes and its parameters and buffers."""
-    kept = (torch.Tensor, bool, int, float, str, type(None))
-    names = {name for name, value in vars(module).items() if isinstance(value, kept)}
-    return names | {name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))}
+def _state(model: nn.Module) -> dict[str, Any]:
+    """Every tensor, number and string that a module holds, and the gradients of its parameters."""
+    found: dict[str, Any] = {}
+    for path, module in model.named_modules():
+        own = vars(module) | dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+        for key, value in own.items():
+            if isinstance(value, UninitializedTensorMixin):
+                continue
+            if isinstance(value, (Tensor, bool, int, float, str)):
+                found[f"{path}.{key}"] = value.detach().clone() if isinstance(value, Tensor) else value
+            if isinstance(value, nn.Parameter) and value.grad is not None:
+                found[f"{path}.{key}.grad"] = value.grad.clone()
+    return found
 
 
 def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.shape == b.shape and torch.allclose(a.detach().to(b.dtype), b.detach(), rtol=1e-5, equal_nan=True)
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and torch.allclose(a.to(b.dtype), b, rtol=1e-5, equal_nan=True)
     return type(a) is type(b) and a == b
 
 

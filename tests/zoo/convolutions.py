@@ -1,5 +1,7 @@
 """Convolutions, pooling, resampling and other images: strides, groups, paddings, functional calls, frames in batches."""
 
+# ruff: noqa: E501, N812 (one line a case; F as in torch's own)
+
 import torch
 from torch import nn
 from torch.nn import functional as F

@@ -1,5 +1,7 @@
 """Data: how batches are cut, nested and loaded, side tensors, loaders of all kinds, and what is changed on the way."""
 
+# ruff: noqa: E501, N812 (one line a case; F as in torch's own)
+
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -74,7 +76,9 @@ def _cut(*sizes: int, make=lambda x, y: (x, y)):
 def _case(name: str, batches, *, act=nn.ReLU, model=None, loss=None, **more) -> Case:
     """Batches as they are made, in float64: a loader is not cast."""
     made = model or (lambda: net(act()))
-    return Case(f"data/{name}", lambda: made().double(), loss or nn.CrossEntropyLoss(), batches=batches, dtype=None, **more)
+    return Case(
+        f"data/{name}", lambda: made().double(), loss or nn.CrossEntropyLoss(), batches=batches, dtype=None, **more
+    )
 
 
 def _by(get):
@@ -90,6 +94,11 @@ def _by(get):
 def _mask_loss(model, batch):
     x, y, table = batch
     return F.cross_entropy(model(x @ table), y, reduction="none")
+
+
+def _mean_of_side(model, batch):
+    x, y, side = batch
+    return F.cross_entropy(model(x + side.mean(0)), y, reduction="none")
 
 
 def _side(n: int, rows: int):
@@ -176,8 +185,11 @@ CASES = [
     _case("side table with as many rows as examples", _square_side, loss=_mask_loss, options={"microbatch": 2}),
     _case("side table with as many rows, whole", _square_side, loss=_mask_loss),
     _case("side table with as many rows, first", lambda: [(t, x, y) for x, y, t in _square_side()], loss=lambda m, b: _mask_loss(m, (b[1], b[2], b[0])), options={"microbatch": 2}),
+    _case("side rows that are averaged", lambda: [(*_xy(5), torch.randn(5, 3).double())], loss=_mean_of_side, options={"microbatch": 2}),
+    _case("side rows that are averaged, tanh", lambda: [(*_xy(5), torch.randn(5, 3).double())], act=nn.Tanh, loss=_mean_of_side, options={"microbatch": 2}),
+    _case("side rows that are averaged, whole", lambda: [(*_xy(5), torch.randn(5, 3).double())], loss=_mean_of_side),
     _case("class weights in the batch", lambda: [(*_xy(3), torch.tensor([1.0, 2.0, 0.5]).double())], loss=lambda m, b: F.cross_entropy(m(b[0]), b[1], weight=F.pad(b[2], (0, 3 - len(b[2]))), reduction="none"), options={"microbatch": 2}),
-    _case("adjacency of the batch", lambda: [(x := torch.randn(4, 3).double(), torch.arange(4) % 3, torch.rand(4, 4).double())], loss=lambda m, b: F.cross_entropy(b[2] @ m(b[0]), b[1], reduction="none")),
+    _case("adjacency of the batch", lambda: [(torch.randn(4, 3).double(), torch.arange(4) % 3, torch.rand(4, 4).double())], loss=lambda m, b: F.cross_entropy(b[2] @ m(b[0]), b[1], reduction="none")),
     _case("adjacency of the batch in microbatches", lambda: [(torch.randn(4, 3).double(), torch.arange(4) % 3, torch.rand(4, 4).double())], loss=lambda m, b: F.cross_entropy(b[2][:, : len(b[0])] @ m(b[0]), b[1], reduction="none"), options={"microbatch": 2}),
     _case("tokens", _ragged, loss=_tokens),
     _case("tokens, tanh", _ragged, act=nn.Tanh, loss=_tokens),

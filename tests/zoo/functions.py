@@ -1,5 +1,7 @@
 """Custom autograd Functions: right, once differentiable, with saved intermediates, and named like torch's own nodes."""
 
+# ruff: noqa: E501 (one line a case; F as in torch's own)
+
 import torch
 from torch import nn
 from torch.autograd import Function
@@ -11,7 +13,9 @@ from tests.zoo.case import Apply, Case, Model, net
 
 def _case(name: str, function, *, after=None, plain=None, **more) -> Case:
     reference = (lambda: net(Apply(plain), *([after()] if after else []))) if plain else None
-    return Case(f"functions/{name}", lambda: net(Apply(function), *([after()] if after else [])), reference=reference, **more)
+    return Case(
+        f"functions/{name}", lambda: net(Apply(function), *([after()] if after else [])), reference=reference, **more
+    )
 
 
 def _make(name: str, forward, backward) -> type[Function]:
@@ -113,7 +117,7 @@ class ReluNoCtx(Function):
         return x.clamp(min=0)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx, inputs, output):  # noqa: ARG004
         ctx.save_for_backward(inputs[0])
 
     @staticmethod
@@ -135,7 +139,7 @@ class ExpOfOutput(Function):
 
 class NoBackward(Function):
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx, x):  # noqa: ARG004
         return x.tanh()
 
 

@@ -1,5 +1,7 @@
 """Hooks of modules and tensors, and attributes that a model keeps of what it computed."""
 
+# ruff: noqa: E501, N812 (one line a case; F as in torch's own)
+
 import torch
 from torch import nn
 from torch.nn import functional as F

@@ -1,5 +1,7 @@
 """Normalizations: by running statistics, by the example, by hand, with and without parameters, and rescaled weights."""
 
+# ruff: noqa: E501, N812 (one line a case; F as in torch's own)
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -120,7 +122,7 @@ CASES = [
     _case("functional dropout", lambda: net(Apply(lambda h: F.dropout(h, 0.5, training=True)))),
     _case("AlphaDropout in train", lambda: net(nn.AlphaDropout(0.5), nn.SELU()), options={"mode": "train"}),
     _case("gaussian noise", lambda: net(Apply(lambda h: h + 0.1 * torch.randn_like(h)))),
-    _case("tiny gaussian noise", lambda: net(Apply(lambda h: h + 1e-9 * torch.randn_like(h)))),
+    _case("tiny gaussian noise", lambda: net(Apply(lambda h: h + 1e-9 * torch.randn_like(h))), reference=lambda: net(nn.Identity())),
     _case("noise from a fixed seed", lambda: net(Apply(lambda h: h + torch.randn(h.shape, generator=torch.Generator().manual_seed(1)).to(h)))),
     _case("noise in the second batch alone", lambda: net(Apply(lambda h: h + 0.3 * torch.randn_like(h) * (len(h) == 4)))),
     _case("spectral norm by hand", lambda: nn.Sequential(SpectralByHand(), nn.Tanh(), nn.Linear(3, 3))),

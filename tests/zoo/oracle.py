@@ -12,7 +12,7 @@ A model with a kink near by is not twice differentiable there: its two steps dis
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -84,13 +84,13 @@ def loss_of(case: Case, seed: int) -> tuple[Callable[[np.ndarray], float], np.nd
     def loss(at: np.ndarray) -> float:
         pieces = np.split(at, np.cumsum([_real(p).numel() for p in chosen.values()])[:-1])
         training = case.options.get("mode") == "train"
-        built.model.train(not handed_over)  # there and back, for those who compute when told so
-        built.model.train(handed_over)
+        for mode in (not handed_over, handed_over):  # there and back, for those who compute when told so
+            set_mode(built.model, training=mode)
         with torch.no_grad():
             for p, piece in zip(chosen.values(), pieces, strict=True):
                 real = _real(p.data)
                 real.copy_(torch.from_numpy(piece).reshape(real.shape))
-        built.model.train(training)
+        set_mode(built.model, training=training)
         with nullcontext() if case.grad else torch.no_grad():
             return mean_loss(built, case.options.get("weight"), buffers)
 
@@ -107,6 +107,12 @@ def mean_loss(built: Built, weight: Callable[[Any], float] | None, buffers: dict
         found, n = _terms(built, batch, weight)
         total, count = total + found, count + n
     return total / count
+
+
+def set_mode(model: nn.Module, *, training: bool) -> None:
+    """As a user does, by a call; exported programs have but one mode."""
+    with suppress(NotImplementedError):
+        model.train(training)
 
 
 def _terms(built: Built, batch: Any, weight: Callable[[Any], float] | None) -> tuple[float, float]:

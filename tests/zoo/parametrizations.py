@@ -1,10 +1,11 @@
 """Parameters that are made of others, shared, frozen, outside their module's call, or of unusual shape and name."""
 
+# ruff: noqa: E501, N812 (one line a case; F as in torch's own)
+
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations as P
-from torch.nn.utils import parametrize, prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from tests.zoo.case import Apply, Case, Model, net
 
@@ -36,7 +37,9 @@ class Function(nn.Module):
 
 
 def _by(function, act=nn.ReLU):
-    return _with(lambda layer: parametrize.register_parametrization(layer, "weight", Function(function), unsafe=True), act)
+    return _with(
+        lambda layer: parametrize.register_parametrization(layer, "weight", Function(function), unsafe=True), act
+    )
 
 
 class LoRA(nn.Module):
@@ -98,14 +101,14 @@ def _fc_twice(name: str, function, **more) -> Case:
 
 
 CASES = [
-    _case("weight_norm", _with(P.weight_norm)),
-    _case("weight_norm relu", _with(P.weight_norm, nn.ReLU)),
+    _case("weight_norm", _with(parametrizations.weight_norm)),
+    _case("weight_norm relu", _with(parametrizations.weight_norm, nn.ReLU)),
     _case("weight_norm of hooks", _with(nn.utils.weight_norm, nn.ReLU)),
-    _case("spectral_norm", _with(P.spectral_norm)),
+    _case("spectral_norm", _with(parametrizations.spectral_norm)),
     _case("spectral_norm of hooks", _with(nn.utils.spectral_norm)),
-    _case("spectral_norm in train", _with(P.spectral_norm), options={"mode": "train"}),
-    _case("orthogonal exponential", _with(lambda layer: P.orthogonal(layer, orthogonal_map="matrix_exp"))),
-    _case("orthogonal cayley", _with(lambda layer: P.orthogonal(layer, orthogonal_map="cayley"))),
+    _case("spectral_norm in train", _with(parametrizations.spectral_norm), options={"mode": "train"}),
+    _case("orthogonal exponential", _with(lambda layer: parametrizations.orthogonal(layer, orthogonal_map="matrix_exp"))),
+    _case("orthogonal cayley", _with(lambda layer: parametrizations.orthogonal(layer, orthogonal_map="cayley"))),
     _case("identity", _by(lambda w: w)),
     _case("symmetric", _by(lambda w: w.triu() + w.triu(1).mT)),
     _case("skew", _by(lambda w: w.triu(1) - w.triu(1).mT)),

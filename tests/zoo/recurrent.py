@@ -1,5 +1,7 @@
 """Recurrent networks, embeddings, sequences: whatever is used more than once in an example, and time in the batch."""
 
+# ruff: noqa: E501, N812 (one line a case; F as in torch's own)
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -14,7 +16,9 @@ def _case(name: str, model, **more) -> Case:
 def _last(kind, *args, **more):
     """A recurrent module over (n, 3, 2), and a classifier on its last output."""
     size = more.pop("size", 2)
-    return lambda: Model(lambda m, x: m.fc(m.r(x)[0][:, -1]), r=kind(2, *args, batch_first=True, **more), fc=nn.Linear(size, 3))
+    return lambda: Model(
+        lambda m, x: m.fc(m.r(x)[0][:, -1]), r=kind(2, *args, batch_first=True, **more), fc=nn.Linear(size, 3)
+    )
 
 
 def _words(function, **more):

@@ -10,6 +10,7 @@ from tests.zoo import (
     dtypes,
     functions,
     hooks,
+    loss_functions,
     losses,
     norms,
     parametrizations,
@@ -18,6 +19,7 @@ from tests.zoo import (
 )
 from tests.zoo.case import Case
 from tests.zoo.check import problems
+from tests.zoo.known_wrong import KNOWN_WRONG
 
 AREAS = (
     activations,
@@ -29,13 +31,12 @@ AREAS = (
     hooks,
     functions,
     losses,
+    loss_functions,
     data,
     dtypes,
     weird,
 )
 CASES = {case.name: case for area in AREAS for case in area.CASES}
-
-KNOWN_WRONG: dict[str, str] = {}  # by case, the kind of the issue
 
 
 def _marked(case: Case):

@@ -1,5 +1,7 @@
 """Models that fit nowhere else: scripted and compiled, branching on values, solvers, nested calls, unusual outputs."""
 
+# ruff: noqa: E501, N812 (one line a case; F as in torch's own)
+
 import threading
 
 import torch
@@ -29,15 +31,17 @@ class Net(nn.Module):
 class Compiled(nn.Module):
     """A net traced ahead of time, forward and backward: its backward is not to be differentiated again."""
 
-    def __init__(self, inner: nn.Module) -> None:
+    def __init__(self, inner: nn.Module, *, warm: bool = False) -> None:
         super().__init__()
+        from functorch.compile import aot_function, nop  # takes a second
+
         self.inner = inner
+        self.run = aot_function(lambda z, a, b, c, d: torch.tanh(z @ a.T + b) @ c.T + d, nop)
+        if warm:
+            self.double()(torch.randn(5, 3).double()), self(torch.randn(4, 3).double())
 
     def forward(self, x):
-        from functorch.compile import aot_function, nop
-
-        params = list(self.inner.parameters())
-        return aot_function(lambda z, *p: torch.tanh(z @ p[0].T + p[1]) @ p[2].T + p[3], nop)(x, *params)
+        return self.run(x, *self.inner.parameters())
 
 
 class Slotted(nn.Linear):
@@ -150,6 +154,14 @@ def _norm_of(layer):
     layer.weight.div_(layer.weight.norm())
 
 
+def _nothing(layer):
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
+
+
+_NEAR = {"loss": nn.MSELoss(), "y": lambda n: 1e-3 * torch.randn(n, 3), "sizes": (8,)}
+
 CASES = [
     _case("jit script", lambda: torch.jit.script(Net())),
     _case("jit script, double from the start", lambda: torch.jit.script(Net().double()), dtype=None, batches=lambda: [(torch.randn(5, 3).double(), torch.arange(5) % 3)]),
@@ -161,6 +173,7 @@ CASES = [
     _case("torch.compile, eager", lambda: torch.compile(Net(), backend="eager"), slow=True),
     _case("torch.compile, aot_eager", lambda: torch.compile(Net(), backend="aot_eager"), slow=True),
     _case("aot function", lambda: Compiled(net(nn.Tanh())), reference=lambda: net(nn.Tanh())),
+    _case("aot function that has seen gradients", lambda: Compiled(net(nn.Tanh()), warm=True), reference=lambda: net(nn.Tanh())),
     _case("DataParallel", lambda: nn.DataParallel(net(nn.ReLU()))),
     _case("subclass that squares", lambda: nn.Sequential(nn.Linear(3, 3), nn.ReLU(), Slotted(3, 3))),
     _case("subclass that squares first", lambda: nn.Sequential(Slotted(3, 3), nn.ReLU(), nn.Linear(3, 3))),
@@ -221,6 +234,9 @@ CASES = [
     _case("output of a neighbour, small numbers", lambda: Model(lambda m, x: m.b(F.relu(m.a(x)) + 0.01 * F.relu(m.a(x)).roll(1, 0)), a=nn.Linear(3, 3), b=nn.Linear(3, 3)), sizes=(8,)),
     _case("small losses that mix examples", lambda: Model(lambda m, x: 1e-2 * (m.n(x) + m.n(x).roll(1, 0)), n=net(nn.ReLU())), loss=nn.MSELoss(), y=lambda n: 1e-2 * torch.randn(n, 3), sizes=(8,)),
     _case("small losses that mix distant examples", lambda: Model(lambda m, x: 1e-2 * (m.n(x) - m.n(x).flip(0)), n=net(nn.ReLU())), loss=nn.MSELoss(), y=lambda n: 1e-2 * torch.randn(n, 3), sizes=(8,)),
+    _case("next to no loss, mixing examples", lambda: Model(lambda m, x: m.z(x + x.flip(0)), z=_nothing(nn.Linear(3, 3))), **_NEAR),
+    _case("next to no loss, mixing neighbours", lambda: Model(lambda m, x: m.z(x - x.roll(1, 0)), z=_nothing(nn.Linear(3, 3))), **_NEAR),
+    _case("next to no loss, mixing examples by layers", lambda: Model(lambda m, x: m.z(F.relu(m.a(x)) - F.relu(m.a(x)).mean(0)), a=nn.Linear(3, 3), z=_nothing(nn.Linear(3, 3))), **_NEAR),
     _case("same example in all rows of the layer", lambda: Model(lambda m, x: m.b(F.relu(m.a(x)).sum(0, keepdim=True) / 9 + x), a=nn.Linear(3, 3), b=nn.Linear(3, 3)), sizes=(9,)),
     _case("at a minimum", lambda: _zero(net(nn.Tanh())), loss=nn.MSELoss(), y=lambda n: torch.zeros(n, 3)),
     _case("flat everywhere", lambda: Model(lambda m, x: m.n(x) * 0 + x, n=net(nn.ReLU()))),
