@@ -45,7 +45,7 @@ _SINGLE = [
 _ALL = {case.name: case for area in (activations, norms, convolutions, recurrent, attention) for case in area.CASES}
 
 CASES = [
-    *(replace(_ALL[name], name=f"dtypes/float32 {name}", dtype=torch.float32) for name in _SINGLE),
+    *(replace(_ALL[name], name=f"dtypes/float32 {name}", dtype=torch.float32, slow=name[:9] == "recurrent") for name in _SINGLE),
     _case("float32 measured in float64", lambda: net(nn.Tanh()), options={"dtype": torch.float64}),
     _case("float32 relu measured in float64", lambda: net(nn.ReLU()), options={"dtype": torch.float64}),
     _case("float64 measured in float32", lambda: net(nn.Tanh()), torch.float64, options={"dtype": torch.float32}, rounds=torch.float32),

@@ -78,19 +78,23 @@ def loss_of(case: Case, seed: int) -> tuple[Callable[[np.ndarray], float], np.nd
             case.edit(*what)
     chosen, where = (_chosen(what.model, case.options.get("params", "*")) for what in (built, here))
     handed_over, buffers = built.model.training, {n: b.clone() for n, b in built.model.named_buffers()}
+    training = case.options.get("mode") == "train"
+    acts = any(type(module).train is not nn.Module.train for module in built.model.modules())  # when told a mode
+    if not acts:
+        set_mode(built.model, training=training)
     w = np.concatenate([_real(p.detach()).double().reshape(-1).numpy() for p in where.values()])
     names = [name for name, p in where.items() for _ in range(_real(p).numel())]
 
     def loss(at: np.ndarray) -> float:
         pieces = np.split(at, np.cumsum([_real(p).numel() for p in chosen.values()])[:-1])
-        training = case.options.get("mode") == "train"
-        for mode in (not handed_over, handed_over):  # there and back, for those who compute when told so
+        for mode in (not handed_over, handed_over) if acts else ():  # there and back
             set_mode(built.model, training=mode)
         with torch.no_grad():
             for p, piece in zip(chosen.values(), pieces, strict=True):
                 real = _real(p.data)
                 real.copy_(torch.from_numpy(piece).reshape(real.shape))
-        set_mode(built.model, training=training)
+        if acts:
+            set_mode(built.model, training=training)
         with nullcontext() if case.grad else torch.no_grad():
             return mean_loss(built, case.options.get("weight"), buffers)
 

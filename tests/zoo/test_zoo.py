@@ -1,4 +1,7 @@
-"""Every number about every animal is true within its error, said to be not converged, or refused by name."""
+"""Every number about every animal is true within its error, said to be not converged, or refused by name.
+
+``python -m tests.zoo.check hooks/ weird/jit`` prints what is wrong with the cases that begin so, the known ones too.
+"""
 
 import pytest
 
