@@ -81,15 +81,16 @@ def layer_table(
     """
     require_positive(rel_error=rel_error, max_matvecs=max_matvecs)
     layout = objective.layout
-    names = layers or tuple(dict.fromkeys(name.rpartition(".")[0] or name for name in layout.names))
-    rows = [layout.indices(name).to(objective.device) for name in names]
+    globs = dict(zip(layers, layers, strict=True)) if layers else _own_parameters(layout.names)
+    names = tuple(globs)
+    rows = [layout.indices(glob).to(objective.device) for glob in globs.values()]
     try:
-        found = _exact(objective, names)
+        found = _exact(objective, tuple(globs.values()))
     except NoExactDiagonalError:
         found = _estimated(objective, rows, rel_error, max_matvecs, seed)
     gradient = objective.gradient().double()
     H = Work.of(objective).hessian
-    runs = [Lanczos(Restricted(H, name), generator=generator(seed)) for name in names]
+    runs = [Lanczos(Restricted(H, glob), generator=generator(seed)) for glob in globs.values()]
     largest = [lanczos_extreme(run, rel_error=rel_error, max_matvecs=max_matvecs) for run in runs]
     unsettled = [name for name, e in zip(names, largest, strict=True) if not e.converged]
     traces, total = found.details["trace"], found.value
@@ -111,6 +112,14 @@ def layer_table(
             "lambda_max_error": np.array([e.error for e in largest]),
         },
     )
+
+
+def _own_parameters(names: Sequence[str]) -> dict[str, str]:
+    """By module, a glob of its own parameters, without those of the modules in it."""
+    own: dict[str, list[str]] = {}
+    for name in names:
+        own.setdefault(name.rpartition(".")[0] or name, []).append(name)
+    return {module: ",".join(params) for module, params in own.items()}
 
 
 def _exact(objective: Objective, layers: Sequence[str]) -> Measurement:

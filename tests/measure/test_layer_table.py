@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from landscape import Hessian, Objective
 from landscape.measure import layer_table
 from landscape.statistics import half_width
 from tests.cases import CASES, dense_gradient, make, oracle
@@ -63,3 +65,23 @@ def test_globs_and_refusals():
         layer_table(objective, layers=("nothing",))
     with pytest.raises(ValueError, match="rel_error"):
         layer_table(objective, rel_error=0)
+
+
+def test_a_module_with_parameters_and_modules_of_its_own_counts_no_parameter_twice():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.linear = nn.Parameter(torch.ones(3)), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.scale * self.linear(x).tanh()
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Scaled(), nn.Linear(3, 2)).double()
+    batch = (torch.randn(9, 4).double(), torch.arange(9) % 2)
+    objective = Objective(model, nn.CrossEntropyLoss(), [batch])
+    table = layer_table(objective, rel_error=1e-6)
+    assert list(table.details["layers"]) == ["0", "0.linear", "1"]
+    assert table.details["num_params"].sum() == objective.num_params
+    whole = torch.stack([(Hessian(objective) @ torch.eye(objective.num_params).double())[i, i] for i in range(26)])
+    assert table.value == pytest.approx(whole.sum().item(), rel=1e-6)
