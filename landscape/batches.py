@@ -59,7 +59,12 @@ def generators(data: Iterable[Any]) -> list[torch.Generator]:
 
 def to(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     """The batch with every tensor on ``device``, and floating ones as ``dtype`` unless that is None."""
-    return _map(batch, lambda t: t.to(device, dtype if dtype and t.is_floating_point() else None))
+    return _map(batch, lambda t: _normal(t).to(device, dtype if dtype and t.is_floating_point() else None))
+
+
+def _normal(t: Tensor) -> Tensor:
+    """A copy of a tensor made in inference mode, which autograd could not save; any other as it is."""
+    return t.clone() if t.is_inference() else t
 
 
 def split(batch: Any, num_rows: int | None) -> Iterator[Any]:

@@ -191,7 +191,8 @@ class Objective(Passes):
         self.refresh()
         if at is None and self._evaluation is not None:
             return self._evaluation
-        terms = list(self.over_batches(self.leaves(at, requires_grad=False), lambda terms: terms))
+        leaves = self.leaves(at, requires_grad=False)
+        terms = [t._replace(losses=t.losses.detach()) for t in self.over_batches(leaves, lambda terms: terms)]
         correct = None if terms[0].correct is None else torch.cat([t.correct for t in terms if t.correct is not None])
         evaluation = torch.cat([t.losses for t in terms]), correct
         if at is None:

@@ -51,7 +51,7 @@ class ParameterLayout:
         """A vector (d,), or k of them as rows (k, d), to views of shape (*shape) or (k, *shape)."""
         rows = vector.shape[:-1]
         pieces = torch.split(vector, self.sizes, dim=-1)
-        return [piece.reshape(*rows, *shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+        return [piece.reshape((*rows, *shape)) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
     def indices(self, glob: str) -> Tensor:
         """Positions in the vector, ascending, of the parameters that ``glob`` selects. Raises ValueError for none."""

@@ -71,6 +71,7 @@ class Passes:
         self.version = 0
         self._terms, self._cast = terms, cast
         self._tied = _other_names(terms)
+        self._differentiates = False  # whether the loss itself calls autograd, and fails where gradients are off
         self._snapshot: dict[str, Tensor] = {}  # as last seen in the model
         self._state: dict[str, Tensor] = {}  # the same on our device and dtype
 
@@ -99,7 +100,7 @@ class Passes:
             pieces = self.layout.split(at.to(self.device, self.dtype))
         else:
             raise ValueError(f"The point has shape {tuple(at.shape)}. Expected ({self.num_params},).")
-        return [piece.detach().requires_grad_(requires_grad) for piece in pieces]
+        return [piece.detach().requires_grad_(requires_grad or self._differentiates) for piece in pieces]
 
     def over_batches(
         self,
@@ -126,7 +127,11 @@ class Passes:
         names = [f"model.{name}" for name in self.layout.names]
         params = {name: leaf.to(self._state[name].dtype) for name, leaf in zip(names, leaves, strict=True)}
         buffers = {name: self._state[name].clone() for name, _ in self._terms.named_buffers()}
-        with _mode(self.model, training=self.mode == "train"), torch.set_grad_enabled(leaves[0].requires_grad):
+        with (
+            _mode(self.model, training=self.mode == "train"),
+            torch.set_grad_enabled(leaves[0].requires_grad or self._differentiates),
+            no_autocast(self.device),
+        ):
             tensors = self._state | buffers | params
             tied = {other: tensors[name] for name, others in self._tied.items() for other in others}
             return functional_call(self._terms, tensors | tied, (work,), tie_weights=False)
@@ -158,7 +163,13 @@ class Passes:
         self.total_weight, self.num_examples, self.num_batches, self.batch_size = 0.0, 0, 0, 0
         leaves = self.leaves(requires_grad=False)
         for index, batch in self.batches():
-            terms = self.with_parameters(leaves, partial(self.terms, batch))
+            try:
+                terms = self.with_parameters(leaves, partial(self.terms, batch))
+            except RuntimeError as error:
+                if self._differentiates or "does not require grad" not in str(error):
+                    raise
+                self._differentiates, leaves = True, self.leaves()
+                terms = self.with_parameters(leaves, partial(self.terms, batch))
             if prove_fixed and index == 0:
                 with other_random_numbers(self.device):
                     again = self.with_parameters(leaves, partial(self.terms, batch))
@@ -183,6 +194,12 @@ class Passes:
                 f"The loss is {what}, first at batch {index} ({len(bad)} of its {len(losses)} examples)."
             )
         return work(terms)
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Out of an autocast around the measurement, which would round what is measured; the model's own stays."""
+    surrounded = torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if surrounded else nullcontext()
 
 
 @contextmanager

@@ -143,12 +143,12 @@ def _estimated(
     T = run.first(steps + 1)
     basis = run.first_vectors(steps + 1)
     Q, next_q = basis[:, :steps], basis[:, steps]
-    alphas, betas = (
-        torch.tensor(T.alphas[:steps], dtype=torch.float64),
-        torch.tensor(T.betas[: steps - 1], dtype=torch.float64),
-    )
-    HQ = Q @ (alphas.diag() + betas.diag(1) + betas.diag(-1)).to(Q)
-    HQ[:, -1] += T.betas[steps - 1] * next_q
+    coupling = torch.tensor(T.alphas[:steps], dtype=torch.float64).diag()
+    for i, beta in enumerate(T.betas[: max(0, steps - 1)]):
+        coupling[i, i + 1] = coupling[i + 1, i] = beta
+    HQ = Q @ coupling.to(Q)
+    if steps:  # none of a single parameter
+        HQ[:, -1] += T.betas[steps - 1] * next_q
     within = (Q.double() * HQ.double()).sum(1)
     base = torch.stack([within[indices].sum() for indices in rows]).cpu()
     samples = torch.empty(0, len(rows), dtype=torch.float64)

@@ -20,6 +20,7 @@ from landscape.metrics import DEFAULT as DEFAULT
 from landscape.metrics import About
 from landscape.objective import MeasurementError, Objective
 from landscape.operators import Hessian
+from landscape.passes import no_autocast
 from landscape.results import Measurement
 
 P = ParamSpec("P")
@@ -68,7 +69,8 @@ def metric(
             if key not in done:
                 start = time.perf_counter()
                 try:
-                    measurement = function(objective, *args, **kwargs)
+                    with no_autocast(objective.device):
+                        measurement = function(objective, *args, **kwargs)
                 except MeasurementError as error:
                     measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))
                 done[key] = replace(measurement, seconds=time.perf_counter() - start)

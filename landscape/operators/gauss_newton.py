@@ -96,7 +96,7 @@ class _SandwichGraph(Graph):
                 return torch.zeros_like(rows)
             (forward,) = derivatives([self.slope], [self.outputs], [forward], batched=batched)
         products = derivatives([self.outputs], self.leaves, [forward], batched=batched)
-        return torch.cat([p.flatten(1 if batched else 0) for p in products], dim=-1)
+        return torch.cat([p.reshape((*rows.shape[:-1], -1)) for p in products], dim=-1)
 
     def _not_differentiable(self) -> list[str]:
         lost = []

@@ -23,6 +23,7 @@ from landscape.losses import Terms
 from landscape.memory import available_bytes
 from landscape.objective import NonFiniteError, Objective
 from landscape.params import ParameterLayout, matches
+from landscape.passes import no_autocast
 from landscape.second_derivatives import twice_differentiable
 
 _TOGETHER = 16  # vectors in one batched backward: more gained nothing on the networks measured, and cost memory
@@ -62,7 +63,8 @@ class ParameterOperator:
         if v.ndim not in (1, 2) or v.shape[0] != d:
             raise ValueError(f"The vector has shape {tuple(v.shape)}. Expected ({d},) or ({d}, k).")
         rows = v.to(self.device, self.dtype).reshape(d, -1).T.contiguous()
-        product = self._product(rows)
+        with no_autocast(self.device):
+            product = self._product(rows)
         self.num_matvecs += len(rows)
         return product.T.reshape(v.shape)
 

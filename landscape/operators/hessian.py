@@ -92,7 +92,7 @@ class _GradientGraph(Graph):
             return torch.zeros_like(rows)
         pieces = self.layout.split(rows)
         products = derivatives(self.grads, self.leaves, [pieces[i] for i in self.used], batched=batched)
-        return torch.cat([p.flatten(1 if batched else 0) for p in products], dim=-1)
+        return torch.cat([p.reshape((*rows.shape[:-1], -1)) for p in products], dim=-1)
 
     def _not_differentiable(self) -> list[str]:
         lost = []
