@@ -77,9 +77,9 @@ def metric(
             return done[key]
 
         told = About(name, **about)  # which raises for what is missing
-        measured.__doc__ = "\n        ".join(
-            [f"{function.__doc__}\n    Details:", *(f"{key}: {text}" for key, text in told.details.items())]
-        )
+        if told.details:
+            details = (f"{key}: {text}" for key, text in told.details.items())
+            measured.__doc__ = "\n        ".join([f"{function.__doc__}\n    Details:", *details])
         METRICS[name], ESTIMATES[name] = measured, estimate_cost
         return measured
 
