@@ -91,7 +91,7 @@ def mean_interval(samples: Sequence[float] | np.ndarray, level: float = LEVEL) -
     if not n:
         return Interval(math.nan, math.nan, math.nan, 0)
     mean = float(np.mean(samples))
-    half = half_width(standard_error(samples), n, level) if n > 1 else math.inf
+    half = half_width(standard_error(samples), n, level)
     return Interval(mean, mean - half, mean + half, n)
 
 

@@ -12,7 +12,6 @@ they are those of the Hessian itself.
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,6 @@ from landscape.objective import MeasurementError, Objective
 from landscape.operators.layer_squares import RULES, NoExactDiagonalError, Products, sum_of_squares, total_of_squares
 from landscape.operators.piecewise import obstacle
 from landscape.operators.verified import few_examples, require_affine, require_same, verify_batch
-
-T = TypeVar("T")
 
 _BLOCK_BYTES = 2**26  # of back-propagated vectors, up to which examples and classes share one batched backward pass
 
@@ -46,7 +43,8 @@ def gauss_newton_diagonal(objective: Objective, *, of_hessian: bool = False) -> 
         >>> round(diagonal.item(), 5)  # mean of 2 x^2
         5.0
     """
-    squares, num_passes = _whatever_fails(lambda: _squares(objective, of_hessian, sum_of_squares))
+    with _no_other_error():
+        squares, num_passes = _squares(objective, of_hessian, sum_of_squares)
     return torch.cat([squares[name] for name in objective.names]), num_passes
 
 
@@ -63,7 +61,8 @@ def gauss_newton_traces(objective: Objective, *, of_hessian: bool = False) -> tu
         >>> [round(trace, 5) for trace in traces.tolist()]  # of the weight's block of 2 x x^T, and of the bias'
         [6.0, 2.0]
     """
-    squares, num_passes = _whatever_fails(lambda: _squares(objective, of_hessian, total_of_squares))
+    with _no_other_error():
+        squares, num_passes = _squares(objective, of_hessian, total_of_squares)
     return torch.stack([squares[name].sum() for name in objective.names]), num_passes
 
 
@@ -78,8 +77,7 @@ def exact_passes(objective: Objective) -> int:
         >>> exact_passes(Objective(nn.Linear(3, 2), nn.CrossEntropyLoss(), [batch]))
         2
     """
-
-    def on_the_first() -> int:
+    with _no_other_error():
         layers, leaves = _Layers(objective), objective.leaves()
 
         def passes(terms: Terms) -> int:
@@ -88,16 +86,15 @@ def exact_passes(objective: Objective) -> int:
 
         return next(objective.over_batches(leaves, passes, context=layers.recording))
 
-    return _whatever_fails(on_the_first)
 
-
-def _whatever_fails(work: Callable[[], T]) -> T:
-    """What ``work`` returns; whatever fails in a model or loss that is not what the rules expect, is no exact diagonal.
+@contextmanager
+def _no_other_error() -> Iterator[None]:
+    """Whatever fails in a model or loss that is not what the rules expect is no exact diagonal.
 
     That the loss is not finite is left to be said by the estimators.
     """
     try:
-        return work()
+        yield
     except MeasurementError:
         raise
     except Exception as error:

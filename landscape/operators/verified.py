@@ -97,14 +97,13 @@ def require_affine(objective: Objective) -> None:
     """Raise NoExactDiagonalError where, by differences, the output is curved along one of the parameter tensors."""
     w, draws = objective.vector(), torch.Generator().manual_seed(1)
     chosen = torch.randperm(len(objective.names), generator=draws)[:_TENSORS].tolist()
-    starts = [0, *torch.tensor(objective.layout.sizes).cumsum(0).tolist()]
     centre = _outputs(objective, w)
     for index in chosen:
-        here = slice(starts[index], starts[index + 1])
+        tensor = objective.layout.split(w)[index]
         for step in _STEPS:
-            v = torch.randn(objective.layout.sizes[index], generator=draws, dtype=torch.float64).to(w)
+            v = torch.randn(tensor.shape, generator=draws, dtype=torch.float64).to(w)
             move = torch.zeros_like(w)
-            move[here] = v * (step * (float(w[here].norm()) or 1.0) / v.norm())
+            objective.layout.split(move)[index].copy_(v * (step * (float(tensor.norm()) or 1.0) / v.norm()))
             above, below = (_outputs(objective, w + sign * move) for sign in (1, -1))
             first, second = float((above - below).norm()) / 2, float((above + below - 2 * centre).norm())
             rounding = 64 * torch.finfo(w.dtype).eps * float(centre.norm())
