@@ -103,8 +103,7 @@ class _Krylov(DeflatedSamples):
         before = len(self.H)
         steps = max(0, (num_matvecs + self.probes.shape[1] - before + 1) // 2)
         T = run.first(before + min(num_matvecs, steps))
-        alphas, betas = (torch.tensor(entries, dtype=torch.float64) for entries in (T.alphas, T.betas[:-1]))
-        self.H = alphas.diag() + betas.diag(1) + betas.diag(-1)
+        self.H = T.matrix()
         self.Q = run.first_vectors(len(self.H))
         self.num_matvecs += len(self.H) - before
         self.add_probes(num_matvecs - (len(self.H) - before))

@@ -15,6 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import betaincinv
 
@@ -49,6 +50,11 @@ class Tridiagonal:
     def closed(self) -> bool:
         """Whether a Krylov space closed: the first one then has a part of every eigenspace in it."""
         return 0.0 in self.betas
+
+    def matrix(self) -> torch.Tensor:
+        """T itself, (m, m) in float64, of one step at least."""
+        alphas, betas = (torch.tensor(entries, dtype=torch.float64) for entries in (self.alphas, self.betas[:-1]))
+        return alphas.diag() + betas.diag(1) + betas.diag(-1)
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ritz values (m,), descending, their residual bounds (m,) with rounding, and the eigenvectors of T (m, m)."""

@@ -13,7 +13,7 @@ from landscape.linalg.estimate import require_positive
 from landscape.linalg.hutchinson import draw_probes
 from landscape.measure.metric import PROBES, Cost, Work, generator, metric
 from landscape.objective import Objective
-from landscape.operators import NoExactDiagonalError, Restricted, gauss_newton_traces
+from landscape.operators import NoExactDiagonalError, Restricted
 from landscape.params import matches
 from landscape.results import Measurement
 from landscape.statistics import half_width, interval_reason, looks
@@ -124,7 +124,7 @@ def _own_parameters(names: Sequence[str]) -> dict[str, str]:
 
 def _exact(objective: Objective, layers: Sequence[str]) -> Measurement:
     """The traces alone, as ``_estimated`` gives them too."""
-    found, num_passes = gauss_newton_traces(objective, of_hessian=True)
+    found, num_passes = Work.of(objective).exact_traces
     by_name = dict(zip(objective.names, found.tolist(), strict=True))
     traces = np.array([math.fsum(by_name[name] for name in by_name if matches(name, glob)) for glob in layers])
     reason = "exact: the network is piecewise linear in each parameter"
@@ -143,10 +143,7 @@ def _estimated(
     T = run.first(steps + 1)
     basis = run.first_vectors(steps + 1)
     Q, next_q = basis[:, :steps], basis[:, steps]
-    coupling = torch.tensor(T.alphas[:steps], dtype=torch.float64).diag()
-    for i, beta in enumerate(T.betas[: max(0, steps - 1)]):
-        coupling[i, i + 1] = coupling[i + 1, i] = beta
-    HQ = Q @ coupling.to(Q)
+    HQ = Q @ T.matrix()[:steps, :steps].to(Q)
     if steps:  # none of a single parameter
         HQ[:, -1] += T.betas[steps - 1] * next_q
     within = (Q.double() * HQ.double()).sum(1)

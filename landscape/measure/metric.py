@@ -19,7 +19,7 @@ from landscape.linalg.slq import SpectralQuadrature, slq
 from landscape.metrics import DEFAULT as DEFAULT
 from landscape.metrics import About
 from landscape.objective import MeasurementError, Objective
-from landscape.operators import Hessian
+from landscape.operators import Hessian, gauss_newton_traces
 from landscape.passes import no_autocast
 from landscape.results import Measurement
 
@@ -87,7 +87,7 @@ def metric(
 
 
 class Work:
-    """One Hessian, one Krylov run a seed, one quadrature for its settings, and the measurements that were made.
+    """One Hessian, its exact traces, a Krylov run a seed, a quadrature for its settings, and what was measured.
 
     Attributes:
         hessian: whose kept graphs serve every metric.
@@ -116,6 +116,11 @@ class Work:
             objective.work = cls(objective)
         work: Work = objective.work
         return work
+
+    @functools.cached_property
+    def exact_traces(self) -> tuple[torch.Tensor, int]:
+        """Traces by parameter tensor and their passes, as ``gauss_newton_traces`` proves and raises them."""
+        return gauss_newton_traces(self.hessian.objective, of_hessian=True)
 
     def krylov(self, seed: int) -> Lanczos:
         """The Lanczos run from this seed's start, made longer by whoever needs it: largest, least, top k, density."""

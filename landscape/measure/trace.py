@@ -6,7 +6,7 @@ from landscape.linalg import deflated_trace, hutchinson_trace, hutchpp_trace, xt
 from landscape.linalg.estimate import require_positive
 from landscape.measure.metric import PROBES, Cost, Work, generator, measurement_of, metric
 from landscape.objective import Objective
-from landscape.operators import NoExactDiagonalError, gauss_newton_traces
+from landscape.operators import NoExactDiagonalError
 from landscape.results import Measurement
 
 METHODS = ("auto", "exact", "deflated", "hutch++", "xtrace", "hutchinson")
@@ -104,7 +104,7 @@ def trace(
 
 
 def _exact(objective: Objective) -> Measurement:
-    traces, num_passes = gauss_newton_traces(objective, of_hessian=True)
+    traces, num_passes = Work.of(objective).exact_traces
     return Measurement(
         "trace",
         traces.sum().item(),
