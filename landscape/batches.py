@@ -69,7 +69,7 @@ def _normal(t: Tensor) -> Tensor:
 
 def split(batch: Any, num_rows: int | None) -> Iterator[Any]:
     """The batch in consecutive parts of at most ``num_rows`` rows. Raises ValueError as ``recut``."""
-    if num_rows is None or 0 < _num_rows(batch) <= num_rows:
+    if num_rows is None or 0 < rows_of(batch) <= num_rows:
         yield batch
     else:
         for (part,) in recut([batch], num_rows):
@@ -85,7 +85,7 @@ def recut(batches: Iterable[Any], num_rows: int) -> Iterator[list[Any]]:
     parts: list[Any] = []
     room = num_rows
     for batch in batches:
-        start, num_all = 0, _num_rows(batch)
+        start, num_all = 0, rows_of(batch)
         if not num_all:
             raise ValueError(
                 "A batch is cut along the rows of its first tensor, and this one has none. Expected one row an "
@@ -102,7 +102,8 @@ def recut(batches: Iterable[Any], num_rows: int) -> Iterator[list[Any]]:
         yield parts
 
 
-def _num_rows(batch: Any) -> int:
+def rows_of(batch: Any) -> int:
+    """The first dimension of the batch's first tensor; 0 where there is none."""
     first = next(iter(_tensors(batch)), None)
     return len(first) if first is not None and first.ndim else 0
 

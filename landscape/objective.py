@@ -7,6 +7,7 @@ is told in ``landscape.passes``. Nothing here differentiates twice: that is ``la
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batches import generators, refuse_changing, refuse_unfixed
+from landscape.derivatives import DerivativeError, wrong_gradient
 from landscape.losses import LossTerms, Terms, refuse_random_modules
 from landscape.params import matches, no_match
 from landscape.passes import MeasurementError, NonFiniteError, Passes, rng_untouched
@@ -92,11 +94,12 @@ class Objective(Passes):
         self.params = params
         self.criterion = terms.criterion
         self.num_gradients = 0
+        self.doubts: dict[Any, Any] = {}  # what differences told of derivatives, shared with those that ``over`` makes
         refuse_random_modules(model, training=mode == "train")
         with rng_untouched(*generators(data)):
             refuse_changing(data)
         self.refresh()
-        self._count(prove_fixed=True)
+        self._remember(self._count(prove_fixed=True))
 
     def forget(self) -> None:
         """Forget what was found at the weights as they are: losses, gradient, and what measurements share."""
@@ -139,14 +142,18 @@ class Objective(Passes):
 
         Raises:
             NonFiniteError: naming the first batch whose loss is not finite, or the parameter whose gradient is not.
+            DerivativeError: where it is not the loss' (``verify``).
         """
         self.refresh()
+        self.verify()
         if at is None and self._gradient is not None:
             return self._gradient.clone()
         leaves = self.leaves(at)
         total = torch.zeros(self.num_params, dtype=self.accumulation_dtype, device=self.device)
         unused = set(self.names)
-        for grads in self.over_batches(leaves, partial(self._differentiate, leaves)):
+        with_gradients = total.new_zeros(())
+        for summed, grads in self.over_batches(leaves, partial(self._differentiate, leaves)):
+            with_gradients += summed
             unused -= {name for name, grad in zip(self.names, grads, strict=True) if grad is not None}
             pairs = zip(grads, leaves, strict=True)
             total += self.layout.flatten([torch.zeros_like(p) if g is None else g for g, p in pairs])
@@ -157,18 +164,36 @@ class Objective(Passes):
             name = next(name for name, piece in pieces if not torch.isfinite(piece).all())
             raise NonFiniteError(f"The gradient is not finite, first in parameter {name!r}, while the loss is.")
         if at is None:
+            self._refuse_other_value(with_gradients)
             self._gradient, self.known_unused = gradient, [name for name in self.names if name in unused]
         return gradient.clone()
+
+    def verify(self) -> None:
+        """Hold the gradient against differences of the loss on a few examples: once, before the first gradient.
+
+        Cost: a gradient and some four forward passes over at most 64 examples.
+
+        Raises:
+            DerivativeError: saying by how much it is another, and in which parameters.
+        """
+        if "gradient" not in self.doubts:
+            self.doubts["gradient"] = ""  # for what is asked meanwhile
+            self.doubts["gradient"] = wrong_gradient(self)
+        if self.doubts["gradient"]:
+            raise DerivativeError(self.doubts["gradient"])
 
     def unused(self) -> list[str]:
         """Names of the selected parameters on which the loss does not depend; their rows of the Hessian are zero."""
         self.gradient()
         return list(self.known_unused)
 
-    def over(self, batches: Iterable[Any], *, dtype: torch.dtype | None = None) -> "Objective":
+    def over(
+        self, batches: Iterable[Any], *, dtype: torch.dtype | None = None, move: Tensor | None = None
+    ) -> "Objective":
         """The same mean loss over other fixed batches, such as some of ours, or in another dtype. One forward pass.
 
-        It shares the weights with this one, and nothing is proved again.
+        It shares the weights with this one, and nothing is proved again. Where they are to be moved by a vector (d,),
+        it stays there, whatever the model's become.
         """
         other = copy.copy(self)
         other.data, other.num_gradients = batches, 0
@@ -177,14 +202,29 @@ class Objective(Passes):
             other._snapshot = {}  # so that the weights are cast anew
         other.forget()
         other.refresh()
-        other._count()
+        if move is not None:
+            other._move(move)
+        other._remember(other._count())
         return other
 
-    def _differentiate(self, leaves: list[Tensor], terms: Terms) -> Sequence[Tensor | None]:
+    def _differentiate(self, leaves: list[Tensor], terms: Terms) -> tuple[Tensor, Sequence[Tensor | None]]:
         summed = self.summed(terms)
-        if not summed.requires_grad:
-            return [None] * len(leaves)
-        return torch.autograd.grad(summed, leaves, allow_unused=True)
+        grads = torch.autograd.grad(summed, leaves, allow_unused=True) if summed.requires_grad else [None] * len(leaves)
+        return summed.detach(), grads
+
+    def _refuse_other_value(self, with_gradients: Tensor) -> None:
+        """Raise DerivativeError where the losses, if they are known, were others when gradients were off."""
+        if self._evaluation is None:
+            return
+        losses = self._evaluation[0]
+        change = abs(float(with_gradients - losses.sum(dtype=with_gradients.dtype)))
+        if change > math.sqrt(torch.finfo(losses.dtype).eps) * float(losses.abs().sum()):
+            on = float(with_gradients) / self.total_weight
+            raise DerivativeError(
+                f"The loss is {self.value():.6g}, and {on:.6g} with gradients on: part of the model or loss acts "
+                "otherwise under torch.no_grad(). Expected one function. Fused attention with a padding mask is "
+                "such: torch.backends.mha.set_fastpath_enabled(False) ends it."
+            )
 
     def _evaluate(self, at: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Losses (n,) and which examples are classified correctly, at the parameters (remembered) or at a vector."""
@@ -193,8 +233,18 @@ class Objective(Passes):
             return self._evaluation
         leaves = self.leaves(at, requires_grad=False)
         terms = [t._replace(losses=t.losses.detach()) for t in self.over_batches(leaves, lambda terms: terms)]
-        correct = None if terms[0].correct is None else torch.cat([t.correct for t in terms if t.correct is not None])
-        evaluation = torch.cat([t.losses for t in terms]), correct
+        evaluation = _together(terms)
         if at is None:
             self._evaluation = evaluation
         return evaluation
+
+    def _remember(self, terms: list[Terms]) -> None:
+        """Keep what counting the examples evaluated; what is not finite is left to be told by ``losses``."""
+        evaluation = _together(terms)
+        if torch.isfinite(evaluation[0].sum(dtype=self.accumulation_dtype)):
+            self._evaluation = evaluation
+
+
+def _together(terms: list[Terms]) -> tuple[Tensor, Tensor | None]:
+    correct = None if terms[0].correct is None else torch.cat([t.correct for t in terms if t.correct is not None])
+    return torch.cat([t.losses for t in terms]), correct

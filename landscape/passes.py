@@ -16,6 +16,7 @@ train/eval flags are set as attributes, not through ``model.eval()``, which some
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import partial, reduce
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from landscape.losses import LossTerms, Terms, refuse_random_losses
 from landscape.params import ParameterLayout
 
 T = TypeVar("T")
+_UNTOUCHED = ContextVar("whether what runs now is inside rng_untouched", default=False)
 
 
 class MeasurementError(ArithmeticError):
@@ -71,22 +73,33 @@ class Passes:
         self.version = 0
         self._terms, self._cast = terms, cast
         self._tied = _other_names(terms)
+        self._fixed = False  # at its own weights, whatever the model's become
         self._differentiates = False  # whether the loss itself calls autograd, and fails where gradients are off
         self._snapshot: dict[str, Tensor] = {}  # as last seen in the model
         self._state: dict[str, Tensor] = {}  # the same on our device and dtype
+        self._buffers: list[str] = []  # which of these are buffers
 
     def refresh(self) -> None:
         """Take a new copy of the model's weights and buffers if anybody changed them; forget what was found there."""
         if torch.is_inference_mode_enabled():
             raise ValueError("Gradients do not exist inside torch.inference_mode(). Measure outside of it.")
+        if self._fixed:
+            return
         live = dict(self._terms.named_parameters()) | dict(self._terms.named_buffers())
         known = self._snapshot
         if live.keys() == known.keys() and all(_same(live[name], known[name]) for name in live):
             return
         self._snapshot = {name: tensor.detach().clone() for name, tensor in live.items()}
         self._state = to(self._snapshot, self.device, self._cast)
+        self._buffers = [name for name, _ in self._terms.named_buffers()]
         self.version += 1
         self.forget()
+
+    def _move(self, by: Tensor) -> None:
+        """Move the parameters by a vector (d,), and see nothing any more of the model's."""
+        moved = [p.detach() + piece for p, piece in zip(self.leaves(), self.layout.split(by), strict=True)]
+        self._state = self._state | {f"model.{name}": p for name, p in zip(self.names, moved, strict=True)}
+        self._fixed = True
 
     def forget(self) -> None:
         """Forget what was found at the weights as they are."""
@@ -126,7 +139,7 @@ class Passes:
         """What ``work`` returns while the model has ``leaves`` for parameters, copies of its buffers, and our mode."""
         names = [f"model.{name}" for name in self.layout.names]
         params = {name: leaf.to(self._state[name].dtype) for name, leaf in zip(names, leaves, strict=True)}
-        buffers = {name: self._state[name].clone() for name, _ in self._terms.named_buffers()}
+        buffers = {name: self._state[name].clone() for name in self._buffers}
         with (
             _mode(self.model, training=self.mode == "train"),
             torch.set_grad_enabled(leaves[0].requires_grad or self._differentiates),
@@ -158,8 +171,9 @@ class Passes:
         """The sum of the terms' losses in the accumulation dtype: what is differentiated."""
         return terms.losses.to(self.accumulation_dtype).sum()
 
-    def _count(self, *, prove_fixed: bool = False) -> None:
+    def _count(self, *, prove_fixed: bool = False) -> list[Terms]:
         """Count batches and examples in a forward pass; prove on the first batch that it draws no random numbers."""
+        found: list[Terms] = []
         self.total_weight, self.num_examples, self.num_batches, self.batch_size = 0.0, 0, 0, 0
         leaves = self.leaves(requires_grad=False)
         for index, batch in self.batches():
@@ -179,10 +193,12 @@ class Passes:
             self.batch_size = max(self.batch_size, num_examples)
             self.num_examples += num_examples
             self.total_weight += float(terms.weight)
+            found.append(terms._replace(losses=terms.losses.detach(), outputs=None))
         if not self.num_examples:
             raise ValueError("data holds no examples. Expected at least one batch.")
         if not self.total_weight > 0:
             raise ValueError(f"The examples' weights sum to {self.total_weight}. Expected a positive sum.")
+        return found
 
     def _on_finite_terms(self, work: Callable[[Terms], T], index: int, batch: Any) -> T:
         terms = self.terms(batch)
@@ -204,24 +220,38 @@ def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 @contextmanager
 def rng_untouched(*generators: torch.Generator) -> Iterator[None]:
-    """Run the body and put back the random states of torch, numpy, Python and the ``generators`` given."""
-    cuda_devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    numpy_state, python_state = np.random.get_state(), random.getstate()
+    """Run the body and put back the random states of torch, numpy, Python and the ``generators`` given.
+
+    Inside of another, whose end puts back the global ones, it leaves those to that: reading numpy's takes as long as
+    the forward pass of a small network.
+    """
     own_states = [generator.get_state() for generator in generators]
     try:
-        with torch.random.fork_rng(cuda_devices, device_type="cuda"):
+        with nullcontext() if _UNTOUCHED.get() else _global_rng_untouched():
             yield
     finally:
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
         for generator, state in zip(generators, own_states, strict=True):
             generator.set_state(state)
 
 
 @contextmanager
+def _global_rng_untouched() -> Iterator[None]:
+    cuda_devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    token = _UNTOUCHED.set(True)
+    try:
+        with torch.random.fork_rng(cuda_devices, device_type="cuda"):
+            yield
+    finally:
+        _UNTOUCHED.reset(token)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+@contextmanager
 def other_random_numbers(device: torch.device) -> Iterator[None]:
     """Run the body further along every random stream, so that what depends on them comes out differently."""
-    with rng_untouched():
+    with _global_rng_untouched():
         torch.rand(1)
         torch.rand(1, device=device)
         np.random.rand()
@@ -232,15 +262,15 @@ def other_random_numbers(device: torch.device) -> Iterator[None]:
 @contextmanager
 def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     """Run the body with every submodule in train or eval mode; flags and random states are put back in any case."""
-    before = [(module, module.training) for module in model.modules()]
+    others = [module for module in model.modules() if module.training != training]
     with rng_untouched():
         try:
-            for module, _ in before:
+            for module in others:
                 module.training = training
             yield
         finally:
-            for module, flag in before:
-                module.training = flag
+            for module in others:
+                module.training = not training
 
 
 def _other_names(model: nn.Module) -> dict[str, list[str]]:

@@ -67,11 +67,11 @@ def loader():
 
 
 ACTIONS = {
-    "value": lambda objective: objective.value(),
+    "value": lambda objective: (objective.forget(), objective.value()),
     "value at": lambda objective: objective.value(at=objective.vector() + 1),
     "gradient": lambda objective: objective.gradient(),
     "gradient at": lambda objective: objective.gradient(at=objective.vector() + 1),
-    "losses": lambda objective: objective.losses(),
+    "losses": lambda objective: (objective.forget(), objective.losses()),
     "H @ v": lambda objective: Hessian(objective) @ objective.vector(),
     "H @ V": lambda objective: Hessian(objective, chunk=2) @ torch.stack([objective.vector()] * 3, 1),
     "analyze": lambda objective: analyze(objective, ["loss", "trace", "lambda_max", "normalized_trace"], num_probes=2),

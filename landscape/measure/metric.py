@@ -20,7 +20,7 @@ from landscape.metrics import DEFAULT as DEFAULT
 from landscape.metrics import About
 from landscape.objective import MeasurementError, Objective
 from landscape.operators import Hessian, gauss_newton_traces
-from landscape.passes import no_autocast
+from landscape.passes import no_autocast, rng_untouched
 from landscape.results import Measurement
 
 P = ParamSpec("P")
@@ -69,7 +69,7 @@ def metric(
             if key not in done:
                 start = time.perf_counter()
                 try:
-                    with no_autocast(objective.device):
+                    with no_autocast(objective.device), rng_untouched():
                         measurement = function(objective, *args, **kwargs)
                 except MeasurementError as error:
                     measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))

@@ -16,12 +16,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from landscape.derivatives import sample, wide
 from landscape.losses import Terms
 from landscape.objective import MeasurementError, Objective
 from landscape.operators.layer_squares import RULES, NoExactDiagonalError, Products, sum_of_squares, total_of_squares
 from landscape.operators.piecewise import obstacle
-from landscape.operators.verified import few_examples, require_affine, require_same, verify_batch
+from landscape.operators.verified import require_affine, require_same, verify_batch
 
+_EXAMPLES = 2  # on which the claim is verified
 _BLOCK_BYTES = 2**26  # of back-propagated vectors, up to which examples and classes share one batched backward pass
 
 
@@ -133,7 +135,9 @@ def _squares(objective: Objective, of_hessian: bool, products: Products) -> tupl
 
 def _verify(objective: Objective) -> None:
     """Hold the rules against numbers on two of the examples."""
-    few = few_examples(objective)
+    objective.verify()
+    of_two = sample(objective, _EXAMPLES, wide(objective))
+    few = of_two.objective
     layers, leaves = _Layers(few), few.leaves()
     alone = copy.copy(few)
     alone.microbatch = 1
@@ -151,7 +155,7 @@ def _verify(objective: Objective) -> None:
 
     for _ in few.over_batches(leaves, verify, context=layers.recording):
         pass
-    require_affine(few)
+    require_affine(of_two)
 
 
 class _Layers:

@@ -7,6 +7,9 @@ Both are R^T M R for a Jacobian R, of the outputs or of the per-example losses. 
 which is linear in u, with respect to u.
 """
 
+from collections.abc import Iterator
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -16,7 +19,42 @@ from landscape.operators.graph import Graph, GraphOperator, derivatives, refuse_
 from landscape.params import ParameterLayout
 
 
-class GaussNewton(GraphOperator):
+class _Sandwich(GraphOperator):
+    """R^T M R as a sum of graphs; subclasses give ``_ends``."""
+
+    def _ends(self, terms: Terms) -> tuple[Tensor, Tensor | None]:
+        """What R is the Jacobian of, and what M is that of, by it; None for the identity."""
+        raise NotImplementedError
+
+    def _graph(self, terms: Terms, leaves: list[Tensor]) -> Graph:
+        return _SandwichGraph(*self._ends(terms), leaves, self.layout)
+
+    def by_differences(self, v: Tensor, h: float) -> tuple[Tensor, Tensor, Tensor]:
+        """R^T M of difference quotients of R's function at w + hv and w - hv, and of itself at w, (d,) each."""
+        objective, w = self.objective, self.objective.vector()
+        leaves = objective.leaves()
+
+        def ends(at: Tensor) -> list[Tensor]:
+            return list(objective.over_batches(objective.leaves(at), lambda terms: self._ends(terms)[0].detach()))
+
+        def product(vectors: Iterator[Tensor], terms: Terms) -> Tensor:
+            outputs, slope = self._ends(terms)
+            back = next(vectors)
+            if slope is not None:
+                back = derivatives([slope], [outputs], [back], batched=False)[0] if slope.requires_grad else 0 * back
+            return objective.layout.flatten(derivatives([outputs], leaves, [back], batched=False))
+
+        centre = ends(w)
+        sides = [[(a - c) / t for a, c in zip(ends(w + t * v), centre, strict=True)] for t in (h, -h)]
+        above, below, itself = (
+            sum(objective.over_batches(leaves, partial(product, iter(one))), torch.zeros_like(w))
+            / objective.total_weight
+            for one in (*sides, centre)
+        )
+        return above, below, itself
+
+
+class GaussNewton(_Sandwich):
     """The generalized Gauss-Newton matrix of L(w), d x d; semi-definite where the loss is convex in the output.
 
     The loss may be any function of the model's output: cross-entropy, MSE, or ``loss(model, batch)`` that calls the
@@ -37,7 +75,7 @@ class GaussNewton(GraphOperator):
     def __init__(self, objective: Objective, *, chunk: int | None = None) -> None:
         super().__init__(objective, chunk=chunk)
 
-    def _graph(self, terms: Terms, leaves: list[Tensor]) -> Graph:
+    def _ends(self, terms: Terms) -> tuple[Tensor, Tensor | None]:
         outputs = terms.outputs
         if outputs is None or not outputs.requires_grad:
             raise ValueError(
@@ -45,10 +83,10 @@ class GaussNewton(GraphOperator):
                 "Write the loss as a function of model(inputs), called once, or use Hessian."
             )
         (slope,) = torch.autograd.grad(self.objective.summed(terms), [outputs], create_graph=True)
-        return _SandwichGraph(outputs, slope, leaves, self.layout)
+        return outputs, slope
 
 
-class EmpiricalFisher(GraphOperator):
+class EmpiricalFisher(_Sandwich):
     """The second moment of the per-example gradients, d x d: the mean of g_i g_i^T. No approximation of the Hessian.
 
     Cost: one product is about two gradients on a kept graph.
@@ -71,8 +109,8 @@ class EmpiricalFisher(GraphOperator):
             raise ValueError("The empirical Fisher needs per-example losses. Return them from loss(model, batch).")
         super().__init__(objective, chunk=chunk)
 
-    def _graph(self, terms: Terms, leaves: list[Tensor]) -> Graph:
-        return _SandwichGraph(terms.losses.to(self.objective.accumulation_dtype), None, leaves, self.layout)
+    def _ends(self, terms: Terms) -> tuple[Tensor, Tensor | None]:
+        return terms.losses.to(self.objective.accumulation_dtype), None
 
 
 class _SandwichGraph(Graph):

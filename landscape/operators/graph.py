@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor, UntypedStorage
-from torch.autograd.graph import Node, saved_tensors_hooks
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from landscape.derivatives import in_words, nodes, wrong_products
 from landscape.losses import Terms
 from landscape.memory import available_bytes
 from landscape.objective import NonFiniteError, Objective
@@ -131,9 +132,8 @@ class Graph:
             return self._differentiate(row, batched=False)
         except RuntimeError as error:
             if lost := self._not_differentiable():
-                more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
                 raise SecondDerivativeError(
-                    f"No second derivative through the operation that uses {', '.join(lost[:3])}{more} "
+                    f"No second derivative through the operation that uses {in_words(lost)} "
                     f"({str(error).splitlines()[0]}). Use plain torch operations there, or engine='finite-difference'."
                 ) from error
             raise
@@ -173,7 +173,26 @@ class GraphOperator(ParameterOperator):
     def _graph(self, terms: Terms, leaves: list[Tensor]) -> Graph:
         raise NotImplementedError
 
+    def by_differences(self, v: Tensor, h: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The product with v as difference quotients at w + hv and w - hv, and what they are differences of, at w."""
+        raise NotImplementedError
+
+    def _verify(self) -> None:
+        """Hold products against differences on a few examples: once an objective, before the first."""
+        self.objective.verify()
+        doubts, kind = self.objective.doubts, type(self)
+        if kind not in doubts:
+            doubts[kind] = []  # for the operator of the few examples
+            doubts[kind] = wrong_products(self.objective, kind)
+        if doubts[kind]:
+            raise SecondDerivativeError(
+                f"Products are not what differences give, in {in_words(doubts[kind])}: an operation on the way is not "
+                "twice differentiable, and does not say so. Use plain torch operations there, or "
+                "engine='finite-difference'."
+            )
+
     def _product(self, rows: Tensor) -> Tensor:
+        self._verify()
         products = self._products(rows)
         total = next(products)
         for product in products:
@@ -263,7 +282,7 @@ def derivatives(
 
 def refuse_wrong_derivatives(tensors: Sequence[Tensor]) -> None:
     """Raise SecondDerivativeError where an operation is known to have a wrong second derivative in torch."""
-    for node in _nodes(tensors):
+    for node in nodes(tensors):
         if node.name() in _WRONG:
             raise SecondDerivativeError(f"torch's second derivative is wrong through {_WRONG[node.name()]}.")
 
@@ -276,7 +295,7 @@ def operation_bytes(tensors: Sequence[Tensor]) -> float:
         >>> operation_bytes([w.exp()]), operation_bytes([w.repeat(1000).exp()])  # of w and exp; of w, repeat and exp
         (40.0, 26680.0)
     """
-    sizes = [sum(prod(one.shape) * one.dtype.itemsize for one in node._input_metadata) for node in _nodes(tensors)]
+    sizes = [sum(prod(one.shape) * one.dtype.itemsize for one in node._input_metadata) for node in nodes(tensors)]
     return sum(sizes) / max(len(sizes), 1)
 
 
@@ -293,18 +312,6 @@ def saved_bytes(build: Callable[[], object]) -> int:
         built = build()
     del built
     return sum(storage.nbytes() for storage in saved.values())
-
-
-def _nodes(tensors: Sequence[Tensor]) -> Iterator[Node]:
-    """The operations of the autograd graph behind the tensors, each once."""
-    todo, seen = [tensor.grad_fn for tensor in tensors], set()
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        todo += [parent for parent, _ in node.next_functions]
 
 
 @contextmanager

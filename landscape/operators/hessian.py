@@ -70,6 +70,12 @@ class Hessian(GraphOperator):
                 self._differences = FiniteDifferenceHessian(self.objective)
         return (self._differences @ rows.T).T
 
+    def by_differences(self, v: Tensor, h: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Difference quotients of the gradient at w + hv and w - hv, and it at w, (d,) each. Two gradients and one."""
+        w, gradient = self.objective.vector(), self.objective.gradient()
+        above, below = ((self.objective.gradient(at=w + t * v) - gradient) / t for t in (h, -h))
+        return above, below, gradient
+
     def _graph(self, terms: Terms, leaves: list[Tensor]) -> Graph:
         return _GradientGraph(self.objective.summed(terms), leaves, self.layout)
 

@@ -5,11 +5,11 @@ it looks: a loss that sees parameters elsewhere, rows that are no examples, a pa
 plain autograd, which shares no code with them, these must agree:
 
 - the gradient of the loss, and J^T slope: the loss depends on the parameters through the output alone;
-- d^2 l / dz^2 u, and F F^T u for the factors F of which the diagonal is made, for random u;
-- the rules' squares of J^T F r for random r, and those of one example after the other;
-- the output along each of some parameter tensors is affine: its second difference is no more than rounding.
+- d^2 l / dz^2 u, and F F^T u for the factors F of which the diagonal is made, for a random u;
+- the rules' squares of J^T F r for a random r, and those of one example after the other;
+- the output along the parameters of each of some modules is affine: its second difference is no more than rounding.
 
-Cost: some ten backward and, for each tensor looked at, two forward passes over the two examples.
+Cost: some eight backward and, for each module looked at, two forward passes over the two examples.
 """
 
 from collections.abc import Callable
@@ -17,23 +17,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from landscape.batches import recut
+from landscape.derivatives import Sample
 from landscape.losses import Terms
 from landscape.objective import Objective
 from landscape.operators.layer_squares import NoExactDiagonalError
 
-_EXAMPLES = 2
-_COMBINATIONS = 2  # random u, and r
-_TENSORS = 12  # at most, along which the output must be affine: all of a small network, some of a large one
+_MODULES = 12  # at most, along which the output must be affine: all of a small network, some of a large one
 _STEPS = (1e-5, 3e-6, 1e-6)  # parts of a tensor's length; a smaller one where the step before may have crossed a kink
 _REL_ERROR = 1e-6
 _CURVED = 1e-2  # second difference over first, for a step of one length: below it is affine
-
-
-def few_examples(objective: Objective) -> Objective:
-    """The same loss over two of the examples, in float64 where the device has it."""
-    some = next(recut((batch for _, batch in objective.batches()), _EXAMPLES))
-    return objective.over(some, dtype=None if objective.device.type == "mps" else torch.float64)
 
 
 def require_same(name: str, claimed: Tensor, plain: Tensor) -> None:
@@ -65,8 +57,8 @@ def verify_batch(
     outputs = terms.outputs
     assert outputs is not None
     draws = torch.Generator().manual_seed(0)
-    r = torch.randn(_COMBINATIONS, len(factors), generator=draws, dtype=torch.float64).to(factors)
-    combined = torch.einsum("kc,cno->kno", r, factors)
+    r = torch.randn(len(factors), generator=draws, dtype=torch.float64).to(factors)
+    combined = torch.einsum("c,cno->no", r, factors)
 
     summed = objective.summed(terms)
     whole = _gradients(summed, leaves)
@@ -75,43 +67,37 @@ def verify_batch(
     for name, direct, by_output in zip(objective.names, whole, through, strict=True):
         require_same(f"the loss depends on {name} otherwise than through the output", by_output, direct)
 
-    for u in torch.randn(_COMBINATIONS, *outputs.shape, generator=draws, dtype=torch.float64).to(outputs):
-        (curved,) = torch.autograd.grad(slope, [outputs], u, retain_graph=True, materialize_grads=True)
-        made_of = torch.einsum("cno,cn->no", factors, torch.einsum("cno,no->cn", factors, u))
-        require_same("the loss has another curvature in the output", made_of.to(curved), curved)
+    u = torch.randn(outputs.shape, generator=draws, dtype=torch.float64).to(outputs)
+    (curved,) = torch.autograd.grad(slope, [outputs], u, retain_graph=True, materialize_grads=True)
+    made_of = torch.einsum("cno,cn->no", factors, torch.einsum("cno,no->cn", factors, u))
+    require_same("the loss has another curvature in the output", made_of.to(curved), curved)
 
-    plain = {name: torch.zeros((), dtype=factors.dtype, device=factors.device) for name in objective.names}
-    for vector in combined:
-        for example in range(len(outputs)):
-            found = _gradients((outputs[example] * vector[example]).sum(), leaves)
-            for name, gradient in zip(objective.names, found, strict=True):
-                plain[name] += gradient.square().sum().to(factors.dtype)
-    claimed = squares(combined)
-    for name in objective.names:
-        require_same(
-            f"the squared gradients of {name} are others, example by example", claimed[name].sum(), plain[name]
-        )
+    examples = [_gradients((out * back).sum(), leaves) for out, back in zip(outputs, combined, strict=True)]
+    claimed = squares(combined[None])
+    for name, *found in zip(objective.names, *examples, strict=True):
+        plain = torch.stack([gradient.square().sum() for gradient in found]).sum()
+        require_same(f"the squared gradients of {name} are others, example by example", claimed[name].sum(), plain)
 
 
-def require_affine(objective: Objective) -> None:
-    """Raise NoExactDiagonalError where, by differences, the output is curved along one of the parameter tensors."""
-    w, draws = objective.vector(), torch.Generator().manual_seed(1)
-    chosen = torch.randperm(len(objective.names), generator=draws)[:_TENSORS].tolist()
+def require_affine(few: Sample) -> None:
+    """Raise NoExactDiagonalError where, by differences, the output is curved along one of the modules' parameters."""
+    (objective, v), w = few, few.objective.vector()
     centre = _outputs(objective, w)
-    for index in chosen:
-        tensor = objective.layout.split(w)[index]
+    owners = [name.rpartition(".")[0] for name in objective.names]
+    some = list(dict.fromkeys(owners))
+    for index in torch.randperm(len(some), generator=torch.Generator().manual_seed(1))[:_MODULES].tolist():
+        along = torch.zeros_like(v)
+        for owner, own, of_v in zip(owners, objective.layout.split(along), objective.layout.split(v), strict=True):
+            own.copy_(of_v if owner == some[index] else own)
         for step in _STEPS:
-            v = torch.randn(tensor.shape, generator=draws, dtype=torch.float64).to(w)
-            move = torch.zeros_like(w)
-            objective.layout.split(move)[index].copy_(v * (step * (float(tensor.norm()) or 1.0) / v.norm()))
-            above, below = (_outputs(objective, w + sign * move) for sign in (1, -1))
+            above, below = (_outputs(objective, w + t * along) for t in (step, -step))
             first, second = float((above - below).norm()) / 2, float((above + below - 2 * centre).norm())
             rounding = 64 * torch.finfo(w.dtype).eps * float(centre.norm())
             if second <= _CURVED * step * first + rounding:
                 break
         else:
             raise NoExactDiagonalError(
-                f"not exact here: on two examples, the output is curved in {objective.names[index]}"
+                f"not exact here: on two examples, the output is curved along {some[index] or 'the parameters'}"
             )
 
 

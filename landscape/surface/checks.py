@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from landscape.batches import recut
+from landscape.derivatives import DerivativeError
 from landscape.measure.analysis import provenance
 from landscape.measure.rise import Rise
 from landscape.objective import MeasurementError, Objective
@@ -112,6 +113,8 @@ def curvature_check(
         products = (units * (Hessian(wide) @ units)).sum(0).tolist()
         centre = _losses(walk, 0, 0.0)
         slices = [_slice(walk, axis, far, centre, products[axis]) for axis, far in enumerate(reach)]
+    except DerivativeError as error:
+        return [{"agrees": False, "reason": str(error)} for _ in vectors]
     except (MeasurementError, RuntimeError, ValueError) as error:
         return [{"agrees": None, "reason": f"not checked: {str(error).splitlines()[0]}"} for _ in vectors]
     return [

@@ -100,8 +100,10 @@ def test_cost(monkeypatch):
     def counting(*args, **kwargs):
         return (backwards.append(1), run(*args, **kwargs))[1]
 
+    objective = objective_of(make("mlp_tanh"), 16)
+    objective.verify()
     monkeypatch.setattr(torch.autograd, "_engine_run_backward", counting)
-    measured = first_order_flatness(objective_of(make("mlp_tanh"), 16), num_steps=3, num_restarts=2)
+    measured = first_order_flatness(objective, num_steps=3, num_restarts=2)
     assert measured.num_gradients == measured.num_matvecs == 2 * 4
     assert len(backwards) == 5 * (measured.num_gradients + 2 * measured.num_matvecs)  # batches
 

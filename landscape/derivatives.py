@@ -1,0 +1,226 @@
+"""Whether what autograd gives are the derivatives of the loss: held against differences, on a few examples, once.
+
+Hooks on gradients, straight-through functions, ``detach``, kernels that act otherwise without gradients, or that are
+not differentiable twice: each gives a number for another function than the loss, without an error. So, in float64
+where the model can, at weights moved by a part in a thousand (off the kinks that zero biases and ties make), along a
+random v:
+
+    g^T v                      ~  (L(w + hv) - L(w)) / h  and  (L(w) - L(w - hv)) / h
+    A v, by parameter tensor   ~  the same of what A differentiates: of g for the Hessian
+
+The difference of the two one-sided quotients is what kinks, curvature and rounding make of them: a claim is wrong where
+it is further from their mean, at two steps. Cost: a gradient and four evaluations, and for the first product of an
+operator a product and two or three gradients, over at most 64 examples.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from landscape.batches import recut, rows_of
+from landscape.passes import MeasurementError, rng_untouched
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from landscape.objective import Objective
+
+_FEWEST, _MOST, _PART = 8, 64, 16  # examples, and the part of all of them
+_SMALL = 10**6  # parameters of a sample that is kept
+_MOVE = 1e-3  # of the weights, off the kinks
+_REL_ERROR = 1e-4  # of a slope
+_REL_ERROR_PRODUCT = 1e-3
+_TOLD = 0.1  # a quotient whose two sides differ by less, relative to it, tells something
+_ROUNDING = 16  # times eps, of a loss
+_NOTHING = 1e-7  # of a whole product: what a tensor's part may be off by in any case
+_NAMED = 3  # tensors in a message
+
+
+class Differentiating(Protocol):
+    """An operator that differentiates something."""
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        """The product, (d,)."""
+
+    def by_differences(self, v: Tensor, h: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The product as difference quotients at w + hv and w - hv, and what they are of, at w; (d,) each."""
+
+
+class DerivativeError(MeasurementError):
+    """The gradient is not that of the loss; the message says by how much and in which parameters."""
+
+
+class Sample(NamedTuple):
+    """The loss over a few examples, at weights a little along v, (d,)."""
+
+    objective: "Objective"
+    v: Tensor
+
+
+def wrong_gradient(objective: "Objective") -> str:
+    """What is wrong with the gradient on a few examples, in words; "" where it is right or nothing can be told."""
+    return _on_a_sample(objective, _wrong_gradient) or ""
+
+
+def wrong_products(objective: "Objective", make: Callable[["Objective"], "Differentiating"]) -> list[str]:
+    """Names of the parameters in which an operator's product is wrong on a few examples.
+
+    Args:
+        objective: whose operator it is.
+        make: the same operator of the few examples.
+    """
+
+    def wrong(few: Sample, eps: float) -> list[str]:
+        operator, names = make(few.objective), few.objective.names
+        product, found = few.objective.layout.split(operator @ few.v), []
+        for h in (eps**0.5, 8 * eps**0.5, eps**0.5 / 8):
+            above, below, centre = map(few.objective.layout.split, operator.by_differences(few.v, h))
+            wrong, told = _wrong_pieces(names, product, above, below, [_ROUNDING * eps / h * c.norm() for c in centre])
+            if told and not wrong:
+                return []
+            found += [wrong] if told else []
+        return [name for name in names if len(found) > 1 and all(name in wrong for wrong in found)]
+
+    return _on_a_sample(objective, wrong) or []
+
+
+def in_words(names: Sequence[str]) -> str:
+    """The first of them, and how many more."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def sample(objective: "Objective", num_examples: int, dtype: torch.dtype | None) -> Sample:
+    """So many rows of the first batch, or of the first batches of one each; or that batch as it is, for 0 rows."""
+    batches = (batch for _, batch in objective.batches())
+    some, v = [next(batches)], direction(objective, seed=0)
+    if num_examples:
+        some = next(recut(some if rows_of(some[0]) > 1 else chain(some, batches), num_examples))
+    few = objective.over(some, dtype=dtype, move=_MOVE * v)
+    return Sample(few, v.to(few.dtype))
+
+
+def wide(objective: "Objective") -> torch.dtype | None:
+    """float64 where the device has it."""
+    return None if objective.device.type == "mps" else torch.float64
+
+
+def direction(objective: "Objective", seed: int) -> Tensor:
+    """A random vector, as long in each tensor as the parameters; where they are zero, as they are on average."""
+    w, sizes = objective.vector(), torch.tensor(objective.layout.sizes, device=objective.device)
+    scales = torch.stack([piece.norm() for piece in objective.layout.split(w)]) / sizes.sqrt()
+    average = float(w.norm()) / math.sqrt(len(w)) or 1.0
+    draws = torch.randn(len(w), generator=torch.Generator().manual_seed(seed)).to(w)
+    return draws * torch.where(scales > 0, scales, average).repeat_interleave(sizes)
+
+
+def _on_a_sample(objective: "Objective", wrong: Callable[[Sample, float], T]) -> T | None:
+    """What is found wrong on a sample, for the eps of its dtype; None where the model takes no part of a batch."""
+    _, first = next(objective.batches())
+    num = max(_FEWEST, min(_MOST, rows_of(first) * objective.num_batches // _PART))
+    for num_examples, dtype in ((num, wide(objective)), (num, None), (0, None)):
+        try:
+            with rng_untouched():
+                few = _kept(objective, num_examples, dtype)
+                eps = torch.finfo(few.objective.dtype).eps
+                found = wrong(few, eps)
+                coarse = _coarsest(few.objective) if found else eps
+                return wrong(few, coarse) if coarse > eps else found
+        except Exception:  # whatever fails in a model that is called in another way than the user's
+            objective.doubts.pop(Sample, None)
+    return None
+
+
+def _kept(objective: "Objective", num_examples: int, dtype: torch.dtype | None) -> Sample:
+    """A sample, the same for gradient and products where it is small: making it takes as long as three passes."""
+    few: Sample | None = objective.doubts.get(Sample)
+    if few is None:
+        few = sample(objective, num_examples, dtype)
+        if objective.num_params <= _SMALL:
+            objective.doubts[Sample] = few
+    return few
+
+
+def _coarsest(objective: "Objective") -> float:
+    """The largest eps of the dtypes on the way to the losses."""
+
+    def met(terms: Any) -> float:
+        dtypes = {one.dtype for node in nodes([terms.losses]) for one in node._input_metadata} | {objective.dtype}
+        return max(torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
+
+    return max(objective.over_batches(objective.leaves(), met))
+
+
+def _wrong_gradient(few: Sample, eps: float) -> str:
+    objective, v = few
+    gradient = objective.gradient()
+    slopes = _wrong_slope(few, gradient, eps)
+    if not slopes:
+        return ""
+    wrong = [name for name, u in _alone(few) if _wrong_slope(Sample(objective, u), gradient, eps)]
+    return (
+        f"The gradient is not that of the loss: along a random direction the loss changes by {slopes[0]:.6g}, and by "
+        f"{float(gradient @ v):.6g} as the gradient says (on {objective.num_examples} examples"
+        f"{', in ' if wrong else ''}{in_words(wrong)}). Expected the same. Hooks on gradients, detach, straight-"
+        "through functions and Embedding(padding_idx=...) are such: measure without them."
+    )
+
+
+def _wrong_slope(few: Sample, gradient: Tensor, eps: float) -> list[float]:
+    """Slopes of the loss along v by two steps, if the gradient tells another one than both."""
+    (objective, v), found = few, []
+    w, centre, claimed = objective.vector(), objective.value(), float(gradient @ v)
+    scale = float((gradient * v).norm())  # of such a sum with random signs
+    rounding = _ROUNDING * eps * float(objective.losses().abs().mean())
+    for h in (eps ** (1 / 3), eps ** (1 / 3) / 8):
+        above, below = ((objective.value(at=w + t * v) - centre) / t for t in (h, -h))
+        slope, apart = (above + below) / 2, abs(above - below)
+        if abs(slope - claimed) <= _REL_ERROR * max(scale, abs(slope)) + apart + rounding / h:
+            return []
+        found.append(slope)
+    return found
+
+
+def _alone(few: Sample) -> Iterator[tuple[str, Tensor]]:
+    """For each parameter tensor the part of v that moves it alone."""
+    layout = few.objective.layout
+    for index, name in enumerate(layout.names):
+        alone = torch.zeros_like(few.v)
+        layout.split(alone)[index].copy_(layout.split(few.v)[index])
+        yield name, alone
+
+
+def _wrong_pieces(
+    names: Sequence[str],
+    claimed: Sequence[Tensor],
+    above: Sequence[Tensor],
+    below: Sequence[Tensor],
+    rounding: Sequence[Tensor],
+) -> tuple[list[str], bool]:
+    """Names where what is claimed is further from the mean of both sides than they are apart; whether that tells."""
+    wrong, size, apart = [], 0.0, 0.0
+    whole = max(float(torch.cat([c.flatten() for c in side]).norm()) for side in (claimed, above))
+    for name, c, a, b, noise in zip(names, claimed, above, below, rounding, strict=True):
+        mean, between = (a + b) / 2, float((a - b).norm() + noise)
+        scale = max(float(c.norm()), float(mean.norm()))
+        if not float((c - mean).norm()) <= _REL_ERROR_PRODUCT * scale + between + _NOTHING * whole:
+            wrong.append(name)
+        size, apart = math.hypot(size, scale), math.hypot(apart, between)
+    return wrong, apart <= _TOLD * size
+
+
+def nodes(tensors: Sequence[Tensor]) -> Iterator[Node]:
+    """The operations of the autograd graph behind the tensors, each once."""
+    todo, seen = [tensor.grad_fn for tensor in tensors], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        todo += [parent for parent, _ in node.next_functions]
