@@ -7,17 +7,18 @@ is told in ``landscape.passes``. Nothing here differentiates twice: that is ``la
 """
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import generators, refuse_changing, refuse_unfixed
-from landscape.losses import LossTerms, Terms, refuse_random_modules
+from landscape.batches import generators, num_rows_of, recut, refuse_changing, refuse_unfixed
+from landscape.losses import LossTerms, Terms, refuse_lazy_modules, refuse_random_modules
 from landscape.params import matches, no_match
-from landscape.passes import MeasurementError, NonFiniteError, Passes, rng_untouched
+from landscape.passes import MeasurementError, NonFiniteError, Passes, gradient_errors, rng_untouched
+from landscape.proofs import refuse_acting_modes, refuse_cut_rows, refuse_stale_values
 
 __all__ = ["MeasurementError", "NonFiniteError", "Objective"]
 
@@ -84,6 +85,7 @@ class Objective(Passes):
             raise ValueError(f"microbatch={microbatch}. Expected at least 1 row.")
         refuse_unfixed(data)
         terms = LossTerms(model, loss, weight)
+        refuse_lazy_modules(model)
         trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         chosen = {name: p for name, p in trainable.items() if matches(name, params)}
         if not chosen:
@@ -97,6 +99,7 @@ class Objective(Passes):
             refuse_changing(data)
         self.refresh()
         self._count(prove_fixed=True)
+        self._refuse_hidden_state()
 
     def forget(self) -> None:
         """Forget what was found at the weights as they are: losses, gradient, and what measurements share."""
@@ -108,7 +111,7 @@ class Objective(Passes):
     def vector(self) -> Tensor:
         """The parameters as they are now, a new vector (d,)."""
         self.refresh()
-        return self.layout.flatten([self._state[f"model.{name}"] for name in self.layout.names]).to(self.dtype)
+        return self.layout.flatten(self.leaves(requires_grad=False)).detach()
 
     def value(self, at: Tensor | None = None) -> float:
         """L at the parameters, or at a vector (d,): the mean over all examples. One forward pass, as ``losses``."""
@@ -165,6 +168,23 @@ class Objective(Passes):
         self.gradient()
         return list(self.known_unused)
 
+    def recut(self, num_rows: int) -> Iterator[list[Any]]:
+        """All examples in their order, cut anew: lists of parts that hold ``num_rows`` rows together.
+
+        Raises:
+            ValueError: where the losses of a batch's first examples are others in smaller parts, or it has no rows.
+        """
+        seen: set[int | None] = set()
+
+        def proved() -> Iterator[Any]:
+            for _, batch in self.batches(whole=True):
+                if num_rows_of(batch) not in seen:
+                    refuse_cut_rows(self, batch)
+                    seen.add(num_rows_of(batch))
+                yield batch
+
+        return recut(proved(), num_rows)
+
     def over(self, batches: Iterable[Any], *, dtype: torch.dtype | None = None) -> "Objective":
         """The same mean loss over other fixed batches, such as some of ours, or in another dtype. One forward pass.
 
@@ -180,11 +200,22 @@ class Objective(Passes):
         other._count()
         return other
 
+    def _refuse_hidden_state(self) -> None:
+        """Refuse what the loss may depend on beside weights and data, by numbers on the first examples."""
+        if self.microbatch is not None:
+            for _ in self.recut(self.microbatch):
+                pass
+        _, batch = next(self.batches(whole=True))
+        refuse_acting_modes(self, batch)
+        refuse_stale_values(self, batch)
+
     def _differentiate(self, leaves: list[Tensor], terms: Terms) -> Sequence[Tensor | None]:
         summed = self.summed(terms)
         if not summed.requires_grad:
             return [None] * len(leaves)
-        return torch.autograd.grad(summed, leaves, allow_unused=True)
+        with gradient_errors():
+            grads = torch.autograd.grad(summed, leaves, allow_unused=True)
+        return [None if grad is None else grad.to_dense() for grad in grads]  # of sparse embeddings
 
     def _evaluate(self, at: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Losses (n,) and which examples are classified correctly, at the parameters (remembered) or at a vector."""
@@ -192,7 +223,11 @@ class Objective(Passes):
         if at is None and self._evaluation is not None:
             return self._evaluation
         leaves = self.leaves(at, requires_grad=False)
-        terms = [t._replace(losses=t.losses.detach()) for t in self.over_batches(leaves, lambda terms: terms)]
+        if at is None and self._counted is not None:
+            terms = [self.finite(found, index) for index, found in self._counted]
+        else:
+            found = self.over_batches(leaves, lambda terms: terms)
+            terms = [t._replace(losses=t.losses.detach()) for t in found]
         correct = None if terms[0].correct is None else torch.cat([t.correct for t in terms if t.correct is not None])
         evaluation = torch.cat([t.losses for t in terms]), correct
         if at is None:

@@ -17,7 +17,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from landscape.batches import recut
 from landscape.losses import Terms
 from landscape.objective import Objective
 from landscape.operators.layer_squares import NoExactDiagonalError
@@ -31,8 +30,8 @@ _CURVED = 1e-2  # second difference over first, for a step of one length: below 
 
 
 def few_examples(objective: Objective) -> Objective:
-    """The same loss over two of the examples, in float64 where the device has it."""
-    some = next(recut((batch for _, batch in objective.batches()), _EXAMPLES))
+    """The same loss over two of the examples, in float64 where the device has it. Raises ValueError as ``recut``."""
+    some = next(objective.recut(_EXAMPLES))
     return objective.over(some, dtype=None if objective.device.type == "mps" else torch.float64)
 
 
