@@ -73,22 +73,22 @@ class LossTerms(nn.Module):
         """Do some work; under ``functional_call``, with other parameters and buffers in place until it is done."""
         return work()
 
-    def of(self, batch: Any) -> Terms:
-        """The terms of one batch, checked."""
+    def of(self, batch: Any, *, check: bool = False) -> Terms:
+        """The terms of one batch, of the right shapes; whether all its targets are classes is said where asked."""
         outputs: list[Any] = []
         if isinstance(self.model, torch.jit.ScriptModule):  # which takes no hooks
-            return self._terms(batch)
+            return self._terms(batch, check)
         handle = self.model.register_forward_hook(lambda *call: outputs.append(call[-1]))
         try:
-            terms = self._terms(batch)
+            terms = self._terms(batch, check)
         finally:
             handle.remove()
         single = outputs[0] if len(outputs) == 1 and isinstance(outputs[0], Tensor) else None
         return terms._replace(outputs=single)
 
-    def _terms(self, batch: Any) -> Terms:
+    def _terms(self, batch: Any, check: bool) -> Terms:
         if self.criterion is not None:
-            return self._criterion_terms(self.criterion, batch)
+            return self._criterion_terms(self.criterion, batch, check)
         losses = _called("loss(model, batch)", self.function, self.model, batch)
         if not isinstance(losses, Tensor):
             raise ValueError(f"loss(model, batch) returned {type(losses).__name__}. Expected a tensor of shape (n,).")
@@ -106,7 +106,7 @@ class LossTerms(nn.Module):
             expected = "(n,), one loss an example or token, or a scalar mean and weight=lambda batch: count"
         raise ValueError(f"loss(model, batch) returned shape {tuple(losses.shape)}. Expected {expected}.")
 
-    def _criterion_terms(self, criterion: nn.Module, batch: Any) -> Terms:
+    def _criterion_terms(self, criterion: nn.Module, batch: Any, check: bool) -> Terms:
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
             raise ValueError(
                 f"A batch is {type(batch).__name__}, and a torch criterion needs (inputs, targets). "
@@ -122,7 +122,8 @@ class LossTerms(nn.Module):
         name = type(criterion).__name__
         if isinstance(criterion, _ELEMENTWISE) and outputs.shape != targets.shape:
             raise ValueError(_would_broadcast(name, outputs, targets))
-        _refuse_classes_out_of_range(criterion, outputs, targets)
+        if check:
+            _refuse_classes_out_of_range(criterion, outputs, targets)
         losses = _called(
             f"{name} of outputs {_shape(outputs)} and targets {_shape(targets)}", criterion, outputs, targets
         )

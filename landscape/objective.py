@@ -27,8 +27,8 @@ class Objective(Passes):
     """The mean loss L(w) of ``model`` over all examples of ``data``: value, gradient and per-example losses.
 
     Args:
-        model: the network, never written to. Its weights and buffers may be edited between calls; edits to anything
-            else (its attributes, the data) are not noticed: make a new ``Objective``.
+        model: the network, never written to. Edits of its weights, buffers and attributes between calls are noticed,
+            and so are those of the loss (a module) and of the data's tensors in memory.
         loss: a torch criterion (batches are (inputs, targets)), or ``loss(model, batch)`` -> per-example losses (n,).
         data: a re-iterable of batches (list, ``DataLoader(shuffle=False)``), the same in every pass.
         params: glob of parameter names, comma-separated; frozen parameters (``requires_grad=False``) never take part.
@@ -40,7 +40,8 @@ class Objective(Passes):
 
     Raises:
         ValueError: for anything that would make L random or dependent on its batching, named with what to do:
-            active dropout, batch statistics, shuffling or augmenting loaders, ``drop_last``, one-shot generators.
+            active dropout, batch statistics, shuffling or augmenting loaders, ``drop_last``, one-shot generators; for
+            what it may depend on beside (calls before, caches, acts of ``train()``); for batches it cannot be made of.
 
     Attributes:
         names: of the parameters, in the order of the vector.
@@ -53,7 +54,8 @@ class Objective(Passes):
         num_gradients: full-data gradients computed so far, for the cost of measurements.
         work: what measurements share (``landscape.measure.metric``), until the weights change.
 
-    Cost: construction is one forward pass, and two passes over the data alone where ``data`` is not a list.
+    Cost: construction is two forward passes, after which the losses at the weights are known, and two passes over the
+    data alone where ``data`` is not a list.
 
     Example:
         >>> x = torch.tensor([[1.0], [2.0]])
@@ -118,7 +120,9 @@ class Objective(Passes):
         return self.losses(at).to(self.accumulation_dtype).sum().item() / self.total_weight
 
     def losses(self, at: Tensor | None = None) -> Tensor:
-        """Per-example losses (n,) in the order of the data (times their class weights, if any). One forward pass.
+        """Per-example losses (n,) in the order of the data (times their class weights, if any).
+
+        One forward pass at a vector; none at the parameters, where they are known.
 
         Raises:
             NonFiniteError: naming the first batch whose loss is NaN or infinite.
@@ -126,7 +130,7 @@ class Objective(Passes):
         return self._evaluate(at)[0].clone()
 
     def accuracy(self, at: Tensor | None = None) -> float:
-        """The fraction of examples (or tokens) whose largest output is their target. One forward pass.
+        """The fraction of examples (or tokens) whose largest output is their target. One forward pass, as ``losses``.
 
         Raises:
             ValueError: where the loss is no classification: it takes CrossEntropyLoss or NLLLoss with class indices.
@@ -142,6 +146,7 @@ class Objective(Passes):
 
         Raises:
             NonFiniteError: naming the first batch whose loss is not finite, or the parameter whose gradient is not.
+            GradientError: where part of the model has no gradient, a ``MeasurementError`` too.
         """
         self.refresh()
         if at is None and self._gradient is not None:
@@ -185,19 +190,19 @@ class Objective(Passes):
 
         return recut(proved(), num_rows)
 
-    def over(self, batches: Iterable[Any], *, dtype: torch.dtype | None = None) -> "Objective":
+    def over(self, batches: Iterable[Any], *, dtype: torch.dtype | None = None, prove: bool = False) -> "Objective":
         """The same mean loss over other fixed batches, such as some of ours, or in another dtype. One forward pass.
 
-        It shares the weights with this one, and nothing is proved again.
+        It shares the weights with this one. That another pass gives the same losses is proved where asked, in one more.
         """
         other = copy.copy(self)
-        other.data, other.num_gradients = batches, 0
+        other.data, other.num_gradients, other._counted = batches, 0, None
         if dtype is not None:
             other.dtype = other._cast = dtype
             other._snapshot = {}  # so that the weights are cast anew
         other.forget()
         other.refresh()
-        other._count()
+        other._count(prove_fixed=prove)
         return other
 
     def _refuse_hidden_state(self) -> None:

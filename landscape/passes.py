@@ -69,7 +69,8 @@ class Passes:
         loss_terms: the model and its loss, as one module.
         dtype: of the vectors: at least float32, whatever the model computes in.
         accumulation_dtype: of sums over examples: float64 where the device has it.
-        version: counts the changes seen in the model's weights and buffers.
+        version: counts the changes seen in the model's weights, buffers and attributes, and in the data.
+        attributes: of the model and the loss, as last seen.
     """
 
     def __init__(
@@ -91,12 +92,12 @@ class Passes:
         self.accumulation_dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self.per_example = terms.weight_of is None
         self.version = 0
+        self.attributes: Attributes | None = None
         self.loss_terms, self._cast = terms, cast
         self._tied = _other_names(terms)
         self._differentiates = False  # whether the loss itself calls autograd, and fails where gradients are off
         self._snapshot: dict[str, Tensor] = {}  # as last seen in the model
         self._state: dict[str, Tensor] = {}  # the same on our device and dtype
-        self._attributes: Attributes | None = None  # as last seen in the model and the loss
         self._held: list[tuple[Any, int]] = []  # as last seen in the data
         self._written: dict[int, Tensor] = {}  # attributes to which the model writes in place, by id
         self._restless = False  # whether a pass changes attributes
@@ -111,17 +112,21 @@ class Passes:
             raise ValueError("Gradients do not exist inside torch.inference_mode(). Measure outside of it.")
         live = dict(self.loss_terms.named_parameters()) | dict(self.loss_terms.named_buffers())
         known, data = self._snapshot, held(self.data)
-        edited = [name for name in live.keys() | known.keys() if not _same(live.get(name), known.get(name))]
-        other = self._attributes is None or not self._attributes.unchanged() or not _same_objects(data, self._held)
-        if not edited and not other:
+        edited = [name for name, tensor in live.items() if name not in known or not _same(tensor, known[name])]
+        same_data = _same_objects(data, self._held)
+        same_attributes = self.attributes is not None and self.attributes.unchanged()
+        if not edited and len(live) == len(known) and same_data and same_attributes:
             return
         self._snapshot = {name: tensor.detach().clone() for name, tensor in live.items()}
         self._state = to(self._snapshot, self.device, self._cast)
-        self._attributes, self._held = Attributes(self.loss_terms), data
+        self._held = data
+        if not same_attributes:
+            self.attributes = Attributes(self.loss_terms)
         self.version += 1
         counted, self._counted = self._counted, None
         self.forget()
-        if counted is not None and (other or not all(name.startswith("model.") for name in edited)):
+        of_loss = any(not name.startswith("model.") for name in edited)
+        if counted is not None and (of_loss or not same_data or not same_attributes):
             self._count()
 
     def forget(self) -> None:
@@ -160,7 +165,7 @@ class Passes:
 
     def with_parameters(self, leaves: Sequence[Tensor], work: Callable[[], T]) -> T:
         """What ``work`` returns while the model has ``leaves`` for parameters, copies of its buffers, and our mode."""
-        attributes = self._attributes
+        attributes = self.attributes
         if attributes is None or not attributes.unchanged():
             attributes = Attributes(self.loss_terms)
         attributes.lend_copies(lambda tensor: id(tensor) in self._written)
@@ -232,7 +237,7 @@ class Passes:
     def _count(self, *, prove_fixed: bool = False) -> None:
         """Count batches and examples in a forward pass; prove in another that it is the same in any other order."""
         self.total_weight, self.num_batches, self.batch_size = 0.0, 0, 0
-        leaves, attributes = self.leaves(requires_grad=False), Attributes(self.loss_terms)
+        leaves, attributes = self.leaves(requires_grad=False), self.attributes or Attributes(self.loss_terms)
         self._counted = []
         try:
             for index, batch in self.batches():
@@ -258,7 +263,7 @@ class Passes:
 
     def _first_terms(self, leaves: list[Tensor], index: int, batch: Any) -> Terms:
         """The terms of a batch, which errors are told of; finds out whether the loss itself differentiates."""
-        work = partial(self.loss_terms.of, batch)
+        work = partial(self.loss_terms.of, batch, check=True)
         try:
             try:
                 return self._in_place(leaves, work)
@@ -381,7 +386,5 @@ def _same_objects(now: list[tuple[Any, int]], before: list[tuple[Any, int]]) -> 
     return len(now) == len(before) and all(a is b and v == w for (a, v), (b, w) in zip(now, before, strict=True))
 
 
-def _same(live: Tensor | None, known: Tensor | None) -> bool:
-    if live is None or known is None:
-        return False
+def _same(live: Tensor, known: Tensor) -> bool:
     return live.device == known.device and live.dtype == known.dtype and torch.equal(live, known)

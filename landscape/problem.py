@@ -128,7 +128,7 @@ class Problem:
         if num_samples is not None and num_samples < len(data):
             data = data.sample(num_samples, seed=seed)
         pilot = objective(data.batches(_PILOT)[:1])
-        return pilot.over(data.batches(_batch_size(pilot)))
+        return pilot.over(data.batches(_batch_size(pilot)), prove=True)
 
     def objectives(self, split: str = "both", **options: Any) -> dict[str, Objective]:
         """The objectives of a split, or of all splits where it is "both"; the options are those of ``objective``."""

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.attributes import Attributes
 from landscape.batches import num_rows_of, recut
 from landscape.losses import BatchError, Terms, same_losses
 from landscape.passes import Passes
@@ -30,16 +29,19 @@ def refuse_cut_rows(passes: Passes, batch: Any) -> None:
     num_rows = min(num_rows_of(batch) or 0, _EXAMPLES)
     if num_rows < 2:
         return
-    leaves = passes.leaves(requires_grad=False)
+    sizes = (num_rows, (num_rows + 1) // 2)
+    parts = [[part for (part,) in islice(recut([batch], size), -(-num_rows // size))] for size in sizes]
 
-    def losses(size: int) -> Tensor:
-        parts = [part for cut in islice(recut([batch], size), -(-num_rows // size)) for part in cut]
-        found = torch.cat([passes.with_parameters(leaves, partial(passes.terms, part)).losses for part in parts])
-        return found.detach().sort().values if passes.per_example else found.detach().sum()[None]
+    def losses() -> list[Tensor]:
+        return [torch.cat([passes.terms(part).losses for part in some]).detach() for some in parts]
 
     try:
-        same = same_losses(losses(num_rows), losses((num_rows + 1) // 2))
-        why = f"the losses of {num_rows} rows at once are others than in two parts"
+        whole, halves = passes.with_parameters(passes.leaves(requires_grad=False), losses)
+        in_order = Tensor.msort if passes.per_example else lambda found: found.sum()[None]
+        same, why = (
+            same_losses(in_order(whole), in_order(halves)),
+            f"the losses of {num_rows} rows are others in two parts",
+        )
     except BatchError as error:
         same, why = False, str(error).rstrip(".")
     if not same:
@@ -60,7 +62,8 @@ def refuse_acting_modes(passes: Passes, batch: Any) -> None:
     }
     if not acting:
         return
-    training, batch = passes.mode == "train", _first_rows(batch)
+    training = passes.mode == "train"
+    batch, flagged = _few(passes, batch)
 
     def after_calls() -> Terms:
         passes.model.train(not training)
@@ -68,7 +71,7 @@ def refuse_acting_modes(passes: Passes, batch: Any) -> None:
         return passes.terms(batch)
 
     try:
-        same = same_losses(_elsewhere(passes, partial(passes.terms, batch)), _elsewhere(passes, after_calls))
+        same = same_losses(flagged, _elsewhere(passes, after_calls))
     except (NotImplementedError, BatchError):  # exported programs have one mode
         return
     if not same:
@@ -85,8 +88,7 @@ def refuse_stale_values(passes: Passes, batch: Any) -> None:
     places = list(_places(passes))
     if not places:
         return
-    batch = _first_rows(batch)
-    kept = _elsewhere(passes, partial(passes.terms, batch))
+    batch, kept = _few(passes, batch)
     for some in [places, *([place] for place in places)]:
         for delete in (False, True):
             try:
@@ -104,17 +106,19 @@ def refuse_stale_values(passes: Passes, batch: Any) -> None:
                 )
 
 
-def _first_rows(batch: Any) -> Any:
-    """Two rows of a batch, or all of what cannot be cut: sparse tensors, say."""
+def _few(passes: Passes, batch: Any) -> tuple[Any, Tensor]:
+    """Two rows of a batch and their losses at other weights; or all, of what cannot be cut or called on two."""
     try:
-        return next(recut([batch], 2), [batch])[0]
+        few = next(recut([batch], 2), [batch])[0]
+        return few, _elsewhere(passes, partial(passes.terms, few))
     except (ValueError, RuntimeError):
-        return batch
+        return batch, _elsewhere(passes, partial(passes.terms, batch))
 
 
 def _places(passes: Passes) -> Iterator[tuple[Any, Any]]:
     """Where tensors are kept: (dictionary or list, key). Modules of torch itself keep none in buffers."""
-    yield from Attributes(passes.loss_terms).places()
+    if passes.attributes is not None:
+        yield from passes.attributes.places()
     for module in passes.model.modules():
         if not type(module).__module__.startswith("torch."):
             yield from ((module._buffers, name) for name, buffer in module._buffers.items() if buffer is not None)

@@ -38,12 +38,12 @@ class Adapter(nn.Linear):
 
     def train(self, mode=True):
         if self.merged == mode:
-            self.weight.data.add_(-0.1 if mode else 0.1)
+            self.weight.data.add_(torch.eye(3, 5), alpha=-1 if mode else 1)
             self.merged = not mode
         return super().train(mode)
 
     def forward(self, x):
-        return nn.functional.linear(x, self.weight if self.merged else self.weight + 0.1, self.bias)
+        return nn.functional.linear(x, self.weight if self.merged else self.weight + torch.eye(3, 5), self.bias)
 
 
 class Drawing(TensorDataset):
