@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+
+from landscape.attributes import version
 
 _SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
@@ -52,14 +54,34 @@ def refuse_changing(data: Iterable[Any]) -> None:
             )
 
 
+def held(data: Iterable[Any]) -> list[tuple[Any, int]]:
+    """The tensors and other objects that data in memory are made of, each with how often it was written to in place.
+
+    Of a list they are those of its batches, of a ``DataLoader`` those that its dataset keeps as attributes.
+    """
+    if isinstance(data, DataLoader):
+        datasets = [data.dataset]
+        for dataset in datasets:
+            inner = [getattr(dataset, "dataset", None), *getattr(dataset, "datasets", ())]
+            datasets += [one for one in inner if isinstance(one, Dataset)]
+        return [(t, version(t)) for dataset in datasets for t in _tensors(getattr(dataset, "__dict__", {}))]
+    batches = data if isinstance(data, (list, tuple)) else ()
+    return [(t, version(t)) for batch in batches for t in _tensors(batch)]
+
+
 def generators(data: Iterable[Any]) -> list[torch.Generator]:
     """The random generators that a pass over ``data`` advances, beside the global ones."""
     return [data.generator] if isinstance(data, DataLoader) and data.generator is not None else []
 
 
 def to(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
-    """The batch with every tensor on ``device``, and floating ones as ``dtype`` unless that is None."""
-    return _map(batch, lambda t: _normal(t).to(device, dtype if dtype and t.is_floating_point() else None))
+    """The batch with every tensor on ``device``, and floating and complex ones of that precision unless it is None."""
+
+    def moved(t: Tensor) -> Tensor:
+        kind = None if dtype is None else dtype.to_complex() if t.is_complex() else dtype
+        return _normal(t).to(device, kind if t.is_floating_point() or t.is_complex() else None)
+
+    return _map(batch, moved)
 
 
 def _normal(t: Tensor) -> Tensor:
@@ -69,7 +91,8 @@ def _normal(t: Tensor) -> Tensor:
 
 def split(batch: Any, num_rows: int | None) -> Iterator[Any]:
     """The batch in consecutive parts of at most ``num_rows`` rows. Raises ValueError as ``recut``."""
-    if num_rows is None or 0 < rows_of(batch) <= num_rows:
+    num_all = num_rows_of(batch)
+    if num_rows is None or (num_all is not None and num_all <= num_rows):
         yield batch
     else:
         for (part,) in recut([batch], num_rows):
@@ -85,8 +108,8 @@ def recut(batches: Iterable[Any], num_rows: int) -> Iterator[list[Any]]:
     parts: list[Any] = []
     room = num_rows
     for batch in batches:
-        start, num_all = 0, rows_of(batch)
-        if not num_all:
+        start, num_all = 0, num_rows_of(batch)
+        if num_all is None:
             raise ValueError(
                 "A batch is cut along the rows of its first tensor, and this one has none. Expected one row an "
                 "example: give such batches, or leave out microbatch= and metrics of mini-batches."
@@ -102,10 +125,10 @@ def recut(batches: Iterable[Any], num_rows: int) -> Iterator[list[Any]]:
         yield parts
 
 
-def rows_of(batch: Any) -> int:
-    """The first dimension of the batch's first tensor; 0 where there is none."""
+def num_rows_of(batch: Any) -> int | None:
+    """The rows of its first tensor; None where there is no such thing."""
     first = next(iter(_tensors(batch)), None)
-    return len(first) if first is not None and first.ndim else 0
+    return len(first) if first is not None and first.ndim else None
 
 
 def _rows(start: int, stop: int, num_all: int, t: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from landscape.batches import recut, rows_of
+from landscape.batches import num_rows_of, recut
 from landscape.passes import MeasurementError, rng_untouched
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ def sample(objective: "Objective", num_examples: int, dtype: torch.dtype | None)
     batches = (batch for _, batch in objective.batches())
     some, v = [next(batches)], direction(objective, seed=0)
     if num_examples:
-        some = next(recut(some if rows_of(some[0]) > 1 else chain(some, batches), num_examples))
+        some = next(recut(some if (num_rows_of(some[0]) or 0) > 1 else chain(some, batches), num_examples))
     few = objective.over(some, dtype=dtype, move=_MOVE * v)
     return Sample(few, v.to(few.dtype))
 
@@ -122,7 +122,7 @@ def direction(objective: "Objective", seed: int) -> Tensor:
 def _on_a_sample(objective: "Objective", wrong: Callable[[Sample, float], T]) -> T | None:
     """What is found wrong on a sample, for the eps of its dtype; None where the model takes no part of a batch."""
     _, first = next(objective.batches())
-    num = max(_FEWEST, min(_MOST, rows_of(first) * objective.num_batches // _PART))
+    num = max(_FEWEST, min(_MOST, (num_rows_of(first) or 0) * objective.num_batches // _PART))
     for num_examples, dtype in ((num, wide(objective)), (num, None), (0, None)):
         try:
             with rng_untouched():

@@ -8,18 +8,23 @@ A token whose target is ``ignore_index`` is not counted at all. What makes losse
 import copy
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parameter import is_lazy
 
 T = TypeVar("T")
 
 # by name, in checkpoints
 LOSSES: dict[str, type[nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "mse": nn.MSELoss}
 _ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss, nn.BCEWithLogitsLoss)
+
+
+class BatchError(ValueError, RuntimeError):
+    """The model or the loss cannot be called on a batch; the message says which of them, and why."""
 
 
 class Terms(NamedTuple):
@@ -68,47 +73,62 @@ class LossTerms(nn.Module):
         """Do some work; under ``functional_call``, with other parameters and buffers in place until it is done."""
         return work()
 
-    def of(self, batch: Any) -> Terms:
-        """The terms of one batch, checked."""
+    def of(self, batch: Any, *, check: bool = False) -> Terms:
+        """The terms of one batch, of the right shapes; whether all its targets are classes is said where asked."""
         outputs: list[Any] = []
+        if isinstance(self.model, torch.jit.ScriptModule):  # which takes no hooks
+            return self._terms(batch, check)
         handle = self.model.register_forward_hook(lambda *call: outputs.append(call[-1]))
         try:
-            terms = self._terms(batch)
+            terms = self._terms(batch, check)
         finally:
             handle.remove()
         single = outputs[0] if len(outputs) == 1 and isinstance(outputs[0], Tensor) else None
         return terms._replace(outputs=single)
 
-    def _terms(self, batch: Any) -> Terms:
+    def _terms(self, batch: Any, check: bool) -> Terms:
         if self.criterion is not None:
-            return self._criterion_terms(self.criterion, batch)
-        losses = self.function(self.model, batch)
+            return self._criterion_terms(self.criterion, batch, check)
+        losses = _called("loss(model, batch)", self.function, self.model, batch)
         if not isinstance(losses, Tensor):
             raise ValueError(f"loss(model, batch) returned {type(losses).__name__}. Expected a tensor of shape (n,).")
         if losses.ndim == 1 and self.weight_of is None:
             return Terms(losses, len(losses))
         if losses.ndim == 0 and self.weight_of is not None:
             count = float(self.weight_of(batch))
+            if not count >= 0:
+                raise ValueError(
+                    f"weight(batch) is {count}. Expected how many examples the batch counts for, 0 or more."
+                )
             return Terms(losses.reshape(1) * count, count)
         expected = "a scalar mean, as weight= is given"
         if self.weight_of is None:
             expected = "(n,), one loss an example or token, or a scalar mean and weight=lambda batch: count"
         raise ValueError(f"loss(model, batch) returned shape {tuple(losses.shape)}. Expected {expected}.")
 
-    def _criterion_terms(self, criterion: nn.Module, batch: Any) -> Terms:
+    def _criterion_terms(self, criterion: nn.Module, batch: Any, check: bool) -> Terms:
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
             raise ValueError(
                 f"A batch is {type(batch).__name__}, and a torch criterion needs (inputs, targets). "
                 "Give loss as a function loss(model, batch) that returns per-example losses."
             )
         inputs, targets = batch
-        outputs = self.model(inputs)
-        if isinstance(criterion, _ELEMENTWISE) and outputs.shape != targets.shape:
+        outputs = _called(f"The model, called on inputs {_shape(inputs)},", self.model, inputs)
+        if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
             raise ValueError(
-                f"The model's output has shape {tuple(outputs.shape)} and the targets {tuple(targets.shape)}: "
-                f"{type(criterion).__name__} would broadcast them. Give them the same shape."
+                f"The model returned {type(outputs).__name__} for targets {type(targets).__name__}, and a criterion of "
+                "torch needs two tensors. Give loss as a function loss(model, batch) that returns per-example losses."
             )
-        losses = criterion(outputs, targets)
+        name = type(criterion).__name__
+        if isinstance(criterion, _ELEMENTWISE) and outputs.shape != targets.shape:
+            raise ValueError(_would_broadcast(name, outputs, targets))
+        if check:
+            _refuse_classes_out_of_range(criterion, outputs, targets)
+        losses = _called(
+            f"{name} of outputs {_shape(outputs)} and targets {_shape(targets)}", criterion, outputs, targets
+        )
+        if _broadcast(criterion, outputs, targets, losses):
+            raise ValueError(_would_broadcast(name, outputs, targets))
         if isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)):
             return _class_terms(criterion, outputs, losses, targets)
         if losses.ndim == 0 or len(losses) != len(targets):
@@ -119,6 +139,65 @@ class LossTerms(nn.Module):
         entries = losses.flatten(1) if losses.ndim > 1 else losses[:, None]
         per_example = entries.sum(1) if self.sum_over_entries else entries.mean(1)
         return Terms(per_example, len(per_example))
+
+
+def _called(what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """What it returns; errors in it, which may be torch's own, are told in one line."""
+    try:
+        return function(*args)
+    except (BatchError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise BatchError(f"{what} failed: {type(error).__name__}: {text}.") from error
+
+
+def _shape(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"({type(value).__name__})"
+
+
+def _would_broadcast(name: str, outputs: Tensor, targets: Tensor) -> str:
+    return (
+        f"The model's output has shape {tuple(outputs.shape)} and the targets {tuple(targets.shape)}: "
+        f"{name} would broadcast them. Give them the same shape."
+    )
+
+
+def _broadcast(criterion: nn.Module, outputs: Tensor, targets: Tensor, losses: Tensor) -> bool:
+    """Whether an example's losses are of other examples' targets too: in shapes first, and then in numbers."""
+    whole = losses.shape == outputs.shape or losses.numel() > outputs.numel()
+    if (
+        not whole
+        or outputs.shape == targets.shape
+        or len(outputs) != len(targets)
+        or losses.shape[:1] != targets.shape[:1]
+    ):
+        return losses.numel() > outputs.numel()
+    with torch.no_grad():
+        alone = [criterion(outputs[i : i + 1], targets[i : i + 1]).mean() for i in range(min(len(targets), 4))]
+    together = losses[: len(alone)].flatten(1).mean(1) if losses.ndim > 1 else losses[: len(alone)]
+    return bool(alone) and not same_losses(together.detach(), torch.stack(alone))
+
+
+def _refuse_classes_out_of_range(criterion: nn.Module, outputs: Tensor, targets: Tensor) -> None:
+    """Raise ValueError for class indices that the outputs have no class for, on which kernels of a GPU would abort."""
+    if not isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)) or targets.is_floating_point() or not outputs.ndim:
+        return
+    counted, num_classes = targets[targets != criterion.ignore_index], outputs.shape[1 if outputs.ndim > 1 else 0]
+    if counted.numel() and not (counted.min() >= 0 and counted.max() < num_classes):
+        raise ValueError(
+            f"The targets are from {int(counted.min())} to {int(counted.max())}, and the model's output has "
+            f"{num_classes} classes: expected 0 to {num_classes - 1}, or ignore_index={criterion.ignore_index}."
+        )
+
+
+def refuse_lazy_modules(model: nn.Module) -> None:
+    """Raise ValueError for parameters and buffers whose shapes the first call is to tell."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise ValueError(
+                f"{name!r} of a lazy module has no shape yet. Call the model once on a batch, then measure."
+            )
 
 
 def refuse_random_modules(model: nn.Module, *, training: bool) -> None:
@@ -136,15 +215,35 @@ def refuse_random_modules(model: nn.Module, *, training: bool) -> None:
             )
 
 
-def refuse_random_losses(first: Tensor, second: Tensor) -> None:
-    """Raise ValueError where two evaluations of the losses of one batch differ by more than rounding."""
+def same_losses(first: Tensor, second: Tensor) -> bool:
+    """Whether two evaluations of the losses of one batch agree to rounding."""
+    if first.shape != second.shape:
+        return False
     tolerance = math.sqrt(torch.finfo(first.dtype).eps)
     scale = float(first[torch.isfinite(first)].abs().sum()) / max(len(first), 1)
-    if not torch.allclose(first, second, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
-        raise ValueError(
-            "Two evaluations of the same batch differ: the model or the loss is random (functional dropout with "
-            "training=True, noise drawn in forward?). Make it deterministic in eval mode, then measure."
-        )
+    return torch.allclose(first, second, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
+
+
+def refuse_unequal(index: int, names: list[str], *, remembers: bool) -> NoReturn:
+    """Raise ValueError for losses that differ from evaluation to evaluation, for one reason or the other."""
+    where = f" (attributes {', '.join(dict.fromkeys(names))})" if names else ""
+    why = (
+        f"remembers earlier calls{where}, and its loss depends on them. Let it start anew in every call in eval mode, "
+        "or keep what it starts from in a buffer."
+        if remembers
+        else "is random (functional dropout with training=True, noise drawn in forward?). Make it deterministic in "
+        "eval mode, then measure."
+    )
+    raise ValueError(f"Two evaluations of batch {index} differ: the model or the loss {why}")
+
+
+def nothing_counted(criterion: nn.Module | None, num_batches: int) -> str:
+    """The error message for data without an example."""
+    if not num_batches:
+        return "data holds no examples. Expected at least one batch."
+    ignored = getattr(criterion, "ignore_index", None)
+    why = "" if ignored is None else f", or all their targets are {ignored}, which {type(criterion).__name__} ignores"
+    return f"data holds no examples: its batches ({num_batches}) are empty{why}. Expected at least one that counts."
 
 
 def _class_terms(

@@ -8,18 +8,19 @@ is told in ``landscape.passes``. Nothing here differentiates twice: that is ``la
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import generators, refuse_changing, refuse_unfixed
+from landscape.batches import generators, num_rows_of, recut, refuse_changing, refuse_unfixed
 from landscape.derivatives import DerivativeError, wrong_gradient
-from landscape.losses import LossTerms, Terms, refuse_random_modules
+from landscape.losses import LossTerms, Terms, refuse_lazy_modules, refuse_random_modules
 from landscape.params import matches, no_match
-from landscape.passes import MeasurementError, NonFiniteError, Passes, rng_untouched
+from landscape.passes import MeasurementError, NonFiniteError, Passes, gradient_errors, rng_untouched
+from landscape.proofs import refuse_acting_modes, refuse_cut_rows, refuse_stale_values
 
 __all__ = ["MeasurementError", "NonFiniteError", "Objective"]
 
@@ -28,8 +29,8 @@ class Objective(Passes):
     """The mean loss L(w) of ``model`` over all examples of ``data``: value, gradient and per-example losses.
 
     Args:
-        model: the network, never written to. Its weights and buffers may be edited between calls; edits to anything
-            else (its attributes, the data) are not noticed: make a new ``Objective``.
+        model: the network, never written to. Edits of its weights, buffers and attributes between calls are noticed,
+            and so are those of the loss (a module) and of the data's tensors in memory.
         loss: a torch criterion (batches are (inputs, targets)), or ``loss(model, batch)`` -> per-example losses (n,).
         data: a re-iterable of batches (list, ``DataLoader(shuffle=False)``), the same in every pass.
         params: glob of parameter names, comma-separated; frozen parameters (``requires_grad=False``) never take part.
@@ -41,7 +42,8 @@ class Objective(Passes):
 
     Raises:
         ValueError: for anything that would make L random or dependent on its batching, named with what to do:
-            active dropout, batch statistics, shuffling or augmenting loaders, ``drop_last``, one-shot generators.
+            active dropout, batch statistics, shuffling or augmenting loaders, ``drop_last``, one-shot generators; for
+            what it may depend on beside (calls before, caches, acts of ``train()``); for batches it cannot be made of.
 
     Attributes:
         names: of the parameters, in the order of the vector.
@@ -54,7 +56,8 @@ class Objective(Passes):
         num_gradients: full-data gradients computed so far, for the cost of measurements.
         work: what measurements share (``landscape.measure.metric``), until the weights change.
 
-    Cost: construction is one forward pass, and two passes over the data alone where ``data`` is not a list.
+    Cost: construction is two forward passes, after which the losses at the weights are known, and two passes over the
+    data alone where ``data`` is not a list.
 
     Example:
         >>> x = torch.tensor([[1.0], [2.0]])
@@ -86,6 +89,7 @@ class Objective(Passes):
             raise ValueError(f"microbatch={microbatch}. Expected at least 1 row.")
         refuse_unfixed(data)
         terms = LossTerms(model, loss, weight)
+        refuse_lazy_modules(model)
         trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         chosen = {name: p for name, p in trainable.items() if matches(name, params)}
         if not chosen:
@@ -99,7 +103,8 @@ class Objective(Passes):
         with rng_untouched(*generators(data)):
             refuse_changing(data)
         self.refresh()
-        self._remember(self._count(prove_fixed=True))
+        self._count(prove_fixed=True)
+        self._refuse_hidden_state()
 
     def forget(self) -> None:
         """Forget what was found at the weights as they are: losses, gradient, and what measurements share."""
@@ -111,14 +116,16 @@ class Objective(Passes):
     def vector(self) -> Tensor:
         """The parameters as they are now, a new vector (d,)."""
         self.refresh()
-        return self.layout.flatten([self._state[f"model.{name}"] for name in self.layout.names]).to(self.dtype)
+        return self.layout.flatten(self.leaves(requires_grad=False)).detach()
 
     def value(self, at: Tensor | None = None) -> float:
         """L at the parameters, or at a vector (d,): the mean over all examples. One forward pass, as ``losses``."""
         return self.losses(at).to(self.accumulation_dtype).sum().item() / self.total_weight
 
     def losses(self, at: Tensor | None = None) -> Tensor:
-        """Per-example losses (n,) in the order of the data (times their class weights, if any). One forward pass.
+        """Per-example losses (n,) in the order of the data (times their class weights, if any).
+
+        One forward pass at a vector; none at the parameters, where they are known.
 
         Raises:
             NonFiniteError: naming the first batch whose loss is NaN or infinite.
@@ -126,7 +133,7 @@ class Objective(Passes):
         return self._evaluate(at)[0].clone()
 
     def accuracy(self, at: Tensor | None = None) -> float:
-        """The fraction of examples (or tokens) whose largest output is their target. One forward pass.
+        """The fraction of examples (or tokens) whose largest output is their target. One forward pass, as ``losses``.
 
         Raises:
             ValueError: where the loss is no classification: it takes CrossEntropyLoss or NLLLoss with class indices.
@@ -143,6 +150,7 @@ class Objective(Passes):
         Raises:
             NonFiniteError: naming the first batch whose loss is not finite, or the parameter whose gradient is not.
             DerivativeError: where it is not the loss' (``verify``).
+            GradientError: where part of the model has no gradient, a ``MeasurementError`` too.
         """
         self.refresh()
         self.verify()
@@ -187,16 +195,38 @@ class Objective(Passes):
         self.gradient()
         return list(self.known_unused)
 
+    def recut(self, num_rows: int) -> Iterator[list[Any]]:
+        """All examples in their order, cut anew: lists of parts that hold ``num_rows`` rows together.
+
+        Raises:
+            ValueError: where the losses of a batch's first examples are others in smaller parts, or it has no rows.
+        """
+        seen: set[int | None] = set()
+
+        def proved() -> Iterator[Any]:
+            for _, batch in self.batches(whole=True):
+                if num_rows_of(batch) not in seen:
+                    refuse_cut_rows(self, batch)
+                    seen.add(num_rows_of(batch))
+                yield batch
+
+        return recut(proved(), num_rows)
+
     def over(
-        self, batches: Iterable[Any], *, dtype: torch.dtype | None = None, move: Tensor | None = None
+        self,
+        batches: Iterable[Any],
+        *,
+        dtype: torch.dtype | None = None,
+        move: Tensor | None = None,
+        prove: bool = False,
     ) -> "Objective":
         """The same mean loss over other fixed batches, such as some of ours, or in another dtype. One forward pass.
 
-        It shares the weights with this one, and nothing is proved again. Where they are to be moved by a vector (d,),
-        it stays there, whatever the model's become.
+        It shares the weights with this one. Where they are to be moved by a vector (d,), it stays there, whatever the
+        model's become. That another pass gives the same losses is proved where asked, in one more.
         """
         other = copy.copy(self)
-        other.data, other.num_gradients = batches, 0
+        other.data, other.num_gradients, other._counted = batches, 0, None
         if dtype is not None:
             other.dtype = other._cast = dtype
             other._snapshot = {}  # so that the weights are cast anew
@@ -204,19 +234,31 @@ class Objective(Passes):
         other.refresh()
         if move is not None:
             other._move(move)
-        other._remember(other._count())
+        other._count(prove_fixed=prove)
         return other
+
+    def _refuse_hidden_state(self) -> None:
+        """Refuse what the loss may depend on beside weights and data, by numbers on the first examples."""
+        if self.microbatch is not None:
+            for _ in self.recut(self.microbatch):
+                pass
+        _, batch = next(self.batches(whole=True))
+        refuse_acting_modes(self, batch)
+        refuse_stale_values(self, batch)
 
     def _differentiate(self, leaves: list[Tensor], terms: Terms) -> tuple[Tensor, Sequence[Tensor | None]]:
         summed = self.summed(terms)
-        grads = torch.autograd.grad(summed, leaves, allow_unused=True) if summed.requires_grad else [None] * len(leaves)
-        return summed.detach(), grads
+        if not summed.requires_grad:
+            return summed, [None] * len(leaves)
+        with gradient_errors():
+            grads = torch.autograd.grad(summed, leaves, allow_unused=True)
+        return summed.detach(), [None if grad is None else grad.to_dense() for grad in grads]  # of sparse embeddings
 
     def _refuse_other_value(self, with_gradients: Tensor) -> None:
         """Raise DerivativeError where the losses, if they are known, were others when gradients were off."""
-        if self._evaluation is None:
+        if self._counted is None:
             return
-        losses = self._evaluation[0]
+        losses = self.losses()
         change = abs(float(with_gradients - losses.sum(dtype=with_gradients.dtype)))
         if change > math.sqrt(torch.finfo(losses.dtype).eps) * float(losses.abs().sum()):
             on = float(with_gradients) / self.total_weight
@@ -232,8 +274,13 @@ class Objective(Passes):
         if at is None and self._evaluation is not None:
             return self._evaluation
         leaves = self.leaves(at, requires_grad=False)
-        terms = [t._replace(losses=t.losses.detach()) for t in self.over_batches(leaves, lambda terms: terms)]
-        evaluation = _together(terms)
+        if at is None and self._counted is not None:
+            terms = [self.finite(found, index) for index, found in self._counted]
+        else:
+            found = self.over_batches(leaves, lambda terms: terms)
+            terms = [t._replace(losses=t.losses.detach()) for t in found]
+        correct = None if terms[0].correct is None else torch.cat([t.correct for t in terms if t.correct is not None])
+        evaluation = torch.cat([t.losses for t in terms]), correct
         if at is None:
             self._evaluation = evaluation
         return evaluation

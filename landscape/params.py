@@ -75,5 +75,7 @@ def matches(name: str, glob: str) -> bool:
 
 def no_match(glob: str, names: Sequence[str]) -> str:
     """The error message for a glob that selects nothing."""
+    if not names:
+        return "The model has no trainable parameters: it has none at all, or all are frozen (requires_grad=False)."
     shown = ", ".join(names[:6]) + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
-    return f"No parameter matches {glob!r}. The trainable ones are: {shown or 'none (all are frozen)'}."
+    return f"No parameter matches {glob!r}. The trainable ones are: {shown}."

@@ -9,8 +9,9 @@
 ``work`` is called back from the inside because activation checkpointing runs the model again *during the backward
 pass*: the leaves must still be in their places then, and torch offers no public context manager that puts them there.
 
-Parameters, buffers and ``.grad`` need no restoring, as nothing here writes to them: the model is called on copies. Its
-train/eval flags are set as attributes, not through ``model.eval()``, which some models override to do work.
+Parameters, buffers and ``.grad`` need no restoring, as nothing here writes to them: the model is called on copies. All
+other attributes are put back (``landscape.attributes``). Train/eval flags are set as attributes, not through
+``model.eval()``, which some models override to do work.
 """
 
 import random
@@ -25,8 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from landscape.batches import generators, split, to
-from landscape.losses import LossTerms, Terms, refuse_random_losses
+from landscape.attributes import Attributes
+from landscape.batches import generators, held, split, to
+from landscape.losses import BatchError, LossTerms, Terms, nothing_counted, refuse_unequal, same_losses
 from landscape.params import ParameterLayout
 
 T = TypeVar("T")
@@ -41,15 +43,36 @@ class NonFiniteError(MeasurementError):
     """A loss, gradient or product is NaN or infinite; the message says where it began."""
 
 
+class GradientError(MeasurementError):
+    """Part of the model or the loss has no gradient in torch, while its value can be computed."""
+
+
+@contextmanager
+def gradient_errors() -> Iterator[None]:
+    """Tell errors of autograd in one line: raise GradientError for them."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        text = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
+        raise GradientError(
+            f"No gradient through part of the model or the loss: torch says {text!r}. Use operations there that "
+            "torch.autograd.grad can differentiate; metrics of the loss alone need none."
+        ) from error
+
+
 class Passes:
     """Passes of a model and its loss over fixed data, with any vector for parameters: the machinery of an objective.
 
     Attributes:
         layout: names and shapes of the parameters that the vector holds.
         device: where everything is computed.
+        loss_terms: the model and its loss, as one module.
         dtype: of the vectors: at least float32, whatever the model computes in.
         accumulation_dtype: of sums over examples: float64 where the device has it.
-        version: counts the changes seen in the model's weights and buffers.
+        version: counts the changes seen in the model's weights, buffers and attributes, and in the data.
+        attributes: of the model and the loss, as last seen.
     """
 
     def __init__(
@@ -64,41 +87,60 @@ class Passes:
         microbatch: int | None,
     ) -> None:
         self.model, self.data, self.mode, self.microbatch = terms.model, data, mode, microbatch
-        self.layout = ParameterLayout.of(params)
+        self.layout = ParameterLayout.of({name: as_real(p) for name, p in params.items()})
         self.names, self.num_params = list(params), self.layout.size
         self.device = torch.device(device) if device is not None else next(iter(params.values())).device
-        self.dtype = reduce(torch.promote_types, [cast or p.dtype for p in params.values()], torch.float32)
+        self.dtype = reduce(torch.promote_types, [cast or as_real(p).dtype for p in params.values()], torch.float32)
         self.accumulation_dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self.per_example = terms.weight_of is None
         self.version = 0
-        self._terms, self._cast = terms, cast
+        self.attributes: Attributes | None = None
+        self.loss_terms, self._cast = terms, cast
         self._tied = _other_names(terms)
         self._fixed = False  # at its own weights, whatever the model's become
         self._differentiates = False  # whether the loss itself calls autograd, and fails where gradients are off
         self._snapshot: dict[str, Tensor] = {}  # as last seen in the model
         self._state: dict[str, Tensor] = {}  # the same on our device and dtype
-        self._buffers: list[str] = []  # which of these are buffers
+        self._held: list[tuple[Any, int]] = []  # as last seen in the data
+        self._written: dict[int, Tensor] = {}  # attributes to which the model writes in place, by id
+        self._restless = False  # whether a pass changes attributes
+        self._counted: list[tuple[int, Terms]] | None = None  # at the weights as they are
 
     def refresh(self) -> None:
-        """Take a new copy of the model's weights and buffers if anybody changed them; forget what was found there."""
+        """Take a new copy of the model's weights and buffers if anybody changed them; forget what was found there.
+
+        Edits of other attributes, of the loss and of data in memory are noticed too, and the examples counted anew.
+        """
         if torch.is_inference_mode_enabled():
             raise ValueError("Gradients do not exist inside torch.inference_mode(). Measure outside of it.")
         if self._fixed:
             return
-        live = dict(self._terms.named_parameters()) | dict(self._terms.named_buffers())
-        known = self._snapshot
-        if live.keys() == known.keys() and all(_same(live[name], known[name]) for name in live):
+        live = dict(self.loss_terms.named_parameters()) | dict(self.loss_terms.named_buffers())
+        known, data = self._snapshot, held(self.data)
+        edited = [name for name, tensor in live.items() if name not in known or not _same(tensor, known[name])]
+        same_data = _same_objects(data, self._held)
+        same_attributes = self.attributes is not None and self.attributes.unchanged()
+        if not edited and len(live) == len(known) and same_data and same_attributes:
             return
         self._snapshot = {name: tensor.detach().clone() for name, tensor in live.items()}
         self._state = to(self._snapshot, self.device, self._cast)
-        self._buffers = [name for name, _ in self._terms.named_buffers()]
+        self._held = data
+        if not same_attributes:
+            self.attributes = Attributes(self.loss_terms)
         self.version += 1
+        counted, self._counted = self._counted, None
         self.forget()
+        of_loss = any(not name.startswith("model.") for name in edited)
+        if counted is not None and (of_loss or not same_data or not same_attributes):
+            self._count()
 
     def _move(self, by: Tensor) -> None:
         """Move the parameters by a vector (d,), and see nothing any more of the model's."""
-        moved = [p.detach() + piece for p, piece in zip(self.leaves(), self.layout.split(by), strict=True)]
-        self._state = self._state | {f"model.{name}": p for name, p in zip(self.names, moved, strict=True)}
+        names = [f"model.{name}" for name in self.names]
+        pieces = zip(names, self.leaves(requires_grad=False), self.layout.split(by), strict=True)
+        self._state = self._state | {
+            name: _like(leaf.detach() + move, self._state[name]) for name, leaf, move in pieces
+        }
         self._fixed = True
 
     def forget(self) -> None:
@@ -108,7 +150,7 @@ class Passes:
     def leaves(self, at: Tensor | None = None, *, requires_grad: bool = True) -> list[Tensor]:
         """The parameters, or a vector (d,), as tensors of their shapes to differentiate with respect to."""
         if at is None:
-            pieces = [self._state[f"model.{name}"].to(self.dtype) for name in self.layout.names]
+            pieces = [as_real(self._state[f"model.{name}"]).to(self.dtype) for name in self.layout.names]
         elif at.shape == (self.num_params,):
             pieces = self.layout.split(at.to(self.device, self.dtype))
         else:
@@ -137,9 +179,28 @@ class Passes:
 
     def with_parameters(self, leaves: Sequence[Tensor], work: Callable[[], T]) -> T:
         """What ``work`` returns while the model has ``leaves`` for parameters, copies of its buffers, and our mode."""
+        attributes = self.attributes
+        if attributes is None or not attributes.unchanged():
+            attributes = Attributes(self.loss_terms)
+        attributes.lend_copies(lambda tensor: id(tensor) in self._written)
+        try:
+            result = self._in_place(leaves, work)
+        finally:
+            attributes.put_back()
+        if attributes.written()[1]:
+            raise MeasurementError(
+                "The model wrote in place to a tensor that is one of its attributes, which it did not do before: it is "
+                "not as it was. Make it a buffer (register_buffer), or do not write to it in eval mode."
+            )
+        return result
+
+    def _in_place(self, leaves: Sequence[Tensor], work: Callable[[], T]) -> T:
+        """What ``work`` returns, and the attributes as it leaves them."""
         names = [f"model.{name}" for name in self.layout.names]
-        params = {name: leaf.to(self._state[name].dtype) for name, leaf in zip(names, leaves, strict=True)}
-        buffers = {name: self._state[name].clone() for name in self._buffers}
+        params = {name: _like(leaf, self._state[name]) for name, leaf in zip(names, leaves, strict=True)}
+        buffers = {
+            name: self._state[name].clone() for name, _ in self.loss_terms.named_buffers() if name in self._state
+        }
         with (
             _mode(self.model, training=self.mode == "train"),
             torch.set_grad_enabled(leaves[0].requires_grad or self._differentiates),
@@ -147,14 +208,30 @@ class Passes:
         ):
             tensors = self._state | buffers | params
             tied = {other: tensors[name] for name, others in self._tied.items() for other in others}
-            return functional_call(self._terms, tensors | tied, (work,), tie_weights=False)
+            return functional_call(self.loss_terms, tensors | tied, (work,), tie_weights=False)
+
+    @contextmanager
+    def copied(self) -> Iterator[None]:
+        """Run the body with copies of the weights, frozen ones too, to which the model may write."""
+        kept, self._state = self._state, {name: tensor.clone() for name, tensor in self._state.items()}
+        try:
+            yield
+        finally:
+            self._state = kept
 
     def terms(self, batch: Any) -> Terms:
         """The loss terms of a microbatch, NaN and infinity kept: inside ``with_parameters``."""
-        return self._terms.of(batch)
+        if not self._restless:
+            return self.loss_terms.of(batch)
+        attributes = Attributes(self.loss_terms)  # which hold what another pass left, where there were more inside
+        attributes.lend_copies(lambda tensor: id(tensor) in self._written)
+        try:
+            return self.loss_terms.of(batch)
+        finally:
+            attributes.put_back()
 
-    def batches(self) -> Iterator[tuple[int, Any]]:
-        """(index of the batch in ``data``, microbatch on our device and dtype), in order."""
+    def batches(self, *, whole: bool = False) -> Iterator[tuple[int, Any]]:
+        """(index of the batch in ``data``, microbatch, or the whole, on our device and dtype), in order."""
         fixed = isinstance(self.data, (list, tuple))  # which draws no random numbers
         undrawn = nullcontext if fixed else partial(rng_untouched, *generators(self.data))
         with undrawn():
@@ -164,44 +241,70 @@ class Passes:
                 index, batch = next(iterator, (-1, None))
             if index < 0:
                 return
-            for part in split(batch, self.microbatch):
+            for part in split(batch, None if whole else self.microbatch):
                 yield index, to(part, self.device, self._cast)
 
     def summed(self, terms: Terms) -> Tensor:
         """The sum of the terms' losses in the accumulation dtype: what is differentiated."""
         return terms.losses.to(self.accumulation_dtype).sum()
 
-    def _count(self, *, prove_fixed: bool = False) -> list[Terms]:
-        """Count batches and examples in a forward pass; prove on the first batch that it draws no random numbers."""
-        found: list[Terms] = []
-        self.total_weight, self.num_examples, self.num_batches, self.batch_size = 0.0, 0, 0, 0
-        leaves = self.leaves(requires_grad=False)
-        for index, batch in self.batches():
+    def _count(self, *, prove_fixed: bool = False) -> None:
+        """Count batches and examples in a forward pass; prove in another that it is the same in any other order."""
+        self.total_weight, self.num_batches, self.batch_size = 0.0, 0, 0
+        leaves, attributes = self.leaves(requires_grad=False), self.attributes or Attributes(self.loss_terms)
+        self._counted = []
+        try:
+            for index, batch in self.batches():
+                self._restless |= bool(attributes.put_back())
+                attributes.lend_copies(lambda _: True)
+                terms = self._first_terms(leaves, index, batch)
+                self._written |= {id(tensor): tensor for tensor in attributes.written()[0]}
+                self._counted.append((index, terms._replace(losses=terms.losses.detach(), outputs=None)))
+                num_examples = len(terms.losses) if self.per_example else round(float(terms.weight))
+                self.num_batches, self.classifies = index + 1, terms.correct is not None
+                self.batch_size = max(self.batch_size, num_examples)
+                self.total_weight += float(terms.weight)
+            if prove_fixed:
+                self._prove_fixed(leaves, attributes)
+        finally:
+            self._restless |= bool(attributes.put_back())
+        counted = sum(len(terms.losses) for _, terms in self._counted)
+        self.num_examples = counted if self.per_example else round(self.total_weight)
+        if not self.num_batches or (self.per_example and not counted):
+            raise ValueError(nothing_counted(self.loss_terms.criterion, self.num_batches))
+        if not self.total_weight > 0:
+            raise ValueError(f"The examples' weights sum to {self.total_weight}. Expected a positive sum.")
+
+    def _first_terms(self, leaves: list[Tensor], index: int, batch: Any) -> Terms:
+        """The terms of a batch, which errors are told of; finds out whether the loss itself differentiates."""
+        work = partial(self.loss_terms.of, batch, check=True)
+        try:
             try:
-                terms = self.with_parameters(leaves, partial(self.terms, batch))
+                return self._in_place(leaves, work)
             except RuntimeError as error:
                 if self._differentiates or "does not require grad" not in str(error):
                     raise
-                self._differentiates, leaves = True, self.leaves()
-                terms = self.with_parameters(leaves, partial(self.terms, batch))
-            if prove_fixed and index == 0:
-                with other_random_numbers(self.device):
-                    again = self.with_parameters(leaves, partial(self.terms, batch))
-                refuse_random_losses(terms.losses, again.losses)
-            num_examples = len(terms.losses) if self.per_example else round(float(terms.weight))
-            self.num_batches, self.classifies = index + 1, terms.correct is not None
-            self.batch_size = max(self.batch_size, num_examples)
-            self.num_examples += num_examples
-            self.total_weight += float(terms.weight)
-            found.append(terms._replace(losses=terms.losses.detach(), outputs=None))
-        if not self.num_examples:
-            raise ValueError("data holds no examples. Expected at least one batch.")
-        if not self.total_weight > 0:
-            raise ValueError(f"The examples' weights sum to {self.total_weight}. Expected a positive sum.")
-        return found
+            self._differentiates = True
+            return self._in_place([leaf.requires_grad_() for leaf in leaves], work)
+        except ValueError as error:
+            cut = "" if self.microbatch is None else " It was cut along its rows, as microbatch= asks."
+            raise type(error)(f"Batch {index}: {error}{cut}") from error
 
-    def _on_finite_terms(self, work: Callable[[Terms], T], index: int, batch: Any) -> T:
-        terms = self.terms(batch)
+    def _prove_fixed(self, leaves: list[Tensor], attributes: Attributes) -> None:
+        """Go over all batches once more, from the state in which the model is and with other random numbers."""
+
+        def again(batch: Any) -> Tensor:
+            with other_random_numbers(self.device):
+                return self._in_place(leaves, partial(self.loss_terms.of, batch)).losses
+
+        for (index, batch), (_, terms) in zip(self.batches(), self._counted or [], strict=False):
+            if not same_losses(terms.losses, again(batch)):
+                names = attributes.put_back()
+                attributes.lend_copies(lambda _: True)
+                refuse_unequal(index, names, remembers=same_losses(terms.losses, again(batch)))
+
+    def finite(self, terms: Terms, index: int) -> Terms:
+        """The terms of a batch. Raises NonFiniteError, which names it, where a loss is not finite."""
         losses = terms.losses
         if not torch.isfinite(losses.sum(dtype=self.accumulation_dtype)):
             bad = losses[~torch.isfinite(losses)]
@@ -209,7 +312,29 @@ class Passes:
             raise NonFiniteError(
                 f"The loss is {what}, first at batch {index} ({len(bad)} of its {len(losses)} examples)."
             )
-        return work(terms)
+        return terms
+
+    def _on_finite_terms(self, work: Callable[[Terms], T], index: int, batch: Any) -> T:
+        try:
+            terms = self.terms(batch)
+        except BatchError:
+            if not torch.is_grad_enabled():
+                raise
+            with torch.no_grad():
+                self.terms(batch)  # which raises, unless gradients are what fails
+            with gradient_errors():
+                raise
+        return work(self.finite(terms, index))
+
+
+def as_real(p: Tensor) -> Tensor:
+    """A complex tensor (*shape) as a real one (*shape, 2), any other as it is."""
+    return torch.view_as_real(p) if p.is_complex() else p
+
+
+def _like(leaf: Tensor, p: Tensor) -> Tensor:
+    """A leaf as the parameter that it stands for."""
+    return torch.view_as_complex(leaf.to(as_real(p).dtype)) if p.is_complex() else leaf.to(p.dtype)
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
@@ -283,6 +408,10 @@ def _other_names(model: nn.Module) -> dict[str, list[str]]:
         for key, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
             names.setdefault(tensor, []).append(f"{owner}.{key}" if owner else key)
     return {first: others for first, *others in names.values() if others}
+
+
+def _same_objects(now: list[tuple[Any, int]], before: list[tuple[Any, int]]) -> bool:
+    return len(now) == len(before) and all(a is b and v == w for (a, v), (b, w) in zip(now, before, strict=True))
 
 
 def _same(live: Tensor, known: Tensor) -> bool:

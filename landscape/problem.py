@@ -17,7 +17,7 @@ from torch import nn
 
 from landscape.checkpoint import Checkpoint, CheckpointError
 from landscape.data import Split, load_data
-from landscape.losses import LOSSES
+from landscape.losses import LOSSES, BatchError
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.operators.graph import saved_bytes
@@ -26,6 +26,7 @@ from landscape.second_derivatives import twice_differentiable
 
 _PILOT = 8  # examples whose forward pass is weighed
 _BATCH_BYTES = 2**30  # saved by the forward pass of a batch; a Hessian's graph of it saves twice that, which 8 GiB hold
+_UNWEIGHED = 128  # examples a batch where that cannot be told
 _LARGEST_BATCH = 2048  # beyond, a batch gains nothing and the graph's memory traffic grows
 
 
@@ -127,7 +128,7 @@ class Problem:
         if num_samples is not None and num_samples < len(data):
             data = data.sample(num_samples, seed=seed)
         pilot = objective(data.batches(_PILOT)[:1])
-        return pilot.over(data.batches(_batch_size(pilot)))
+        return pilot.over(data.batches(_batch_size(pilot)), prove=True)
 
     def objectives(self, split: str = "both", **options: Any) -> dict[str, Objective]:
         """The objectives of a split, or of all splits where it is "both"; the options are those of ``objective``."""
@@ -138,7 +139,10 @@ def _batch_size(pilot: Objective) -> int:
     """Examples a batch, by the bytes that the second half of the pilot adds: parameters are saved but once."""
     _, (inputs, targets) = next(pilot.batches())
     half = (len(targets) + 1) // 2
-    added = _saved_bytes(pilot, (inputs, targets)) - _saved_bytes(pilot, (inputs[:half], targets[:half]))
+    try:
+        added = _saved_bytes(pilot, (inputs, targets)) - _saved_bytes(pilot, (inputs[:half], targets[:half]))
+    except BatchError:  # torch.func inside of a model runs under no hooks that would weigh
+        return _UNWEIGHED
     fits = _BATCH_BYTES * (len(targets) - half) // max(added, 1)
     return min(_LARGEST_BATCH, 1 << max(fits.bit_length() - 1, 0))
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, dropout
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 
-from landscape.objective import NonFiniteError, Objective
+from landscape import Hessian
+from landscape.objective import MeasurementError, NonFiniteError, Objective
 from tests.cases import CASES, dense_gradient, flat_loss, make, relative_error
 
 BATCHINGS = [(64, None), (16, None), (7, None), (1, None), (None, 1), (None, 8), (16, 5), (16, 100)]
@@ -424,7 +426,22 @@ def matrix_loss(model, batch):
     return (model(batch[0]) - 1).square()  # (n, classes)
 
 
+class Outputs(nn.Linear):
+    def __init__(self):
+        super().__init__(5, 4)
+
+    def forward(self, x):
+        return {"logits": super().forward(x)}
+
+
+class Sigmoids(Outputs):
+    def forward(self, x):
+        return super().forward(x)["logits"].sigmoid()
+
+
 CE = nn.CrossEntropyLoss()
+COLUMN = nn.Sequential(nn.Linear(5, 1), nn.LogSigmoid())
+SIGNS = (torch.linspace(-1, 1, 15).view(3, 5), torch.tensor([1.0, -1.0, 1.0]))
 REFUSALS = {  # what it is: (model, loss, data, keywords, what the error names, what it says to do)
     "dropout": (nn.Sequential(plain(), nn.Dropout(0.5)), CE, batches(), {"mode": "train"}, "(?i)dropout", "eval"),
     "batchnorm": (nn.Sequential(plain(), nn.BatchNorm1d(4)), CE, batches(), {"mode": "train"}, "BatchNorm", "eval"),
@@ -444,6 +461,19 @@ REFUSALS = {  # what it is: (model, loss, data, keywords, what the error names, 
     "matrix": (plain(), matrix_loss, batches(), {}, r"\(10, 4\)|\[10, 4\]", r"\(n,\)"),
     "broadcast": (plain(), nn.MSELoss(), [(torch.ones(6, 5), torch.ones(6))], {}, r"\(6, 4\)|\[6, 4\]|\(6,\)", "shape"),
     "not a pair": (plain(), CE, [{"x": torch.ones(2, 5), "y": torch.arange(2)}], {}, "dict", "loss"),
+    "output": (Outputs(), CE, batches(), {}, "dict", "loss"),
+    "width": (plain(), CE, [(torch.ones(4, 3), torch.arange(4))], {}, r"Batch 0.*inputs of shape \(4, 3\)", "mat1"),
+    "too few targets": (plain(), CE, [(torch.ones(4, 5), torch.arange(3))], {}, r"\(4, 4\).*\(3,\)", "batch_size"),
+    "classes": (plain(), CE, [*batches(), (torch.ones(2, 5), torch.tensor([1, 4]))], {}, "Batch 2.*1 to 4", "0 to 3"),
+    "shapes of BCE": (Sigmoids(), nn.BCELoss(), [(torch.ones(3, 5), torch.ones(3))], {}, r"\(3, 4\).*\(3,\)", "size"),
+    "hinge broadcasts": (COLUMN, nn.HingeEmbeddingLoss(), [SIGNS], {}, r"\(3, 1\).*\(3,\)", "same shape"),
+    "Kullback-Leibler broadcasts": (COLUMN, nn.KLDivLoss(), [SIGNS], {}, r"\(3, 1\).*\(3,\)", "same shape"),
+    "soft margin broadcasts": (COLUMN, nn.SoftMarginLoss(), [SIGNS], {}, r"\(3, 1\).*\(3,\)", "shape"),
+    "targets broadcast": (nn.Linear(5, 3), nn.HingeEmbeddingLoss(), [SIGNS], {}, r"\(3, 3\).*\(3,\)", "same shape"),
+    "lazy": (nn.Sequential(nn.LazyLinear(4)), CE, batches(), {}, "lazy", "once"),
+    "no parameters": (nn.ReLU(), CE, batches(), {}, "no trainable parameters", "."),
+    "ignored": (plain(), CE, [(torch.ones(2, 5), torch.full((2,), -100))], {}, "ignores", "at least one"),
+    "negative weight": (plain(), mean_loss, batches(), {"weight": lambda b: -1}, "-1", "or more"),
     "mode": (plain(), CE, batches(), {"mode": "evil"}, "evil", "eval.*train|train.*eval"),
     "microbatch": (plain(), CE, batches(), {"microbatch": 0}, "microbatch", "1"),
 }  # fmt: skip
@@ -456,6 +486,113 @@ def test_refused_by_name_with_a_remedy(what):
         Objective(model, loss, data, **keywords).value()
     assert error.match(remedy)
     assert "\n" not in str(error.value)
+
+
+class Forward(torch.autograd.Function):
+    """Without a backward."""
+
+    @staticmethod
+    def forward(_, x):
+        return x.clone()
+
+
+class Reentrant(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner = nn.Linear(5, 5), nn.Linear(5, 4)
+
+    def forward(self, x):
+        return checkpoint(self.inner, self.first(x), use_reentrant=True)
+
+
+class Unrolled(nn.Linear):
+    def forward(self, x):
+        return Forward.apply(super().forward(x))
+
+
+class Statistics(nn.Linear):
+    """Batch normalization whose statistics are parameters, which its kernel cannot differentiate by."""
+
+    def forward(self, x):
+        return nn.functional.batch_norm(super().forward(x), self.bias, self.weight[:, 0].abs())
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs")
+@pytest.mark.parametrize("model", [Reentrant(), Unrolled(5, 4), Statistics(5, 4)])
+def test_what_has_no_gradient_has_a_loss_and_says_so(model):
+    objective = Objective(model, CE, batches())
+    assert objective.value() > 0
+    with pytest.raises(MeasurementError, match="No gradient") as error:
+        objective.gradient()
+    assert "\n" not in str(error.value)
+    with pytest.raises(MeasurementError, match="No gradient"):
+        _ = Hessian(objective) @ objective.vector()
+
+
+class Complex(nn.Module):
+    def __init__(self, real, dtype=torch.float64):
+        super().__init__()
+        torch.manual_seed(0)
+        w = torch.randn(5, 4, 2, dtype=torch.float64).to(dtype)
+        self.w = nn.Parameter(w if real else torch.view_as_complex(w))
+
+    def forward(self, x):
+        w = self.w if self.w.is_complex() else torch.view_as_complex(self.w)
+        return (x.to(w.dtype) @ w).abs()
+
+
+class Words(nn.Module):
+    def __init__(self, sparse, bag):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = (nn.EmbeddingBag if bag else nn.Embedding)(7, 3, sparse=sparse, dtype=torch.float64)
+
+    def forward(self, x):
+        h = self.words(x).tanh()
+        return h if h.ndim == 2 else h.mean(1)
+
+
+REALS = [(x.double(), y) for x, y in batches()]
+IDS = [(torch.arange(12).view(4, 3) % 7, torch.arange(4) % 3)]
+AS_PLAIN = {
+    "complex parameters": (lambda: (Complex(False), Complex(True)), REALS),
+    "complex parameters in double": (lambda: (Complex(False, torch.float32), Complex(True, torch.float32)), REALS),
+    "sparse gradients": (lambda: (Words(True, False), Words(False, False)), IDS),
+    "sparse gradients of bags": (lambda: (Words(True, True), Words(False, True)), IDS),
+    "a script": (lambda: (torch.jit.script(scripted := plain().double()), scripted), REALS),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("what", AS_PLAIN)
+def test_unusual_parameters_and_programs_are_as_plain_ones(what):
+    models, data = AS_PLAIN[what]
+    found, expected = (Objective(model, CE, data, dtype=torch.float64) for model in models())
+    v = expected.vector()
+    assert torch.equal(found.vector(), v)
+    assert found.value(v + 0.1) == pytest.approx(expected.value(v + 0.1), rel=1e-12)
+    assert relative_error(found.gradient(), expected.gradient()) < 1e-12
+    assert relative_error(Hessian(found) @ v, Hessian(expected) @ v) < 1e-6  # bags have no second derivative
+
+
+def test_torch_func_inside_of_a_model_has_products():
+    def loss(model, batch):
+        slopes = torch.func.vmap(torch.func.jacrev(lambda row: model(row).tanh().sum()))(batch[0])
+        return slopes.square().sum(1)
+
+    model = nn.Linear(5, 4).double()
+    objective = Objective(model, loss, REALS)
+
+    def by_hand(w):
+        params = {"weight": w[:20].view(4, 5), "bias": w[20:]}
+        slopes = torch.func.vmap(
+            torch.func.jacrev(lambda row: torch.func.functional_call(model, params, row).tanh().sum())
+        )(REALS[0][0])
+        return slopes.square().sum(1).mean()
+
+    w = objective.vector()
+    hessian = torch.autograd.functional.hessian(by_hand, w)
+    assert relative_error(Hessian(objective) @ torch.ones_like(w), hessian @ torch.ones_like(w)) < 1e-10
 
 
 # --- not finite ------------------------------------------------------------------------------------------------------

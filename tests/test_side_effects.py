@@ -32,11 +32,18 @@ class Trap:
 
 
 class Adapter(nn.Linear):
-    """Does work whenever somebody switches its mode, as adapters do that merge their weights for evaluation."""
+    """Adds to its weight when switched to eval, and takes that away again, as adapters do that merge."""
+
+    merged = False
 
     def train(self, mode=True):
-        self.weight.data.mul_(0.9)
+        if self.merged == mode:
+            self.weight.data.add_(torch.eye(3, 5), alpha=-1 if mode else 1)
+            self.merged = not mode
         return super().train(mode)
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight if self.merged else self.weight + torch.eye(3, 5), self.bias)
 
 
 class Drawing(TensorDataset):
@@ -106,6 +113,9 @@ def test_after_an_exception_at_the_second_batch(action, mode, exception):
     data = loader()
     before = snapshot(model)
     objective = Objective(model, trap, data, mode=mode)
+    assert_unchanged(before, snapshot(model))
+    model[1].bias.data.add_(1)  # else the losses are known from construction
+    before = snapshot(model)
     trap.armed = True
     with pytest.raises(exception, match="second batch"):
         ACTIONS[action](objective)

@@ -13,7 +13,6 @@ it; with a fresh mini-batch at every point the counts are those of noise. Either
 import numpy as np
 import torch
 
-from landscape.batches import recut
 from landscape.linalg.estimate import require_positive
 from landscape.measure.metric import FORWARD, Cost, generator, metric
 from landscape.measure.rise import Rise
@@ -124,7 +123,7 @@ def local_minima(
 
 
 def _minibatches(objective: Objective, batch_size: int, num_points: int) -> list[Objective]:
-    batches = [objective.over(batch) for batch in recut((batch for _, batch in objective.batches()), batch_size)]
+    batches = [objective.over(batch) for batch in objective.recut(batch_size)]
     if len(batches) < num_points:
         raise ValueError(
             f"The data make {len(batches)} mini-batches of {batch_size} rows, and a fresh one at every point of a line "

@@ -82,7 +82,7 @@ def sam_ratio(
         raise ValueError(f"perturbation={perturbation!r}. Expected 'batch' or 'dataset'.")
     step = 2.5 * rho / max(ascent_steps, 1) if step is None else step
     require_positive(rho=rho, ascent_steps=ascent_steps, step=step, batch_size=batch_size, num_examples=num_examples)
-    examples = next(recut((batch for _, batch in objective.batches()), num_examples))
+    examples = next(objective.recut(num_examples))
     rows, num_differentiated, shared = [], 0, None
     if perturbation == "dataset":
         whole = objective.over(examples)

@@ -20,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from landscape.derivatives import in_words, nodes, wrong_products
-from landscape.losses import Terms
+from landscape.losses import BatchError, Terms
 from landscape.memory import available_bytes
 from landscape.objective import NonFiniteError, Objective
 from landscape.params import ParameterLayout, matches
@@ -252,18 +252,32 @@ class GraphOperator(ParameterOperator):
 
         def build(terms: Terms) -> Graph:
             with _counting_forwards() as forwards:
-                graph = self._graph(terms, leaves)
+                graph = self._differentiated(terms, leaves)
             graph.recomputes = bool(forwards)
             return graph
 
         return self.objective.over_batches(leaves, build, context=twice_differentiable)
+
+    def _differentiated(self, terms: Terms, leaves: list[Tensor]) -> Graph:
+        try:
+            return self._graph(terms, leaves)
+        except (SecondDerivativeError, torch.OutOfMemoryError):
+            raise
+        except RuntimeError as error:
+            raise SecondDerivativeError(
+                f"No graph of the gradient, which would be differentiated again: torch says "
+                f"{str(error).strip().splitlines()[0]!r}. Use plain torch operations, or engine='finite-difference'."
+            ) from error
 
     def _graphs_fit(self) -> bool:
         """Whether the graphs of all microbatches fit in half of the free memory, by the size of the first one."""
         num_graphs = sum(1 for _ in self.objective.batches())
         if num_graphs == 1:
             return True  # a product needs the graph in any case
-        return self.graph_bytes() * num_graphs <= available_bytes(self.device) // 2
+        try:
+            return self.graph_bytes() * num_graphs <= available_bytes(self.device) // 2
+        except BatchError:  # torch.func inside of a model runs under no hooks that would weigh
+            return False
 
 
 def derivatives(
@@ -277,7 +291,7 @@ def derivatives(
         outputs, inputs, vectors, retain_graph=True, allow_unused=True, is_grads_batched=batched
     )
     lead = vectors[0].shape[:1] if batched else torch.Size()
-    return [g if g is not None else t.new_zeros(lead + t.shape) for g, t in zip(found, inputs, strict=True)]
+    return [g.to_dense() if g is not None else t.new_zeros(lead + t.shape) for g, t in zip(found, inputs, strict=True)]
 
 
 def refuse_wrong_derivatives(tensors: Sequence[Tensor]) -> None:
@@ -304,8 +318,9 @@ def saved_bytes(build: Callable[[], object]) -> int:
     saved: dict[int, UntypedStorage] = {}  # by address; held, so that none is used twice and the sum is always the same
 
     def weigh(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage
+        if tensor.layout == torch.strided:
+            storage = tensor.untyped_storage()
+            saved[storage.data_ptr()] = storage
         return tensor.detach()  # the tensor itself would make a cycle that is never freed
 
     with saved_tensors_hooks(weigh, lambda tensor: tensor):

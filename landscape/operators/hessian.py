@@ -88,7 +88,7 @@ class _GradientGraph(Graph):
         grads: tuple[Tensor | None, ...] = ()
         if summed.requires_grad:
             grads = torch.autograd.grad(summed, leaves, create_graph=True, allow_unused=True)
-        curved = [(i, grad) for i, grad in enumerate(grads) if grad is not None and grad.requires_grad]
+        curved = [(i, grad.to_dense()) for i, grad in enumerate(grads) if grad is not None and grad.requires_grad]
         self.used, self.grads = [i for i, _ in curved], [grad for _, grad in curved]  # where it is not constant
         self.roots = self.grads
         refuse_wrong_derivatives(self.roots)

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.batches import recut
 from landscape.derivatives import DerivativeError
 from landscape.measure.analysis import provenance
 from landscape.measure.rise import Rise
@@ -149,8 +148,11 @@ def _affordable(objective: Objective, num_points: int, cost: int) -> int:
 
 
 def _some(objective: Objective, num_examples: int) -> list[Any]:
-    """Batches of so many examples."""
-    return next(recut((batch for _, batch in objective.batches()), num_examples))
+    """Batches of so many examples, or the first where it cannot be cut."""
+    try:
+        return next(objective.recut(num_examples))
+    except ValueError:
+        return [next(batch for _, batch in objective.batches())]
 
 
 class _Slice(NamedTuple):

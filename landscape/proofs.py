@@ -1,0 +1,156 @@
+"""What makes a loss no function of the weights alone, found by numbers on a few examples before anything is measured.
+
+- rows that are cut apart: the losses of a few examples computed at once, and in two parts;
+- ``train()`` and ``eval()`` that act: the losses at other weights with the flags set, and after calls of both;
+- what an earlier call has left: the losses at other weights, and with an attribute emptied that the model then fills
+  again. A value of the old weights would serve at all others.
+
+Cost: forward passes over two to four examples, four in most cases and none where there is nothing to be asked.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.batches import num_rows_of, recut
+from landscape.losses import BatchError, Terms, same_losses
+from landscape.passes import Passes
+
+_EXAMPLES = 4
+_MOVE = 0.01  # of the weights, to where a value of the old ones is noticed
+
+
+def refuse_cut_rows(passes: Passes, batch: Any) -> None:
+    """Raise ValueError where the losses of a batch's first rows are others in two parts."""
+    num_rows = min(num_rows_of(batch) or 0, _EXAMPLES)
+    if num_rows < 2:
+        return
+    sizes = (num_rows, (num_rows + 1) // 2)
+    parts = [[part for (part,) in islice(recut([batch], size), -(-num_rows // size))] for size in sizes]
+
+    def losses() -> list[Tensor]:
+        return [torch.cat([passes.terms(part).losses for part in some]).detach() for some in parts]
+
+    try:
+        whole, halves = passes.with_parameters(passes.leaves(requires_grad=False), losses)
+        in_order = Tensor.msort if passes.per_example else lambda found: found.sum()[None]
+        same, why = (
+            same_losses(in_order(whole), in_order(halves)),
+            f"the losses of {num_rows} rows are others in two parts",
+        )
+    except BatchError as error:
+        same, why = False, str(error).rstrip(".")
+    if not same:
+        raise ValueError(
+            f"A batch cannot be cut along the rows of its first tensor: {why}. Examples see each other, or a tensor of "
+            f"{num_rows_of(batch)} rows is cut too that holds no row an example. Leave out microbatch= and metrics of "
+            "mini-batches, or keep such a tensor in the model or the loss."
+        )
+
+
+def refuse_acting_modes(passes: Passes, batch: Any) -> None:
+    """Raise ValueError where the losses at other weights depend on calls of ``train`` and ``eval``."""
+    acting = {
+        type(module).__name__
+        for module in passes.model.modules()
+        if (type(module).train, type(module).eval) != (nn.Module.train, nn.Module.eval)
+        or vars(module).keys() & {"train", "eval"}
+    }
+    if not acting:
+        return
+    training = passes.mode == "train"
+    batch, flagged = _few(passes, batch)
+
+    def after_calls() -> Terms:
+        passes.model.train(not training)
+        passes.model.train(training)
+        return passes.terms(batch)
+
+    try:
+        same = same_losses(flagged, _elsewhere(passes, after_calls))
+    except (NotImplementedError, BatchError):  # exported programs have one mode
+        return
+    if not same:
+        first, second = ("eval", "train") if training else ("train", "eval")
+        raise ValueError(
+            f"train() or eval() of {', '.join(sorted(acting))} does more than set a flag, and the loss depends on it. "
+            f"Call model.{first}() and then model.{second}() before measuring, and nothing in between: then caches are "
+            "empty, and adapters as they should be."
+        )
+
+
+def refuse_stale_values(passes: Passes, batch: Any) -> None:
+    """Raise ValueError where the losses at other weights depend on an attribute that an earlier call has filled."""
+    places = list(_places(passes))
+    if not places:
+        return
+    batch, kept = _few(passes, batch)
+    for some in [places, *([place] for place in places)]:
+        for delete in (False, True):
+            try:
+                filled, losses = _emptied(passes, batch, some, delete=delete)
+            except (BatchError, AttributeError):  # what is missing is computed nowhere
+                continue
+            if same_losses(kept, losses):
+                if some is places:
+                    return
+            elif filled and some is not places:
+                raise ValueError(
+                    f"The attribute {some[0][1]!r} was filled by an earlier call of the model, which does not compute "
+                    "it anew: at other weights, the loss would be that of a value of the old ones. Make it what it was "
+                    "before the first call (None, say), and measure then."
+                )
+
+
+def _few(passes: Passes, batch: Any) -> tuple[Any, Tensor]:
+    """Two rows of a batch and their losses at other weights; or all, of what cannot be cut or called on two."""
+    try:
+        few = next(recut([batch], 2), [batch])[0]
+        return few, _elsewhere(passes, partial(passes.terms, few))
+    except (ValueError, RuntimeError):
+        return batch, _elsewhere(passes, partial(passes.terms, batch))
+
+
+def _places(passes: Passes) -> Iterator[tuple[Any, Any]]:
+    """Where tensors are kept: (dictionary or list, key). Modules of torch itself keep none in buffers."""
+    if passes.attributes is not None:
+        yield from passes.attributes.places()
+    for module in passes.model.modules():
+        if not type(module).__module__.startswith("torch."):
+            yield from ((module._buffers, name) for name, buffer in module._buffers.items() if buffer is not None)
+
+
+def _emptied(passes: Passes, batch: Any, places: list[tuple[Any, Any]], *, delete: bool) -> tuple[bool, Tensor]:
+    """Whether the model fills the emptied places, and its losses at other weights."""
+    filled = False
+
+    def work() -> Terms:
+        nonlocal filled
+        for container, key in places:
+            if isinstance(container, list):
+                container.clear()
+            elif delete:
+                container.pop(key, None)
+            else:
+                container[key] = None
+        terms = passes.loss_terms.of(batch)
+        filled = all(bool(at) if isinstance(at, list) else at.get(key) is not None for at, key in places)
+        return terms
+
+    losses = _elsewhere(passes, work)
+    return filled, losses
+
+
+def _elsewhere(passes: Passes, work: Any) -> Tensor:
+    """The losses of the terms that ``work`` returns, at other weights, to which the model may write."""
+    draws = torch.Generator().manual_seed(0)
+    leaves = passes.leaves(requires_grad=False)
+    for leaf in leaves:
+        noise = torch.randn(leaf.shape, generator=draws, dtype=torch.float64).to(leaf)
+        leaf.data = leaf.data + _MOVE * (leaf.data.abs() + leaf.data.abs().mean() + _MOVE) * noise
+    with passes.copied():
+        return passes.with_parameters(leaves, work).losses.detach()

@@ -1,0 +1,289 @@
+"""What a model, a loss or data keep beside weights: put back, noticed when edited, or refused by name."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+from landscape import Hessian, Objective
+from landscape.attributes import Attributes
+from tests.cases import relative_error
+
+
+class Keeping(nn.Module):
+    """A layer with what its forward pass keeps: ``keep(module, x, weight) -> the weight to use``."""
+
+    def __init__(self, keep, **attributes):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3, 3, dtype=torch.float64))
+        self.keep = keep
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def forward(self, x):
+        return x @ self.keep(self, x, self.weight)
+
+
+def batches(*sizes):
+    draws = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(n, 3, dtype=torch.float64, generator=draws), torch.randint(3, (n,), generator=draws))
+        for n in sizes or (5, 4)
+    ]
+
+
+def objective_of(model, data=None, **options):
+    return Objective(model, nn.CrossEntropyLoss(), data or batches(), **options)
+
+
+def counted(m, x, w):
+    m.calls += 1
+    return w
+
+
+def counted_in_tensors(m, x, w):
+    m.calls += 1
+    m.array += 1
+    m.nested["list"].append(x)
+    return w
+
+
+def cached(m, x, w):
+    if m.kept is None:
+        m.kept = w.exp()
+    return m.kept
+
+
+def cached_in_dictionary(m, x, w):
+    if "w" not in m.kept:
+        m.kept["w"] = w.exp()
+    return m.kept["w"]
+
+
+def cached_where_there_is_none(m, x, w):
+    if not hasattr(m, "kept"):
+        m.kept = w.exp()
+    return m.kept
+
+
+def reference():
+    return objective_of(Keeping(lambda m, x, w: w))
+
+
+def test_attributes_that_serve_nothing_are_put_back():
+    tensor, array = torch.zeros(2), np.zeros(2)
+    model = Keeping(counted_in_tensors, calls=tensor, array=array, nested={"list": []})
+    objective = objective_of(model)
+    product = Hessian(objective) @ objective.vector()
+    assert model.calls is tensor
+    assert not tensor.any()
+    assert not array.any()
+    assert model.nested == {"list": []}
+    assert relative_error(product, Hessian(reference()) @ objective.vector()) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: Keeping(cached, kept=None),
+        lambda: Keeping(cached_in_dictionary, kept={}),
+        lambda: Keeping(cached_where_there_is_none),
+    ],
+)
+def test_a_cache_is_made_anew_at_every_point_and_refused_where_a_call_before_filled_it(model):
+    made, expected = model(), objective_of(Keeping(lambda m, x, w: w.exp()))
+    objective = objective_of(made)
+    v = objective.vector()
+    assert objective.value(v + 0.1) == pytest.approx(expected.value(v + 0.1), rel=1e-12)
+    assert relative_error(Hessian(objective) @ v, Hessian(expected) @ v) < 1e-10
+    with torch.no_grad():
+        made(batches()[0][0])
+    with pytest.raises(ValueError, match=r"(kept|'w').*filled by an earlier call"):
+        objective_of(made)
+
+
+def test_kept_tensors_that_are_constants_or_looked_at_by_nobody_are_no_caches():
+    def keep(m, x, w):
+        m.features = x
+        m.mask_of = m.mask if m.mask is not None else m.features
+        return w * m.scale * m.mask
+
+    model = Keeping(keep, features=None, mask=torch.eye(3, dtype=torch.float64), scale=torch.tensor(2.0))
+    model(batches()[0][0])
+    expected = objective_of(Keeping(lambda m, x, w: w * 2 * torch.eye(3)))
+    assert objective_of(model).value() == pytest.approx(expected.value(), rel=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (5, 4)])
+def test_memory_of_earlier_calls_is_refused_by_name(sizes):
+    def keep(m, x, w):
+        m.calls += 1
+        return w * m.calls
+
+    with pytest.raises(ValueError, match=r"remembers earlier calls \(attributes calls\)"):
+        objective_of(Keeping(keep, calls=0), batches(*sizes))
+
+    def initialized_by_the_first(m, x, w):
+        if m.scale is None:
+            m.scale = x.std()
+        return w / m.scale
+
+    if len(sizes) > 1:
+        with pytest.raises(ValueError, match=r"differ.*remembers.*scale"):
+            objective_of(Keeping(initialized_by_the_first, scale=None), batches(*sizes))
+
+
+def test_noise_in_a_later_batch_is_refused():
+    with pytest.raises(ValueError, match=r"batch 1 differ.*random"):
+        objective_of(Keeping(lambda m, x, w: w + torch.randn(3, 3) * (len(x) == 4)))
+
+
+class Merging(Keeping):
+    """Adds an update to its weight when told so, and asks whether it trains where it should ask whether it did."""
+
+    def __init__(self, *, asks):
+        super().__init__(lambda m, x, w: w if (not m.training if asks else m.merged) else w + torch.eye(3))
+        self.merged = False
+
+    def train(self, mode=True):
+        if self.merged == mode:
+            self.weight.data += -torch.eye(3) if mode else torch.eye(3)
+            self.merged = not mode
+        return super().train(mode)
+
+
+def test_modes_that_act_are_refused_where_the_loss_depends_on_their_acts():
+    model = Merging(asks=True)
+    before = model.weight.clone()
+    with pytest.raises(
+        ValueError, match=r"train\(\) or eval\(\) of Merging.*Call model.train\(\) and then model.eval\(\)"
+    ):
+        objective_of(model)
+    assert torch.equal(model.weight, before)
+    assert (model.merged, model.training) == (False, True)
+    value = objective_of(model.eval()).value()
+    assert value == pytest.approx(objective_of(Merging(asks=False)).value(), rel=1e-12)
+
+
+# --- edits -----------------------------------------------------------------------------------------------------------
+
+
+def weights_of_classes(model, loss, data):
+    loss.weight[:] = torch.tensor([3.0, 0.2, 1.0])
+
+
+def new_weights_of_classes(model, loss, data):
+    loss.weight = torch.tensor([3.0, 0.2, 1.0], dtype=torch.float64)
+
+
+def targets(model, loss, data):
+    data[0][1].fill_(2)
+
+
+def ignored(model, loss, data):
+    data[0][1][:2] = -100
+
+
+def inputs(model, loss, data):
+    data[1][0].mul_(3)
+
+
+def a_batch(model, loss, data):
+    data[1] = batches(7)[0]
+
+
+def one_batch_less(model, loss, data):
+    data.pop()
+
+
+def a_number(model, loss, data):
+    model.factor = 2.0
+
+
+def a_hook(model, loss, data):
+    model.register_forward_hook(lambda m, x, y: 2 * y)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [weights_of_classes, new_weights_of_classes, targets, ignored, inputs, a_batch, one_batch_less, a_number, a_hook],
+)
+def test_edits_of_loss_data_and_attributes_are_noticed(edit):
+    model = Keeping(lambda m, x, w: w * m.factor, factor=1.0)
+    loss, data = nn.CrossEntropyLoss(weight=torch.ones(3, dtype=torch.float64)), batches()
+    objective = Objective(model, loss, data)
+    before, H = objective.value(), Hessian(objective)
+    v = objective.vector()
+    _ = H @ v
+    edit(model, loss, data)
+    fresh = Objective(model, loss, data)
+    assert objective.value() == fresh.value() != before
+    assert (objective.total_weight, objective.num_examples) == (fresh.total_weight, fresh.num_examples)
+    assert torch.equal(objective.gradient(), fresh.gradient())
+    assert torch.equal(H @ v, Hessian(fresh) @ v)
+
+
+def test_edits_of_the_tensors_of_a_loader_are_noticed():
+    x, y = batches(9)[0]
+    objective = objective_of(Keeping(lambda m, x, w: w), DataLoader(TensorDataset(x, y), batch_size=4))
+    before = objective.value()
+    x.mul_(2)
+    assert objective.value() != before
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def side(use):
+    """A loss with a third tensor in the batch."""
+    return lambda model, batch: cross_entropy(use(model, batch[0], batch[2]), batch[1], reduction="none")
+
+
+CUT = {
+    "averaged": side(lambda model, x, t: model(x + t.mean(0))),
+    "multiplied": side(lambda model, x, t: model(x @ t[:3])),
+    "neighbours": side(lambda model, x, t: model(x) + model(x).mean(0)),
+}
+
+
+@pytest.mark.parametrize("num_rows", [5, 9])
+@pytest.mark.parametrize("use", CUT)
+def test_rows_that_are_no_examples_are_not_cut(use, num_rows):
+    (x, y), model = batches(num_rows)[0], Keeping(lambda m, x, w: w)
+    batch = (x, y, torch.randn(num_rows, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)))
+    objective = Objective(model, CUT[use], [batch])
+    for refused in (lambda: Objective(model, CUT[use], [batch], microbatch=2), lambda: next(objective.recut(2))):
+        with pytest.raises(ValueError, match=r"cut along (the|its) rows"):
+            refused()
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 9])
+def test_rows_that_are_examples_are_cut(num_rows):
+    (x, y), model = batches(num_rows)[0], Keeping(lambda m, x, w: w)
+    weights, table = torch.rand(num_rows, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    table = torch.cat([table] * 4)  # of 12 rows: nobody's
+
+    def loss(model, batch):
+        return batch[2] * cross_entropy(model(batch[0] @ batch[3][:3]), batch[1], reduction="none")
+
+    data = [(x, y, weights, table)]
+    expected = Objective(model, loss, data).value()
+    assert Objective(model, loss, data, microbatch=2).value() == pytest.approx(expected, rel=1e-12)
+
+
+def test_containers_within_themselves_are_put_back():
+    module = nn.Linear(1, 1)
+    module.loop = [1]
+    module.loop.append(module.loop)
+    module.seen = {1, 2}
+    before = Attributes(module)
+    module.loop.append(3)
+    module.seen.discard(1)
+    module.more = 4
+    assert not before.unchanged()
+    assert set(before.put_back()) >= {"more", "a list"}
+    assert before.unchanged()
+    assert (len(module.loop), module.seen, hasattr(module, "more")) == (2, {1, 2}, False)
