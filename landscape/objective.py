@@ -226,7 +226,7 @@ class Objective(Passes):
         model's become. That another pass gives the same losses is proved where asked, in one more.
         """
         other = copy.copy(self)
-        other.data, other.num_gradients, other._counted = batches, 0, None
+        other.data, other.num_gradients, other._counted, other._fixed = batches, 0, None, False
         if dtype is not None:
             other.dtype = other._cast = dtype
             other._snapshot = {}  # so that the weights are cast anew

@@ -97,10 +97,12 @@ class Passes:
         self.attributes: Attributes | None = None
         self.loss_terms, self._cast = terms, cast
         self._tied = _other_names(terms)
-        self._fixed = False  # at its own weights, whatever the model's become
+        self._fixed = False  # whether changes are not looked for: by whom it is at other weights, or nobody makes them
         self._differentiates = False  # whether the loss itself calls autograd, and fails where gradients are off
         self._snapshot: dict[str, Tensor] = {}  # as last seen in the model
         self._state: dict[str, Tensor] = {}  # the same on our device and dtype
+        self._buffers: list[str] = []  # names of those that are buffers
+        self._modules: list[nn.Module] = []  # of the model
         self._held: list[tuple[Any, int]] = []  # as last seen in the data
         self._written: dict[int, Tensor] = {}  # attributes to which the model writes in place, by id
         self._restless = False  # whether a pass changes attributes
@@ -125,14 +127,25 @@ class Passes:
         self._snapshot = {name: tensor.detach().clone() for name, tensor in live.items()}
         self._state = to(self._snapshot, self.device, self._cast)
         self._held = data
+        self._buffers = [name for name, _ in self.loss_terms.named_buffers()]
         if not same_attributes:
-            self.attributes = Attributes(self.loss_terms)
+            self.attributes, self._modules = Attributes(self.loss_terms), list(self.model.modules())
         self.version += 1
         counted, self._counted = self._counted, None
         self.forget()
         of_loss = any(not name.startswith("model.") for name in edited)
         if counted is not None and (of_loss or not same_data or not same_attributes):
             self._count()
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """Run the body without looking for changes of the model, the loss or the data, after a look at its start."""
+        self.refresh()
+        before, self._fixed = self._fixed, True
+        try:
+            yield
+        finally:
+            self._fixed = before
 
     def _move(self, by: Tensor) -> None:
         """Move the parameters by a vector (d,), and see nothing any more of the model's."""
@@ -198,11 +211,9 @@ class Passes:
         """What ``work`` returns, and the attributes as it leaves them."""
         names = [f"model.{name}" for name in self.layout.names]
         params = {name: _like(leaf, self._state[name]) for name, leaf in zip(names, leaves, strict=True)}
-        buffers = {
-            name: self._state[name].clone() for name, _ in self.loss_terms.named_buffers() if name in self._state
-        }
+        buffers = {name: self._state[name].clone() for name in self._buffers}
         with (
-            _mode(self.model, training=self.mode == "train"),
+            _mode(self._modules, training=self.mode == "train"),
             torch.set_grad_enabled(leaves[0].requires_grad or self._differentiates),
             no_autocast(self.device),
         ):
@@ -385,17 +396,23 @@ def other_random_numbers(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Run the body with every submodule in train or eval mode; flags and random states are put back in any case."""
-    others = [module for module in model.modules() if module.training != training]
+def _mode(modules: Sequence[nn.Module], *, training: bool) -> Iterator[None]:
+    """Run the body with every module in train or eval mode; flags and random states are put back in any case."""
+    others = [module for module in modules if module.training != training]
     with rng_untouched():
         try:
-            for module in others:
-                module.training = training
+            _flag(others, training)
             yield
         finally:
-            for module in others:
-                module.training = not training
+            _flag(others, not training)
+
+
+def _flag(modules: Sequence[nn.Module], training: bool) -> None:
+    for module in modules:
+        if "training" in module.__dict__:  # past nn.Module's search for parameters and modules of that name
+            module.__dict__["training"] = training
+        else:
+            module.training = training
 
 
 def _other_names(model: nn.Module) -> dict[str, list[str]]:

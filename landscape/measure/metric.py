@@ -69,7 +69,7 @@ def metric(
             if key not in done:
                 start = time.perf_counter()
                 try:
-                    with no_autocast(objective.device), rng_untouched():
+                    with no_autocast(objective.device), rng_untouched(), objective.unchanging():
                         measurement = function(objective, *args, **kwargs)
                 except MeasurementError as error:
                     measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))
