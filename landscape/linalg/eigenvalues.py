@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy.linalg import eigh_tridiagonal
-from scipy.special import betainc
+from scipy.special import betainc, betaincinv
 
 from landscape.linalg.estimate import Estimate, require_positive
 
@@ -135,3 +135,8 @@ def lanczos_extreme(run: "Lanczos", *, rel_error: float, max_matvecs: int, end: 
 def _chance(least: np.ndarray, dimension: int) -> np.ndarray:
     """Probability that a random unit vector has a square component of at most 1 / ``least`` in a given direction."""
     return betainc(0.5, (dimension - 1) / 2, np.minimum(1.0, 1.0 / least))
+
+
+def least_weight(dimension: int) -> float:
+    """What the square of a random unit vector's component in a given direction is not below, at 95 %."""
+    return float(betaincinv(0.5, (dimension - 1) / 2, _MISSED)) if dimension > 1 else 1.0
