@@ -1,4 +1,4 @@
-"""Symmetric matrices with prescribed eigenvalues, and an operator that counts its products."""
+"""Symmetric matrices with prescribed eigenvalues, dense or diagonal, and an operator that counts its products."""
 
 from collections.abc import Sequence
 
@@ -33,3 +33,14 @@ class Counting:
         assert v.shape[0] == self.shape[0]
         self.columns += 1 if v.ndim == 1 else v.shape[1]
         return self.A @ v
+
+
+class Diagonal:
+    """diag(entries), without forming it."""
+
+    def __init__(self, entries: Tensor) -> None:
+        self.entries = entries
+        self.shape, self.dtype, self.device = (len(entries),) * 2, entries.dtype, entries.device
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        return self.entries * v if v.ndim == 1 else self.entries[:, None] * v

@@ -2,12 +2,13 @@
 
 from landscape.linalg.deflated import deflated_trace, hutchpp_trace
 from landscape.linalg.diagonal import hutchinson_diagonal
-from landscape.linalg.eigenvalues import lanczos_extreme, lanczos_top
+from landscape.linalg.eigenvalues import lanczos_extreme
 from landscape.linalg.estimate import Estimate
 from landscape.linalg.hutchinson import hutchinson_trace
 from landscape.linalg.lanczos import Lanczos, lanczos_largest
 from landscape.linalg.power import power_iteration
 from landscape.linalg.slq import slq
+from landscape.linalg.top import lanczos_top
 from landscape.linalg.xtrace import xtrace
 
 __all__ = [

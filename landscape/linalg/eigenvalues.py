@@ -1,4 +1,4 @@
-"""Eigenvalues from the first steps of a Lanczos run: the outermost one, bounded from outside, and the k largest.
+"""The outermost eigenvalue, bounded from outside, from the first steps of a Lanczos run.
 
 Some eigenvalue lies within the residual beta |s_m| of each Ritz value. A small residual does not say that it is the
 *largest*: one above it, of which the random start vector holds little, may not have shown yet. What bounds the spectrum
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy.linalg import eigh_tridiagonal
-from scipy.special import betaincinv
+from scipy.special import betainc, betaincinv
 
 from landscape.linalg.estimate import Estimate, require_positive
 
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from landscape.linalg.lanczos import Lanczos
 
 _MISSED = 0.05  # probability, over the start vector, that an eigenvalue lies beyond the bounds
-_MISSED_BETWEEN = 0.01  # the same, in a gap between the k largest
-_STEPS_A_LOOK = 4  # between looks at the k largest, each of which costs an eigendecomposition of T
-_SETTLED = 0.1  # of the accuracy: a value that still moves by more makes room for an eigenvalue that was missing
+_ENOUGH = 1e100  # of sum_j p_j^2: its chance is nil, and soon it would overflow
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,6 @@ class Tridiagonal:
     dimension: int
     rounding: float
 
-    @property
-    def closed(self) -> bool:
-        """Whether a Krylov space closed: the first one then has a part of every eigenspace in it."""
-        return 0.0 in self.betas
-
     def matrix(self) -> torch.Tensor:
         """T itself, (m, m) in float64, of one step at least."""
         alphas, betas = (torch.tensor(entries, dtype=torch.float64) for entries in (self.alphas, self.betas[:-1]))
@@ -62,37 +55,37 @@ class Tridiagonal:
         values, vectors = values[::-1], vectors[:, ::-1]
         return values, self.betas[-1] * np.abs(vectors[-1]) + self.rounding, vectors
 
-    def rules_out(self, value: float) -> bool:
-        """Whether ``value``, which is no Ritz value, is no eigenvalue, with probability 95 % over the start vector."""
-        return bool(self.ruled_out(np.array([value]))[0])
+    def rules_out(self, value: float, *, missed: float = _MISSED, part: float = 1.0) -> bool:
+        """Whether ``value``, which is no Ritz value, is no eigenvalue, but for a probability over the start vector."""
+        return bool(self.ruled_out(np.array([value]), missed=missed, part=part)[0])
 
-    def ruled_out(self, values: np.ndarray, *, missed: float = _MISSED) -> np.ndarray:
-        """Which of ``values`` (n,) are no eigenvalues, but for a probability ``missed`` each over the start vector."""
-        out = np.full(len(values), self.closed)
-        if self.closed:
-            return out
-        least_weight = betaincinv(0.5, (self.dimension - 1) / 2, missed)  # of one entry of a random unit vector
+    def ruled_out(self, values: np.ndarray, *, missed: float = _MISSED, part: float = 1.0) -> np.ndarray:
+        """Which of ``values`` (n,) are no eigenvalues, but for a probability ``missed`` each over the start vector.
+
+        That is drawn from the whole space, or from a space that holds this ``part`` of the eigenvector's square.
+        """
+        if len(self.alphas) == self.dimension or not any(self.alphas + self.betas):  # A is known; or it is zero
+            return np.ones(len(values), dtype=bool)
         before, now, total = np.zeros(len(values)), np.ones(len(values)), np.ones(len(values))
+        chance = np.ones(len(values))  # that the starts hold as little of an eigenvector as they would
         for alpha, beta_before, beta in zip(self.alphas, (0.0, *self.betas), self.betas, strict=False):
-            before, now = now, ((values - alpha) * now - beta_before * before) / beta
+            rest = (values - alpha) * now - beta_before * before
+            before, now = now, rest / (beta or self.rounding)  # that a space closed is known to rounding only
             total += now * now
-            out |= total * least_weight > 1
-            before[out] = now[out] = 0.0  # settled: what follows could only overflow
-            if out.all():
-                break
-        return out
+            now[total > _ENOUGH] = before[total > _ENOUGH] = 0.0
+            if not beta:  # from here on, another start
+                chance *= _chance(part * total, self.dimension)
+                before, now, total = np.zeros(len(values)), np.ones(len(values)), np.ones(len(values))
+        return chance * _chance(part * total, self.dimension) <= missed
 
-    def beyond(self, edge: float, end: int) -> float:
-        """How far above (end = 1) or below (-1) the outermost Ritz value ``edge`` the spectrum may reach, at 95 %."""
-        high = self.rounding
-        if high == 0 or self.rules_out(edge + end * high):
-            return high
-        low = high
-        while not self.rules_out(edge + end * high):
+    def beyond(self, edge: float, end: int, *, missed: float = _MISSED) -> float:
+        """How far above (end = 1) or below (-1) the outermost Ritz value ``edge`` the spectrum may reach, likewise."""
+        low = high = self.rounding
+        while high and not self.rules_out(edge + end * high, missed=missed):
             low, high = high, 4 * high
         while high > 1.1 * low:  # a tenth of the distance is accurate enough for an error bar
             middle = (low * high) ** 0.5
-            low, high = (low, middle) if self.rules_out(edge + end * middle) else (middle, high)
+            low, high = (low, middle) if self.rules_out(edge + end * middle, missed=missed) else (middle, high)
         return high
 
 
@@ -139,67 +132,11 @@ def lanczos_extreme(run: "Lanczos", *, rel_error: float, max_matvecs: int, end: 
     return Estimate(value, max(residual, beyond), m, converged, reason, {"residual": residual})
 
 
-def lanczos_top(run: "Lanczos", k: int, *, rel_error: float, max_matvecs: int) -> Estimate:
-    """The k largest algebraic eigenvalues, each to ``rel_error`` of its size by its residual bound.
-
-    The bound is the residual r, or r^2 / g where the next Ritz values are a gap g away (Kato; Parlett, ch. 11). So that
-    no eigenvalue between two of them is missing, all must have moved by no more than a tenth of the accuracy since the
-    look before, and the start vector must rule out others, at 99 % each, but for a tenth of the gap beside each.
-
-    ``value`` and ``error`` are those of the largest; ``details`` holds "eigenvalues" (k,) descending, "residuals" (k,),
-    "bounds" (k,) and "vectors", the eigenvectors of T (m, k) for ``run.vectors``. Fewer than k where the dimension is
-    smaller. Cost: about 100 products for 50 of them to 1 % on a trained network.
-
-    Raises:
-        ValueError: for k, ``rel_error`` or ``max_matvecs`` that is not positive.
-
-    Example:
-        >>> import torch
-        >>> from landscape.linalg import Lanczos
-        >>> A = torch.diag(torch.tensor([4.0, 3.0, 3.0, 1.0], dtype=torch.float64))
-        >>> run = Lanczos(A, generator=torch.Generator().manual_seed(0))
-        >>> lanczos_top(run, 3, rel_error=1e-6, max_matvecs=50).details["eigenvalues"].round(6)
-        array([4., 3., 3.])
-    """
-    require_positive(k=k, rel_error=rel_error, max_matvecs=max_matvecs)
-    k = min(k, run.A.shape[0])
-    last = min(max_matvecs, run.A.shape[0])
-    m = min(last, k + _STEPS_A_LOOK)
-    run.announce(min(last, 2 * k + 10))
-    before = np.full(k, np.inf)
-    while True:
-        T = run.first(m)
-        values, residuals, vectors = T.ritz()
-        bounds = _bounds(values, residuals, T.rounding)[:k]
-        tolerance = np.maximum(rel_error * np.abs(values[:k]), T.rounding)
-        reached = bounds <= tolerance
-        if len(values) >= k and m < run.A.shape[0]:
-            reached &= np.abs(values[:k] - before) <= _SETTLED * tolerance
-            before = values[:k]
-        converged = len(values) >= k and bool(reached.all())
-        if converged:
-            gaps = values[: k - 1] - values[1:k]
-            between = values[1:k, None] + np.linspace(0.1, 0.9, 9) * gaps[:, None]
-            converged = bool(T.ruled_out(between.ravel(), missed=_MISSED_BETWEEN).all())
-        if converged or m == last:
-            break
-        m = min(last, m + _STEPS_A_LOOK)
-    reason = f"{int(reached.sum())} of {k} within {rel_error:g} of their values after {m} products"
-    details = {
-        "eigenvalues": values[:k].copy(),
-        "residuals": residuals[:k].copy(),
-        "bounds": bounds,
-        "vectors": vectors[:, :k].copy(),
-    }
-    return Estimate(float(values[0]), float(bounds[0]), m, converged, reason, details)
+def _chance(least: np.ndarray, dimension: int) -> np.ndarray:
+    """Probability that a random unit vector has a square component of at most 1 / ``least`` in a given direction."""
+    return betainc(0.5, (dimension - 1) / 2, np.minimum(1.0, 1.0 / least))
 
 
-def _bounds(values: np.ndarray, residuals: np.ndarray, rounding: float) -> np.ndarray:
-    """How far an eigenvalue may be from each Ritz value: the residual, or its square over the gap to the neighbours."""
-    padded, errors = np.concatenate([[np.inf], values, [-np.inf]]), np.concatenate([[0.0], residuals, [0.0]])
-    above = padded[:-2] - errors[:-2] - values
-    below = values - padded[2:] - errors[2:]
-    gap = np.maximum(np.minimum(above, below), 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        quadratic = np.where(gap > 0, residuals**2 / gap, np.inf)
-    return np.maximum(np.minimum(residuals, quadratic), rounding)
+def least_weight(dimension: int) -> float:
+    """What the square of a random unit vector's component in a given direction is not below, at 95 %."""
+    return float(betaincinv(0.5, (dimension - 1) / 2, _MISSED)) if dimension > 1 else 1.0

@@ -12,7 +12,7 @@ it. What lies farther away is read block by block, once in every pass of the ort
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -36,6 +36,10 @@ class Lanczos:
     Args:
         A: symmetric operator or dense tensor.
         generator: draws the start vector (and new ones after a breakdown).
+        start: the start vector (d,) instead, of length one.
+        deflate: what removes from a vector, in place, the part along ``num_deflated`` orthonormal directions: A is
+            then restricted to their complement, in which the start must be.
+        num_deflated: how many these are.
 
     Example:
         >>> run = Lanczos(torch.diag(torch.tensor([3.0, 2.0, 1.0])), generator=torch.Generator().manual_seed(0))
@@ -44,12 +48,22 @@ class Lanczos:
         array([3., 2., 1.])
     """
 
-    def __init__(self, A: Operator, *, generator: torch.Generator) -> None:
-        self.A, self.generator = A, generator
+    def __init__(
+        self,
+        A: Operator,
+        *,
+        generator: torch.Generator,
+        start: Tensor | None = None,
+        deflate: Callable[[Tensor], object] | None = None,
+        num_deflated: int = 0,
+    ) -> None:
+        self.A, self.generator, self._deflate = A, generator, deflate
+        self.dimension: int = A.shape[0] - num_deflated
         self.alphas: list[float] = []
         self.betas: list[float] = []  # betas[i] couples steps i and i + 1; the last one is the residual
-        self._next = random_unit_vector(A, generator)
-        self._basis = Basis(A.shape[0], like=self._next)
+        self._basis = Basis(A.shape[0], like=torch.empty(0, dtype=A.dtype, device=A.device))
+        self._next = random_unit_vector(A, generator) if start is None else start
+        self._seed = int(torch.randint(1 << 62, (), generator=generator.clone_state(), device=generator.device))
 
     def __len__(self) -> int:
         """Number m of steps made, which is the number of products."""
@@ -58,7 +72,7 @@ class Lanczos:
     @property
     def complete(self) -> bool:
         """Whether the basis spans the whole space, so that every Ritz value is an eigenvalue."""
-        return len(self) == self.A.shape[0]
+        return len(self) == self.dimension
 
     @property
     def basis(self) -> Tensor:
@@ -71,18 +85,18 @@ class Lanczos:
 
     def extend(self, num_steps: int) -> None:
         """Make up to ``num_steps`` more steps, one product each; fewer when the basis becomes complete."""
-        for _ in range(min(num_steps, self.A.shape[0] - len(self))):
+        for _ in range(min(num_steps, self.dimension - len(self))):
             self._step()
 
     def announce(self, num_steps: int) -> None:
         """Warn if the basis of so many steps will not fit in memory: see ``Basis``."""
-        self._basis.announce(min(num_steps, self.A.shape[0]))
+        self._basis.announce(min(num_steps, self.dimension))
 
     def first(self, num_steps: int) -> Tridiagonal:
         """T of the first ``num_steps`` steps, made now if they were not; of fewer where the basis is complete."""
         self.extend(num_steps - len(self))
         m = min(num_steps, len(self))
-        return Tridiagonal(tuple(self.alphas[:m]), tuple(self.betas[:m]), self.A.shape[0], self._rounding(m))
+        return Tridiagonal(tuple(self.alphas[:m]), tuple(self.betas[:m]), self.dimension, self._rounding(m))
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ritz values, residual bounds and eigenvectors of T after all steps: see ``Tridiagonal.ritz``."""
@@ -90,8 +104,24 @@ class Lanczos:
 
     def vectors(self, eigenvectors: np.ndarray) -> Tensor:
         """The Ritz vectors (d, k) that belong to eigenvectors (m, k) of T."""
-        coefficients = torch.from_numpy(eigenvectors.copy()).to(self.A.device, self.A.dtype)
+        return self.combine(torch.from_numpy(eigenvectors.copy()).to(self.A.device, self.A.dtype))
+
+    def combine(self, coefficients: Tensor) -> Tensor:
+        """The combinations (d, k) of the first m vectors with the columns of ``coefficients`` (m, k)."""
         return self._basis.combine(coefficients)
+
+    def components(self, w: Tensor, num_steps: int) -> Tensor:
+        """Those of ``w`` (d,) along the first vectors, (num_steps,)."""
+        return self._basis.components(w, num_steps)
+
+    def rest(self, num_steps: int) -> Tensor:
+        """A Q - Q T of the first steps, of which the last column alone is not zero: that column, (d,)."""
+        following = self._basis.row(num_steps) if len(self._basis) > num_steps else self._next
+        return following * self.betas[num_steps - 1]
+
+    def restarts(self) -> torch.Generator:
+        """A generator of further starts for A: always the same draws, which have nothing to do with this run's."""
+        return torch.Generator(self.generator.device).manual_seed(self._seed)
 
     def _step(self) -> None:
         q = self._next
@@ -119,7 +149,11 @@ class Lanczos:
 
     def _without_basis(self, w: Tensor) -> tuple[Tensor, float]:
         """``w``, changed in place, less its components along the rows, and how much of that was along the last one."""
-        along_last = sum(self._basis.remove_from(w)[-1].item() for _ in range(2))
+        along_last = 0.0
+        for _ in range(2):
+            if self._deflate is not None:
+                self._deflate(w)
+            along_last += self._basis.remove_from(w)[-1].item()
         return w, along_last
 
 
@@ -175,6 +209,18 @@ class Basis:
             self._blocks.append(block)
         block[index] = row
         self._num_rows += 1
+
+    def row(self, index: int) -> Tensor:
+        """One of the vectors, (d,), on the device."""
+        for block in self._blocks:
+            if index < len(block):
+                break
+            index -= len(block)
+        return block[index].to(self._like.device)
+
+    def components(self, w: Tensor, num_rows: int) -> Tensor:
+        """Those of ``w`` (d,) along the first rows, (num_rows,)."""
+        return torch.cat([block @ w for block in self._filled(num_rows)])
 
     def remove_from(self, w: Tensor) -> Tensor:
         """Subtract from ``w`` (d,), in place, its components along the rows, (m,), which are returned."""

@@ -29,9 +29,9 @@ def lambda_max(
 ) -> Measurement:
     """The largest *algebraic* eigenvalue of the Hessian of the mean loss. One product a step.
 
-    ``std_error`` is a bound. With "lanczos" it is the larger of the residual and the distance to an upper bound that
-    holds with probability 95 % over the start vector; ``lambda_min``, ``top_eigenvalues`` and ``spectral_density``
-    share the products. With "power" it is the residual alone: some eigenvalue lies that near the value.
+    ``std_error`` is a bound: the larger of the residual and the distance to an upper bound that holds with probability
+    95 % over the start vector. With "lanczos", ``lambda_min``, ``top_eigenvalues`` and ``spectral_density`` share the
+    products. "power" takes more of them, and the more the less the largest stands out.
 
     Args:
         objective: the loss around whose parameters to measure.

@@ -7,10 +7,10 @@ from landscape.results import Measurement
 
 
 @metric(
-    definition="the largest eigenvalues of the Hessian, each with a bound; the value is the first",
+    definition="the largest eigenvalues of the Hessian, each as often as it occurs; the value is the first",
     meaning="How many directions stand out, and how far.",
-    limits="Equal eigenvalues may be listed fewer times than they occur.",
-    cost="about 110 products for 50 to 1 %, those of lambda_max among them",
+    limits="With probability 98 % over random starts, none is missing, whatever the gaps.",
+    cost="about 115 products for 50 to 1 %, those of lambda_max among them",
     error_kind="bound",
     estimate_cost=lambda given: Cost(products=(given.k + 4, given.max_matvecs), keeps_basis=True),
     details={
@@ -18,7 +18,7 @@ from landscape.results import Measurement
         "engine": "what the products are made with",
         "eigenvalues": "(k,), descending",
         "residuals": "||Hv - lambda v||, (k,)",
-        "bounds": "on their errors, (k,)",
+        "bounds": "on how far the eigenvalue is above each, (k,)",
         "eigenvectors": "(d, k), where asked for",
     },
 )
@@ -33,8 +33,10 @@ def top_eigenvalues(
 ) -> Measurement:
     """The k largest algebraic eigenvalues of the Hessian of the mean loss, fewer where there are fewer parameters.
 
-    ``value`` is the largest; an eigenvalue lies within its bound of each. Eigenvectors are in the order of
-    ``objective.layout``. Products are shared with ``lambda_max``.
+    ``value`` is the largest. The bounds hold for all at once with probability 98 % (95 % for k = 1): the i-th largest
+    eigenvalue, multiple ones counted as often as they occur, is not below the i-th value, and above it by no more than
+    its bound. Eigenvectors are in the order of ``objective.layout``. Products are shared with ``lambda_max``, but for
+    the 5 to 20 that show that none is missing; each copy of an eigenvalue takes some ten more.
 
     Args:
         objective: the loss around whose parameters to measure.
@@ -42,7 +44,7 @@ def top_eigenvalues(
         vectors: keep the eigenvectors.
         rel_error: stop when each bound is within this fraction of its eigenvalue.
         max_matvecs: the budget.
-        seed: of the start vector.
+        seed: of the start vectors.
 
     Raises:
         ValueError: for a k, ``rel_error`` or ``max_matvecs`` that is not positive.
@@ -56,9 +58,8 @@ def top_eigenvalues(
         array([9., 1.])
     """
     work = Work.of(objective)
-    run = work.krylov(seed)
-    found = lanczos_top(run, k, rel_error=rel_error, max_matvecs=max_matvecs)
+    found = lanczos_top(work.krylov(seed), k, rel_error=rel_error, max_matvecs=max_matvecs, vectors=vectors)
     details = {key: found.details[key] for key in ("eigenvalues", "residuals", "bounds")}
     if vectors:
-        details["eigenvectors"] = run.vectors(found.details["vectors"]).cpu().numpy()
+        details["eigenvectors"] = found.details["vectors"].cpu().numpy()
     return measurement_of("top_eigenvalues", found, k=k, engine=work.hessian.engine, **details)

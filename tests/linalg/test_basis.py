@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from landscape.linalg import lanczos as module
-from landscape.linalg.eigenvalues import lanczos_top
 from landscape.linalg.lanczos import Basis, Lanczos
 from landscape.linalg.slq import slq
+from landscape.linalg.top import lanczos_top
 
 D = 40
 A = torch.diag(torch.linspace(1.0, 5.0, D, dtype=torch.float64) ** 3)

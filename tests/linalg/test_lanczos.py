@@ -5,9 +5,9 @@ import pytest
 import scipy.stats
 import torch
 
-from landscape.linalg import Lanczos, lanczos_largest, lanczos_top
+from landscape.linalg import Lanczos, lanczos_extreme, lanczos_largest, lanczos_top
 from landscape.linalg.eigenvalues import Tridiagonal
-from tests.matrices import Counting, seeded, symmetric
+from tests.matrices import Counting, Diagonal, seeded, symmetric
 
 NEAR_TIE = [10.0, 9.9, -9.8, *torch.linspace(-5, 5, 197).tolist()]
 MULTIPLE = [3.0] * 20 + [1.0] * 20 + [-2.0] * 20
@@ -263,12 +263,30 @@ def test_the_k_largest_are_hardly_ever_claimed_with_one_of_them_missing():
     assert wrong == 0
 
 
-class Diagonal:
-    """diag(entries), without forming it."""
+@pytest.mark.parametrize("rel_error", [0.05, 0.01])
+@pytest.mark.parametrize("end", [1, -1])
+@pytest.mark.parametrize("name", ["above", "indefinite", "alone", "cluster"])
+def test_misses_of_the_bound_are_as_rare_as_stated_where_the_largest_hides(name, end, rel_error):
+    spectrum = {
+        "above": [1.05, *torch.linspace(0.9, 1, 500)],
+        "indefinite": [1.05, -1.04, *torch.linspace(-1, 1, 500)],
+        "alone": [1.0] + [0.5] * 9999,
+        "cluster": [*torch.linspace(1, 1.05, 5), *torch.linspace(0.9, 0.99, 500)],
+    }[name]
+    A = Diagonal(end * torch.tensor(spectrum, dtype=torch.float64))
+    missed = 0
+    for seed in range(200):
+        run = Lanczos(A, generator=seeded(seed))
+        found = lanczos_extreme(run, rel_error=rel_error, max_matvecs=100, end=end)
+        assert found.converged
+        missed += abs(found.value - end * max(spectrum)) > found.error * (1 + 1e-9)
+    assert missed <= scipy.stats.binom.ppf(0.995, 200, 0.05)
 
-    def __init__(self, entries):
-        self.entries = entries
-        self.shape, self.dtype, self.device = (len(entries),) * 2, entries.dtype, entries.device
 
-    def __matmul__(self, v):
-        return self.entries * v if v.ndim == 1 else self.entries[:, None] * v
+def test_a_space_that_closes_to_rounding_may_hide_what_is_below_that():
+    """In float32, an eigenvalue a little above 10,000 others moves the start by no more than rounding."""
+    A = Diagonal(torch.tensor([1.0001] + [1.0] * 9999))
+    for seed in range(20):
+        found = largest(A, seed, rel_error=0.05)
+        assert found.converged
+        assert 1.0001 - found.value <= found.error

@@ -1,10 +1,11 @@
 """Power iteration finds the largest algebraic eigenvalue, and says converged only where it did."""
 
 import pytest
+import scipy.stats
 import torch
 
 from landscape.linalg import power_iteration
-from tests.matrices import Counting, seeded, symmetric
+from tests.matrices import Counting, Diagonal, seeded, symmetric
 
 NEAR_TIE = [10.0, 9.9, -9.8, *torch.linspace(-5, 5, 97).tolist()]
 
@@ -116,3 +117,34 @@ def test_the_generator_alone_decides():
 def test_impossible_requests_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         run(torch.eye(3), **arguments)
+
+
+@pytest.mark.parametrize("rel_error", [0.05, 0.01])
+@pytest.mark.parametrize(
+    ("spectrum", "all_converge"),
+    [
+        ([1.05, *torch.linspace(0.9, 1, 500)], True),
+        ([*torch.linspace(1, 1.05, 5), *torch.linspace(0.9, 0.99, 500)], True),
+        ([1.0] + [0.5] * 9999, True),
+        ([-2.0, 1.05, *torch.linspace(0.9, 1, 500)], True),
+        ([1.04, -1.05, *torch.linspace(-1, 1, 300)], False),
+        ([1.0, -1.0, *torch.linspace(-0.9, 0.9, 300)], False),
+    ],
+    ids=["above", "cluster", "alone", "behind", "indefinite", "opposites"],
+)
+def test_misses_are_as_rare_as_stated_where_the_largest_hides(spectrum, all_converge, rel_error):
+    """The residual is small from the first step on in the first three, and the bar must not be."""
+    A = Diagonal(torch.tensor(spectrum, dtype=torch.float64))
+    num_seeds = 200 if all_converge else 40
+    found = [run(A, seed, rel_error=rel_error, max_matvecs=1000) for seed in range(num_seeds)]
+    missed = [abs(f.value - max(spectrum)) > f.error * (1 + 1e-9) for f in found]
+    claimed = [f.converged for f in found]
+    assert sum(claimed) == num_seeds or not all_converge
+    assert sum(missed) <= scipy.stats.binom.ppf(0.995, num_seeds, 0.05)
+    among = sum(m for m, c in zip(missed, claimed, strict=True) if c)
+    assert among <= scipy.stats.binom.ppf(0.995, max(sum(claimed), 1), 0.05)
+
+
+def test_a_vector_that_is_mapped_to_zero():
+    result = run(Diagonal(torch.tensor([-5.0] + [0.0] * 20)), max_matvecs=200)
+    assert abs(result.value) <= result.error + 1e-6

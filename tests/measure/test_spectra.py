@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from landscape import Objective
 from landscape.measure import (
     effective_dimension,
     lambda_max,
@@ -35,6 +36,22 @@ def test_top_eigenvalues_with_vectors(name):
     residuals = (oracle(name) @ vectors - vectors * torch.from_numpy(values)).norm(dim=0).numpy()
     np.testing.assert_allclose(residuals, found.details["residuals"], atol=1e-11)
     assert relative_error(vectors.T @ vectors, torch.eye(8, dtype=torch.float64)) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("k", [1, 3, 7, 20])
+def test_eigenvalues_that_occur_once_an_output_are_listed_as_often(k, dtype):
+    """A linear model of five outputs: H = I x 2 / (5 n) X^T X has every eigenvalue five times, and ten are zero."""
+    X = torch.randn(20, 6, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    X[:, 4:] = X[:, :2] + X[:, 2:4]
+    model = torch.nn.Linear(6, 5, bias=False, dtype=dtype)
+    truth = torch.linalg.eigvalsh(2 / 100 * X.double().T @ X.double()).flip(0).repeat_interleave(5).numpy()
+    for seed in range(5):
+        objective = Objective(model, torch.nn.MSELoss(), [(X, torch.zeros(20, 5, dtype=dtype))])
+        found = top_eigenvalues(objective, k=k, rel_error=0.01, seed=seed)
+        assert found.converged
+        assert found.value == found.details["eigenvalues"][0]
+        assert (np.abs(found.details["eigenvalues"] - truth[:k]) <= found.details["bounds"]).all()
 
 
 @pytest.mark.parametrize("name", CASES)
