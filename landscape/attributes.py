@@ -4,8 +4,9 @@ A forward pass may count its calls, keep features for inspection, or keep a func
 compute again. None of it may be seen after a measurement, and what one pass kept must not serve in the next, at other
 weights: each begins with the attributes as they were handed over.
 
-Looked at are the dictionaries of the modules, and what is in them: dictionaries, lists and sets. Tensors go by identity
-and version; only those that a model is seen to write to in place are copied.
+Looked at are the attributes of the modules and of the objects that are such attributes (a loss that is no module, say),
+and dictionaries, lists and sets in them. Tensors go by identity and version; only those that a model is seen to write
+to in place are copied.
 """
 
 from collections import deque
@@ -46,6 +47,9 @@ class Attributes:
         self._lent: list[tuple[Tensor, Tensor]] = []  # and its copy
         for module in root.modules():
             self._look(vars(module))
+            for value in vars(module).values():
+                if type(value) not in _PLAIN and _has_attributes(value):
+                    self._look(vars(value))
         self._containers = [container for container, _ in self._held]
         self._contents = [c.values() if isinstance(c, dict) else c for c in self._containers]
         self._values = list(chain.from_iterable(self._contents))
@@ -124,6 +128,14 @@ class Attributes:
                 self._look(value)
             elif isinstance(value, (Tensor, np.ndarray)) and not isinstance(value, nn.Parameter):
                 self._tensors.append((container, key, value, version(value)))
+
+
+def _has_attributes(value: Any) -> bool:
+    """Whether it is an object of a class of the user's, other than what every program is made of."""
+    own = type(value).__module__.partition(".")[0] not in ("builtins", "torch", "numpy", "functools")
+    return (
+        own and not isinstance(value, (nn.Module, *_CONTAINERS)) and isinstance(getattr(value, "__dict__", None), dict)
+    )
 
 
 def version(value: Any) -> int:

@@ -92,6 +92,8 @@ class LossTerms(nn.Module):
         losses = _called("loss(model, batch)", self.function, self.model, batch)
         if not isinstance(losses, Tensor):
             raise ValueError(f"loss(model, batch) returned {type(losses).__name__}. Expected a tensor of shape (n,).")
+        if not losses.is_floating_point():
+            raise ValueError(f"loss(model, batch) returned {losses.dtype}. Expected real floating numbers.")
         if losses.ndim == 1 and self.weight_of is None:
             return Terms(losses, len(losses))
         if losses.ndim == 0 and self.weight_of is not None:
@@ -191,13 +193,15 @@ def _refuse_classes_out_of_range(criterion: nn.Module, outputs: Tensor, targets:
         )
 
 
-def refuse_lazy_modules(model: nn.Module) -> None:
-    """Raise ValueError for parameters and buffers whose shapes the first call is to tell."""
+def refuse_without_numbers(model: nn.Module) -> None:
+    """Raise ValueError for parameters and buffers that the first call is to make, or that are on no device."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise ValueError(
                 f"{name!r} of a lazy module has no shape yet. Call the model once on a batch, then measure."
             )
+        if tensor.is_meta:
+            raise ValueError(f"{name!r} is on the meta device and has no numbers. Load weights, then measure.")
 
 
 def refuse_random_modules(model: nn.Module, *, training: bool) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from landscape.batches import generators, num_rows_of, recut, refuse_changing, refuse_unfixed
 from landscape.derivatives import DerivativeError, wrong_gradient
-from landscape.losses import LossTerms, Terms, refuse_lazy_modules, refuse_random_modules
+from landscape.losses import LossTerms, Terms, refuse_random_modules, refuse_without_numbers
 from landscape.params import matches, no_match
 from landscape.passes import MeasurementError, NonFiniteError, Passes, gradient_errors, rng_untouched
 from landscape.proofs import refuse_acting_modes, refuse_cut_rows, refuse_stale_values
@@ -89,7 +89,7 @@ class Objective(Passes):
             raise ValueError(f"microbatch={microbatch}. Expected at least 1 row.")
         refuse_unfixed(data)
         terms = LossTerms(model, loss, weight)
-        refuse_lazy_modules(model)
+        refuse_without_numbers(model)
         trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         chosen = {name: p for name, p in trainable.items() if matches(name, params)}
         if not chosen:

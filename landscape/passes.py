@@ -345,7 +345,9 @@ def as_real(p: Tensor) -> Tensor:
 
 def _like(leaf: Tensor, p: Tensor) -> Tensor:
     """A leaf as the parameter that it stands for."""
-    return torch.view_as_complex(leaf.to(as_real(p).dtype)) if p.is_complex() else leaf.to(p.dtype)
+    if not p.is_complex():
+        return leaf.to(p.dtype)
+    return torch.complex(*leaf.to(as_real(p).dtype).unbind(-1))  # which no storage is too odd for
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[Any]:

@@ -69,6 +69,18 @@ def cached_where_there_is_none(m, x, w):
     return m.kept
 
 
+class Kept:
+    """An object that is no module."""
+
+    w = None
+
+
+def cached_in_an_object(m, x, w):
+    if m.kept.w is None:
+        m.kept.w = w.exp()
+    return m.kept.w
+
+
 def reference():
     return objective_of(Keeping(lambda m, x, w: w))
 
@@ -91,6 +103,7 @@ def test_attributes_that_serve_nothing_are_put_back():
         lambda: Keeping(cached, kept=None),
         lambda: Keeping(cached_in_dictionary, kept={}),
         lambda: Keeping(cached_where_there_is_none),
+        lambda: Keeping(cached_in_an_object, kept=Kept()),
     ],
 )
 def test_a_cache_is_made_anew_at_every_point_and_refused_where_a_call_before_filled_it(model):
@@ -134,6 +147,24 @@ def test_memory_of_earlier_calls_is_refused_by_name(sizes):
     if len(sizes) > 1:
         with pytest.raises(ValueError, match=r"differ.*remembers.*scale"):
             objective_of(Keeping(initialized_by_the_first, scale=None), batches(*sizes))
+
+
+def test_a_loss_that_is_no_module_may_keep_things_and_not_depend_on_them():
+    class Loss:
+        calls = 0
+
+        def __init__(self, factor):
+            self.factor = factor
+
+        def __call__(self, model, batch):
+            self.calls += 1
+            return cross_entropy(model(batch[0]), batch[1], reduction="none") * self.calls**self.factor
+
+    harmless = Loss(0)
+    assert Objective(Keeping(lambda m, x, w: w), harmless, batches()).value() == reference().value()
+    assert harmless.calls == 0
+    with pytest.raises(ValueError, match=r"remembers earlier calls \(attributes calls\)"):
+        Objective(Keeping(lambda m, x, w: w), Loss(1), batches())
 
 
 def test_noise_in_a_later_batch_is_refused():

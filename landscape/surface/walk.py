@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 from landscape.batches import split
 from landscape.losses import LossTerms
 from landscape.objective import Objective
+from landscape.passes import as_real
 from landscape.surface.perceptron import Perceptron
 
 _TOGETHER = 8, 32  # points in one vmapped forward pass, least and most
@@ -234,7 +235,7 @@ class Walk:
         chosen, leaves = set(self.objective.names), self.objective.leaves(requires_grad=False)
         dtypes = self.objective.with_parameters(
             leaves,
-            lambda: {name: p.dtype for name, p in self.objective.model.named_parameters() if name in chosen},
+            lambda: {name: as_real(p).dtype for name, p in self.objective.model.named_parameters() if name in chosen},
         )
         return [leaf.to(dtypes[name], copy=True) for name, leaf in zip(self.objective.names, leaves, strict=True)]
 
