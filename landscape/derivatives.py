@@ -89,6 +89,11 @@ def wrong_products(objective: "Objective", make: Callable[["Objective"], "Differ
     return _on_a_sample(objective, wrong) or []
 
 
+def wrong_curvature(objective: "Objective") -> str:
+    """What is wrong with the gradient where it is right at the weights, and changes otherwise than the loss does."""
+    return _on_a_sample(objective, _wrong_curvature) or ""
+
+
 def in_words(names: Sequence[str]) -> str:
     """The first of them, and how many more."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -184,6 +189,24 @@ def _wrong_slope(few: Sample, gradient: Tensor, eps: float) -> list[float]:
             return []
         found.append(slope)
     return found
+
+
+def _wrong_curvature(few: Sample, eps: float) -> str:
+    (objective, v), w = few, few.objective.vector()
+    h = eps ** (1 / 3)
+    above, below = (objective.gradient(at=w + t * v) @ v for t in (h, -h))
+    by_gradients = float(above - below) / (2 * h)
+    coarse, fine = (
+        (objective.value(at=w + t * v) - 2 * objective.value() + objective.value(at=w - t * v)) / t**2
+        for t in (2 * eps**0.25, eps**0.25)
+    )
+    if not abs(fine - by_gradients) > _REL_ERROR_PRODUCT * abs(fine) + 4 * abs(fine - coarse):
+        return ""
+    return (
+        f"The gradient changes otherwise than that of the loss: along a random direction it is curved by {fine:.6g}, "
+        f"and by {by_gradients:.6g} as gradients say (on {objective.num_examples} examples). Expected the same. "
+        "Functions of the weights that autograd does not see are such (spectral_norm in train mode)."
+    )
 
 
 def _alone(few: Sample) -> Iterator[tuple[str, Tensor]]:

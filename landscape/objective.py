@@ -20,7 +20,7 @@ from landscape.derivatives import DerivativeError, wrong_gradient
 from landscape.losses import LossTerms, Terms, refuse_random_modules, refuse_without_numbers
 from landscape.params import matches, no_match
 from landscape.passes import MeasurementError, NonFiniteError, Passes, gradient_errors, rng_untouched
-from landscape.proofs import refuse_acting_modes, refuse_cut_rows, refuse_stale_values
+from landscape.proofs import refuse_acting_modes, refuse_cut_rows, refuse_stale_values, refuse_two_functions
 
 __all__ = ["MeasurementError", "NonFiniteError", "Objective"]
 
@@ -243,6 +243,7 @@ class Objective(Passes):
             for _ in self.recut(self.microbatch):
                 pass
         _, batch = next(self.batches(whole=True))
+        refuse_two_functions(self, batch)
         refuse_acting_modes(self, batch)
         refuse_stale_values(self, batch)
 

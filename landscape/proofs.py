@@ -1,6 +1,7 @@
 """What makes a loss no function of the weights alone, found by numbers on a few examples before anything is measured.
 
 - rows that are cut apart: the losses of a few examples computed at once, and in two parts;
+- gradients: the losses of the first rows with gradients off, and on, where some kernels are others;
 - ``train()`` and ``eval()`` that act: the losses at other weights with the flags set, and after calls of both;
 - what an earlier call has left: the losses at other weights, and with an attribute emptied that the model then fills
   again. A value of the old weights would serve at all others.
@@ -21,6 +22,7 @@ from landscape.losses import BatchError, Terms, same_losses
 from landscape.passes import Passes
 
 _EXAMPLES = 4
+_ROWS = 64  # of which gradients may change the losses
 _MOVE = 0.01  # of the weights, to where a value of the old ones is noticed
 
 
@@ -49,6 +51,26 @@ def refuse_cut_rows(passes: Passes, batch: Any) -> None:
             f"A batch cannot be cut along the rows of its first tensor: {why}. Examples see each other, or a tensor of "
             f"{num_rows_of(batch)} rows is cut too that holds no row an example. Leave out microbatch= and metrics of "
             "mini-batches, or keep such a tensor in the model or the loss."
+        )
+
+
+def refuse_two_functions(passes: Passes, batch: Any) -> None:
+    """Raise ValueError where the losses of a batch's first rows are others with gradients on."""
+
+    def losses(batch: Any, on: bool) -> Tensor:
+        leaves = passes.leaves(requires_grad=on)
+        return passes.with_parameters(leaves, partial(passes.terms, batch)).losses.detach()
+
+    try:
+        few = next(recut([batch], _ROWS))[0]
+        off, on = losses(few, False), losses(few, True)
+    except (ValueError, RuntimeError):  # cannot be cut, or has no gradients, which is told where they are asked for
+        return
+    if not same_losses(off, on):
+        raise ValueError(
+            f"The loss is {float(off.mean()):.6g}, and {float(on.mean()):.6g} with gradients on (mean of {len(off)} "
+            "examples): part of the model or loss acts otherwise under torch.no_grad(). Expected one function. Fused "
+            "attention with a padding mask is such: torch.backends.mha.set_fastpath_enabled(False) ends it."
         )
 
 

@@ -92,9 +92,25 @@ def test_another_loss_without_gradients_is_refused():
         encoder=nn.TransformerEncoder(layer, 1),
         fc=nn.Linear(8, 3),
     ).eval()
-    one = Objective(model, nn.CrossEntropyLoss(), [(torch.randn(40, 5, 8), Y)])
-    with pytest.raises(DerivativeError, match=r"with gradients on.*set_fastpath_enabled"):
+    with pytest.raises(ValueError, match=r"with gradients on.*set_fastpath_enabled"):
+        Objective(model, nn.CrossEntropyLoss(), [(torch.randn(40, 5, 8), Y)])
+
+
+def test_another_loss_without_gradients_is_refused_in_any_batch():
+    model = Model(
+        lambda m, x: m.fc(x[:, 1:] * (1.0 if x[0, 0] > 0 or torch.is_grad_enabled() else 2.0)), fc=nn.Linear(5, 3)
+    )
+    x = X.float()
+    x[:, 0] = (torch.arange(40) < 30) * 1.0
+    one = Objective(model, nn.CrossEntropyLoss(), list(zip(x.split(10), Y.split(10), strict=True)))
+    with pytest.raises(DerivativeError, match="with gradients on"):
         one.gradient()
+
+
+def test_a_model_that_writes_to_its_weights_is_refused():
+    model = Model(lambda m, x: m.fc(m.e(x).mean(1)), e=nn.Embedding(9, 4, max_norm=0.5), fc=nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"writes to its 'e.weight'.*max_norm"):
+        Objective(model, nn.CrossEntropyLoss(), [(torch.randint(9, (40, 5)), Y)])
 
 
 def test_products_that_are_not_twice_differentiable_give_way_to_differences():

@@ -19,7 +19,7 @@ from torch import Tensor, UntypedStorage
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from landscape.derivatives import in_words, nodes, wrong_products
+from landscape.derivatives import in_words, nodes, wrong_curvature, wrong_products
 from landscape.losses import BatchError, Terms
 from landscape.memory import available_bytes
 from landscape.objective import NonFiniteError, Objective
@@ -184,6 +184,9 @@ class GraphOperator(ParameterOperator):
         if kind not in doubts:
             doubts[kind] = []  # for the operator of the few examples
             doubts[kind] = wrong_products(self.objective, kind)
+            if doubts[kind]:
+                doubts["gradient"] = wrong_curvature(self.objective)
+                self.objective.verify()
         if doubts[kind]:
             raise SecondDerivativeError(
                 f"Products are not what differences give, in {in_words(doubts[kind])}: an operation on the way is not "

@@ -2,15 +2,8 @@
 
 _BY_KIND = {
     "3 another function's gradient": (
-        "recurrent/Embedding max_norm",
-        "attention/encoder padding",
         "hooks/tensor hook in the second batch alone",
-        "weird/clamps its weight",
-        "weird/asks whether gradients are on",
-        "weird/asks whether its input needs gradients",
         "parametrizations/spectral_norm in train",
-        "hooks/cache of a weight, detached",
-        "hooks/cache of a weight, alone",
     ),
     "6 rounding": (
         "dtypes/bfloat16",
