@@ -19,7 +19,7 @@ import torch
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import betaincinv
 
-from landscape.linalg.estimate import Estimate, require_positive
+from landscape.linalg.estimate import Estimate, power_of_two, require_positive
 
 if TYPE_CHECKING:
     from landscape.linalg.lanczos import Lanczos
@@ -58,8 +58,9 @@ class Tridiagonal:
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ritz values (m,), descending, their residual bounds (m,) with rounding, and the eigenvectors of T (m, m)."""
-        values, vectors = eigh_tridiagonal(np.array(self.alphas), np.array(self.betas[:-1]))
-        values, vectors = values[::-1], vectors[:, ::-1]
+        unit = power_of_two(torch.tensor(self.alphas + self.betas, dtype=torch.float64))
+        values, vectors = eigh_tridiagonal(np.array(self.alphas) / unit, np.array(self.betas[:-1]) / unit)
+        values, vectors = values[::-1] * unit, vectors[:, ::-1]
         return values, self.betas[-1] * np.abs(vectors[-1]) + self.rounding, vectors
 
     def rules_out(self, value: float) -> bool:
@@ -91,7 +92,7 @@ class Tridiagonal:
         while not self.rules_out(edge + end * high):
             low, high = high, 4 * high
         while high > 1.1 * low:  # a tenth of the distance is accurate enough for an error bar
-            middle = (low * high) ** 0.5
+            middle = low * (high / low) ** 0.5
             low, high = (low, middle) if self.rules_out(edge + end * middle) else (middle, high)
         return high
 
@@ -201,5 +202,5 @@ def _bounds(values: np.ndarray, residuals: np.ndarray, rounding: float) -> np.nd
     below = values - padded[2:] - errors[2:]
     gap = np.maximum(np.minimum(above, below), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        quadratic = np.where(gap > 0, residuals**2 / gap, np.inf)
+        quadratic = np.where(gap > 0, residuals * (residuals / gap), np.inf)
     return np.maximum(np.minimum(residuals, quadratic), rounding)

@@ -9,7 +9,7 @@ spectrum is non-negative. Kept because the papers used it: Lanczos needs fewer p
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, random_unit_vector, require_positive
+from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, norm_of, random_unit_vector, require_positive
 
 
 def power_iteration(A: Operator, *, rel_error: float, max_matvecs: int, generator: torch.Generator) -> Estimate:
@@ -49,9 +49,9 @@ def _iterate(
         product = A @ v
         value = dot(v, product)
         rest = product - value * v
-        residual = dot(rest, rest) ** 0.5 + rounding * dot(product, product) ** 0.5
+        residual = norm_of(rest) + rounding * norm_of(product)
         shifted = product - shift * v
-        norm = dot(shifted, shifted) ** 0.5
+        norm = norm_of(shifted)
         if residual <= rel_error * abs(value) or norm == 0:
             return value, residual, v, step
         v = shifted / norm

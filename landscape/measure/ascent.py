@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import dot, require_positive
+from landscape.linalg.estimate import dot, norm_of, require_positive
 from landscape.measure.starts import num_points, num_starts, starts
 from landscape.results import Measurement
 
@@ -35,7 +35,7 @@ class Point:
 
     def gap(self, rho: float) -> float:
         """The largest gain over the ball that the slope promises, max <f', u' - u>: zero at a maximum."""
-        return max(rho * _norm(self.slope) - dot(self.slope, self.u), 0.0)
+        return max(rho * norm_of(self.slope) - dot(self.slope, self.u), 0.0)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def num_slopes(dimension: int, *, num_restarts: int, num_steps: int) -> int:
 
 def project(u: Tensor, rho: float) -> Tensor:
     """The point of the ball of radius ``rho`` that is nearest to u."""
-    norm = _norm(u)
+    norm = norm_of(u)
     return u if norm <= rho else u * (rho / norm)
 
 
@@ -163,7 +163,7 @@ def _ascend(
     for k in range(num_steps):
         if k <= num_steps // 2:
             halfway = best.value
-        norm = _norm(best.slope)
+        norm = norm_of(best.slope)
         if not 0 < norm < math.inf or best.gap(rho) <= _REACHED * abs(best.value):
             break
         u = project(best.u + best.slope * (step / norm), rho)
@@ -171,7 +171,3 @@ def _ascend(
         gained = found.value > best.value
         best, step = (found, step * _GROW) if gained else (best, step * _SHRINK)
     return best, best.value - halfway
-
-
-def _norm(u: Tensor) -> float:
-    return dot(u, u) ** 0.5

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import dot
+from landscape.linalg.estimate import norm_of
 from landscape.losses import Terms
 from landscape.measure.ascent import maximize, num_slopes
 from landscape.measure.metric import Cost, generator, metric
@@ -78,12 +78,12 @@ def first_order_flatness(
 
     def norm_at(u: Tensor) -> float:
         gradient = objective.gradient(at=w + u)
-        return dot(gradient, gradient) ** 0.5
+        return norm_of(gradient)
 
     def scaled_norm(u: Tensor) -> tuple[float, Tensor]:
         nonlocal num_matvecs
         gradient = objective.gradient(at=w + u)
-        norm = dot(gradient, gradient) ** 0.5
+        norm = norm_of(gradient)
         if norm == 0:
             return 0.0, torch.zeros_like(u)
         num_matvecs += 1
