@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.diagonal import exact_diagonal
-from landscape.linalg.estimate import ROUNDING, Estimate, Operator, require_positive
+from landscape.linalg.estimate import ROUNDING, Estimate, Operator, deviation, power_of_two, require_positive
 from landscape.linalg.hutchinson import block_product, draw_probes
 from landscape.linalg.orthonormal import column_dots, gram
 from landscape.statistics import half_width, interval_reason, looks
@@ -46,12 +46,13 @@ class DeflatedSamples(ABC):
     def samples(self) -> tuple[Tensor, float]:
         """Samples of the trace (n,), and the standard error of their mean."""
         samples = self.H.trace() + self.rest(gram(self.Q, self.probes))
-        return samples, samples.std().item() / math.sqrt(len(samples))
+        return samples, deviation(samples) / math.sqrt(len(samples))
 
     @property
     def scale(self) -> float:
         """||A||_F, roughly: the root mean square of ||A z||."""
-        return column_dots(self.products, self.products).mean().sqrt().item()
+        unit = power_of_two(self.products)
+        return column_dots(self.products / unit, self.products / unit).mean().sqrt().item() * unit
 
     def rest(self, U: Tensor) -> Tensor:
         """z^T A z less what the vectors Q U (k, n) have in it, (n,)."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.adaptive import LEAST, DeflatedSamples, estimate_trace
-from landscape.linalg.estimate import Estimate, Operator
+from landscape.linalg.estimate import Estimate, Operator, power_of_two
 from landscape.linalg.hutchinson import draw_probes
 from landscape.linalg.lanczos import Lanczos
 from landscape.linalg.orthonormal import gram, new_directions
@@ -113,7 +113,8 @@ class _HutchPP(DeflatedSamples):
     def spend(self, num_matvecs: int) -> None:
         end = self.num_matvecs + num_matvecs
         range_of_A = self.multiply(draw_probes(self.A, num_matvecs // 3, self.generator))
-        size = float(range_of_A.norm(dim=0).max()) if range_of_A.shape[1] else 0.0
+        unit = power_of_two(range_of_A)
+        size = float((range_of_A / unit).norm(dim=0).max()) * unit if range_of_A.shape[1] else 0.0
         self.add_columns(new_directions(self.Q, range_of_A, scale=size))
         self.add_probes(end - self.num_matvecs)
 

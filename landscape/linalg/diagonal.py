@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import Operator, require_positive, wide_dtype
+from landscape.linalg.estimate import Operator, power_of_two, require_positive, wide_dtype
 from landscape.linalg.hutchinson import BLOCK, FIRST_LOOK, draw_probes
 from landscape.statistics import looks
 
@@ -57,7 +57,8 @@ def hutchinson_diagonal(
     if budget < min(2, d):
         raise ValueError(f"{budget} probes give no error bar. Expected at least {min(2, d)}.")
     used, mean = 0, torch.zeros(d, dtype=wide_dtype(A), device=A.device)
-    spread = torch.zeros_like(mean)  # sum of squares about the mean
+    spread = torch.zeros_like(mean)  # sum of squares about the mean, both in units of the first samples
+    unit = 0.0
     for look in looks(FIRST_LOOK, budget, fixed=num_probes is not None):
         if look >= d <= budget - used:
             exact, _ = exact_diagonal(A)
@@ -65,7 +66,9 @@ def hutchinson_diagonal(
             return DiagonalEstimate(exact, torch.zeros_like(exact), used + d, True, reason)
         while used < look:
             probes = draw_probes(A, min(BLOCK, look - used), generator)
-            mean, spread, used = _with(mean, spread, used, (probes * (A @ probes)).to(mean.dtype))
+            samples = (probes * (A @ probes)).to(mean.dtype)
+            unit = unit or power_of_two(samples)
+            mean, spread, used = _with(mean, spread, used, samples / unit)
         errors = (spread / (used - 1) / used).sqrt()
         error = errors.norm().item()
         norm = math.sqrt(max(0.0, mean.norm().item() ** 2 - error**2))  # the errors lengthen the mean
@@ -73,20 +76,21 @@ def hutchinson_diagonal(
             break
     ratio = f"{error / norm:.2g} of" if norm else "nothing beside"
     reason = f"expected error {ratio} the norm, {'within' if converged else 'above'} {rel_error:g} after {used} probes"
-    return DiagonalEstimate(mean, errors, used, converged, reason)
+    return DiagonalEstimate(mean * unit, errors * unit, used, converged, reason)
 
 
 def exact_diagonal(A: Operator) -> tuple[Tensor, float]:
     """The diagonal (d,) by d products with the columns of the identity, and ||A||_F, which they give too."""
-    d, diagonal, squares = A.shape[0], [], 0.0
+    d, diagonal, size = A.shape[0], [], 0.0
     for start in range(0, d, BLOCK):
         columns = torch.zeros(d, min(BLOCK, d - start), dtype=A.dtype, device=A.device)
         here = slice(start, start + columns.shape[1])
         columns[here].fill_diagonal_(1)
         products = (A @ columns).to(wide_dtype(A))
         diagonal.append(products[here].diagonal())
-        squares += products.norm().item() ** 2
-    return torch.cat(diagonal), math.sqrt(squares)
+        unit = power_of_two(products)
+        size = math.hypot(size, (products / unit).norm().item() * unit)
+    return torch.cat(diagonal), size
 
 
 def _with(mean: Tensor, spread: Tensor, used: int, samples: Tensor) -> tuple[Tensor, Tensor, int]:

@@ -19,7 +19,7 @@ import torch
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import betainc, betaincinv
 
-from landscape.linalg.estimate import Estimate, require_positive
+from landscape.linalg.estimate import Estimate, power_of_two, require_positive
 
 if TYPE_CHECKING:
     from landscape.linalg.lanczos import Lanczos
@@ -51,8 +51,9 @@ class Tridiagonal:
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ritz values (m,), descending, their residual bounds (m,) with rounding, and the eigenvectors of T (m, m)."""
-        values, vectors = eigh_tridiagonal(np.array(self.alphas), np.array(self.betas[:-1]))
-        values, vectors = values[::-1], vectors[:, ::-1]
+        unit = power_of_two(torch.tensor(self.alphas + self.betas, dtype=torch.float64))
+        values, vectors = eigh_tridiagonal(np.array(self.alphas) / unit, np.array(self.betas[:-1]) / unit)
+        values, vectors = values[::-1] * unit, vectors[:, ::-1]
         return values, self.betas[-1] * np.abs(vectors[-1]) + self.rounding, vectors
 
     def rules_out(self, value: float, *, missed: float = _MISSED, part: float = 1.0) -> bool:
@@ -84,7 +85,7 @@ class Tridiagonal:
         while high and not self.rules_out(edge + end * high, missed=missed):
             low, high = high, 4 * high
         while high > 1.1 * low:  # a tenth of the distance is accurate enough for an error bar
-            middle = (low * high) ** 0.5
+            middle = low * (high / low) ** 0.5
             low, high = (low, middle) if self.rules_out(edge + end * middle, missed=missed) else (middle, high)
         return high
 

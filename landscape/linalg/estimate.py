@@ -1,5 +1,6 @@
 """What every algorithm here returns: a number, how far it can be trusted, and what it cost."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 ROUNDING = 32  # a product is taken to be accurate to this many eps of its dtype, relative to the norm of the operator
+_SQUARES = 1e-250, 1e250  # between which nothing in a sum of squares that matters is lost
 _BLOCK = 1 << 20  # entries widened at a time: two whole vectors in float64 would be memory, and time to obtain it
 
 
@@ -62,6 +64,33 @@ def dot(x: Tensor, y: Tensor) -> float:
         return torch.dot(x.to(wide), y.to(wide)).item()
     parts = [torch.dot(a.to(wide), b.to(wide)) for a, b in zip(x.split(_BLOCK), y.split(_BLOCK), strict=True)]
     return torch.stack(parts).sum().item()
+
+
+def norm_of(x: Tensor) -> float:
+    """The length of x (d,), also where its square is beyond the range of float64.
+
+    Example:
+        >>> x = torch.tensor([3.0, 4.0], dtype=torch.float64)
+        >>> norm_of(x), norm_of(2.0**700 * x) / 2.0**700, norm_of(0 * x)
+        (5.0, 5.0, 0.0)
+    """
+    square = dot(x, x)
+    if _SQUARES[0] < square < _SQUARES[1]:
+        return square**0.5
+    unit = power_of_two(x)
+    return dot(x / unit, x / unit) ** 0.5 * unit
+
+
+def deviation(samples: Tensor) -> float:
+    """The standard deviation of samples (n,), of whatever size they are; NaN of a single one."""
+    unit = power_of_two(samples)
+    return (samples / unit).std().item() * unit
+
+
+def power_of_two(x: Tensor) -> float:
+    """One near the largest |entry|, by which dividing and multiplying is exact; 1 for zeros and what is not finite."""
+    largest = x.abs().max().item() if x.numel() else 0.0
+    return 2.0 ** (math.frexp(largest)[1] - 1) if 0 < largest < math.inf else 1.0
 
 
 def require_positive(**arguments: float) -> None:

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import Estimate, Operator, require_positive
+from landscape.linalg.estimate import Estimate, Operator, deviation, require_positive
 from landscape.linalg.orthonormal import column_dots
 from landscape.statistics import half_width, interval_reason, looks
 
@@ -50,7 +50,7 @@ def hutchinson_trace(
     samples = torch.empty(0, dtype=torch.float64)
     for look in looks(FIRST_LOOK, budget, fixed=num_probes is not None):
         samples = torch.cat([samples, *_samples(A, look - len(samples), generator, probes)])
-        mean, error = samples.mean().item(), samples.std().item() / math.sqrt(len(samples))
+        mean, error = samples.mean().item(), deviation(samples) / math.sqrt(len(samples))
         half = half_width(error, len(samples))
         if converged := half <= rel_error * abs(mean):
             break

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.eigenvalues import Tridiagonal, lanczos_extreme
-from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, random_unit_vector
+from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, norm_of, random_unit_vector
 from landscape.memory import available_bytes
 
 _BLOCK_BYTES = 256 << 20
@@ -129,7 +129,7 @@ class Lanczos:
         w = self.A @ q
         alpha = dot(q, w)
         w, along_q = self._without_basis(torch.sub(w, q, alpha=alpha))
-        beta = dot(w, w) ** 0.5
+        beta = norm_of(w)
         self.alphas.append(alpha + along_q)
         self.betas.append(beta)
         if self.complete:
@@ -139,7 +139,7 @@ class Lanczos:
         else:
             self.betas[-1] = 0.0  # the space is invariant: go on in its complement
             w, _ = self._without_basis(random_unit_vector(self.A, self.generator))
-            self._next = w.div_(dot(w, w) ** 0.5)
+            self._next = w.div_(norm_of(w))
 
     def _rounding(self, m: int) -> float:
         """The error that rounding leaves in an eigenvalue: relative to ||A||, estimated by the largest row sum of T."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import ROUNDING, wide_dtype
+from landscape.linalg.estimate import ROUNDING, power_of_two, wide_dtype
 
 _ROWS = 1 << 20  # converted at once, so that no second copy of all vectors is made
 
@@ -42,9 +42,10 @@ def new_directions(Q: Tensor, Y: Tensor, *, scale: float) -> Tensor:
         >>> new_directions(Q, Y, scale=1.0).abs().T
         tensor([[0., 1., 0.]])
     """
-    directions, R = torch.linalg.qr(_without(Q, _without(Q, Y.to(wide_dtype(Y)))))
+    unit = power_of_two(Y)
+    directions, R = torch.linalg.qr(_without(Q, _without(Q, Y.to(wide_dtype(Y)) / unit)))
     U, sizes, _ = torch.linalg.svd(R)
-    kept = directions @ U[:, sizes > ROUNDING * torch.finfo(Y.dtype).eps * scale]
+    kept = directions @ U[:, sizes > ROUNDING * torch.finfo(Y.dtype).eps * (scale / unit)]
     return torch.linalg.qr(_without(Q, kept)).Q.to(Y.dtype)  # again: what is small in Y had much of Q in it
 
 

@@ -23,7 +23,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from landscape.linalg.eigenvalues import least_weight
-from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, random_unit_vector, require_positive
+from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, norm_of, random_unit_vector, require_positive
 
 
 def power_iteration(A: Operator, *, rel_error: float, max_matvecs: int, generator: torch.Generator) -> Estimate:
@@ -77,9 +77,9 @@ def _iterate(
         product = A @ v
         value = dot(v, product)
         rest = product - value * v
-        residual = dot(rest, rest) ** 0.5 + rounding * dot(product, product) ** 0.5
+        residual = norm_of(rest) + rounding * norm_of(product)
         shifted = product - shift * v
-        norm = dot(shifted, shifted) ** 0.5
+        norm = norm_of(shifted)
         if norm == 0:  # A is a multiple of the identity, since v is random
             return _Found(value, residual, 0.0, v), step
         tolerance = rel_error * abs(value)

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from landscape.linalg.eigenvalues import Tridiagonal
-from landscape.linalg.estimate import Estimate, Operator, require_positive
+from landscape.linalg.estimate import Estimate, Operator, power_of_two, require_positive
 from landscape.linalg.lanczos import Lanczos
 from landscape.statistics import half_width, interval_reason
 
@@ -172,7 +172,8 @@ def _standard_error(samples: Array) -> Array:
     """Of the mean over the first axis, the runs; infinite for one."""
     if len(samples) == 1:
         return np.full(samples.shape[1:], np.inf)
-    return samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
+    unit = power_of_two(torch.from_numpy(samples))
+    return unit * (samples / unit).std(axis=0, ddof=1) / math.sqrt(len(samples))
 
 
 def _smooth(grid: Array, nodes: Array, weights: Array, width: float) -> Array:

@@ -28,7 +28,7 @@ from scipy.linalg import block_diag
 from torch import Tensor
 
 from landscape.linalg.eigenvalues import lanczos_extreme
-from landscape.linalg.estimate import Estimate, dot, random_unit_vector, require_positive
+from landscape.linalg.estimate import Estimate, norm_of, power_of_two, random_unit_vector, require_positive
 from landscape.linalg.lanczos import Lanczos
 from landscape.linalg.orthonormal import gram
 
@@ -131,8 +131,9 @@ class _Space:
                 rest = rest - later.combine(components[:, None])[:, 0]
             rests.append(rest)
         R = torch.stack(rests, 1)
-        squares, directions = torch.linalg.eigh(gram(R, R))
-        coordinates = (squares.clamp(min=0).sqrt() * directions).T.numpy()
+        unit = power_of_two(R)
+        squares, directions = torch.linalg.eigh(gram(R / unit, R / unit))
+        coordinates = (unit * squares.clamp(min=0).sqrt() * directions).T.numpy()
         values, vectors = (array[..., ::-1] for array in np.linalg.eigh(S)) if len(T) > 1 else T[0].ritz()[::2]
         rounding = max(t.rounding for t in T)
         tolerance = np.maximum(rel_error * np.abs(values[:k]), 8 * rounding)
@@ -161,7 +162,7 @@ class _Space:
     @property
     def taken(self) -> np.ndarray:
         """Which Ritz vectors the complement is that of, (m,)."""
-        taken = np.linalg.norm(self.C, axis=0) <= _SETTLED * self.tolerance[-1]
+        taken = _lengths(self.C) <= _SETTLED * self.tolerance[-1]
         taken[: len(self.tolerance) - 1] = True
         return taken
 
@@ -179,7 +180,7 @@ class _Space:
     def settled(self) -> bool:
         """Whether that b would do, and no Ritz vector that is not taken may by its residual be of such a value."""
         rest, b = ~self.taken, self.above
-        near = np.linalg.norm(self.C[:, rest], axis=0) > _FAR * (b - self.values[rest])
+        near = _lengths(self.C[:, rest]) > _FAR * (b - self.values[rest])
         return not near.any() and bool((self.bounds(b) <= self.tolerance).all())
 
     def bounds(self, b: float) -> np.ndarray:
@@ -196,7 +197,7 @@ class _Space:
     def outside(self, b: float) -> float:
         """At least how much of the square of an eigenvector of the complement, of a value above b, is outside K."""
         rest = ~self.taken
-        ratios = np.linalg.norm(self.C[:, rest], axis=0) / (b - self.values[rest])
+        ratios = _lengths(self.C[:, rest]) / (b - self.values[rest])
         return float(1 / (1 + (ratios**2).sum()))
 
     def upper_bound(self, other: Lanczos, max_matvecs: int, missed: float) -> float:
@@ -219,7 +220,7 @@ class _Space:
 
     def longer(self, max_matvecs: int, generator: torch.Generator) -> Parts:
         """The parts and more steps from what limits the accuracy: of the last run, or of a new one that takes it up."""
-        errors = np.linalg.norm(self.rests, axis=0)[:, None] * np.abs(self.last[:, : len(self.tolerance)])
+        errors = _lengths(self.rests)[:, None] * np.abs(self.last[:, : len(self.tolerance)])
         worst = int((errors / self.tolerance).max(1).argmax())
         run, num_steps = self.parts[worst]
         more = min(1 + num_steps // _LOOKS, max_matvecs, run.A.shape[0] - len(self.values))
@@ -253,7 +254,7 @@ class _Space:
         """The direction of what ``w`` (d,), which is changed, has outside K."""
         for _ in range(2):
             self._remove_from(w)
-        return w.div_(dot(w, w) ** 0.5)
+        return w.div_(norm_of(w))
 
     def _remove_from(self, w: Tensor, V: Tensor | None = None) -> None:
         """Subtract from ``w`` (d,), in place, what is in K, or along the Ritz vectors of the eigenvectors V (m, n)."""
@@ -268,10 +269,16 @@ class _Space:
         k = len(bounds)
         told: dict[str, Any] = {
             "eigenvalues": self.values[:k].copy(),
-            "residuals": np.linalg.norm(self.C[:, :k], axis=0) + self.rounding,
+            "residuals": _lengths(self.C[:, :k]) + self.rounding,
             "bounds": bounds,
         }
         if vectors:
             blocks = np.split(self.vectors[:, :k], np.cumsum(self.sizes)[:-1])
             told["vectors"] = sum(run.vectors(block) for (run, _), block in zip(self.parts, blocks, strict=True))
         return told
+
+
+def _lengths(columns: np.ndarray) -> np.ndarray:
+    """The norm of each column (n,), whose squares may be too small or too large for float64."""
+    unit = power_of_two(torch.from_numpy(columns))
+    return unit * np.linalg.norm(columns / unit, axis=0)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.adaptive import DeflatedSamples, estimate_trace
-from landscape.linalg.estimate import Estimate, Operator
+from landscape.linalg.estimate import Estimate, Operator, deviation, power_of_two
 from landscape.linalg.orthonormal import column_dots, gram, new_directions
 
 _CORRELATED = 1.5
@@ -63,12 +63,12 @@ class _XTrace(DeflatedSamples):
         rank = self.Q.shape[1] - S.square().sum(0)
         left = column_dots(self.probes, self.probes) - U.square().sum(0)  # of ||w_i||^2
         samples = self.H.trace() - (S * (self.H @ S)).sum(0) + (self.A.shape[0] - rank) / left * self.rest(U)
-        return samples, _CORRELATED * samples.std().item() / math.sqrt(len(samples))
+        return samples, _CORRELATED * deviation(samples) / math.sqrt(len(samples))
 
     def _left_out(self) -> Tensor:
         """The s_i, columns (rank, m); zero where the other columns span the range without column i."""
         R = gram(self.Q, self.products)
         if R.shape[0] < R.shape[1]:
             return torch.zeros_like(R)
-        S = torch.linalg.inv(R).T
+        S = torch.linalg.inv(R / power_of_two(R)).T
         return S / S.norm(dim=0)

@@ -47,7 +47,7 @@ def estimate_cost(objective: Objective, metrics: Sequence[str] = ("default",)) -
     costs: dict[str, Any] = {}
     for name in names:
         defaults = {key: one.default for key, one in inspect.signature(METRICS[name]).parameters.items()}
-        cost = ESTIMATES[name](SimpleNamespace(exact_passes=exact, **defaults))
+        cost = ESTIMATES[name](SimpleNamespace(exact_passes=exact, num_params=objective.num_params, **defaults))
         ends, gradients = dict(zip(("least", "most"), cost.products, strict=True)), cost.gradients
         costs[name] = {
             "products": ends,

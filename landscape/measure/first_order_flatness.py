@@ -6,17 +6,24 @@ The slope of the gradient's norm is H(w + u) g / ||g||. Where w is a minimum of 
 largest eigenvalue of the Hessian (lemma 4.1).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import dot
+from landscape.linalg.estimate import norm_of
 from landscape.losses import Terms
-from landscape.measure.ascent import maximize
+from landscape.measure.ascent import maximize, num_slopes
 from landscape.measure.metric import Cost, generator, metric
+from landscape.measure.starts import num_points
 from landscape.objective import Objective
 from landscape.operators.graph import derivatives
 from landscape.results import Measurement
 from landscape.second_derivatives import twice_differentiable
+
+
+def _slopes(given: Any) -> int:
+    return num_slopes(given.num_params, num_restarts=given.num_restarts, num_steps=given.num_steps)
 
 
 @metric(
@@ -25,11 +32,11 @@ from landscape.second_derivatives import twice_differentiable
     definition="rho times the largest gradient norm in the ball of radius rho (GAM, Zhang et al. 2023, def. 4.1)",
     meaning="How steep the ground around is at most, what GAM regularises.",
     limits="It is a lower bound: a higher point may have been missed.",
-    cost="84 gradients and 84 products",
+    cost="84 gradients and 84 products; more of few parameters",
     error_kind="lower bound",
     estimate_cost=lambda given: Cost(
-        products=(given.num_restarts * (given.num_steps + 1),) * 2,
-        gradients=given.num_restarts * (given.num_steps + 1),
+        products=(_slopes(given),) * 2,
+        gradients=_slopes(given) + num_points(given.num_params),
     ),
     details={"peaks": "what each ascent reached", "distance": "of the highest point from the weights"},
 )
@@ -45,15 +52,16 @@ def first_order_flatness(
     """Rho times the largest gradient norm that ascents find within the ball: a *lower bound* of R1.
 
     ``std_error`` is ``Maximum.error`` of ``landscape.measure.ascent``; converged means that it is within ``rel_error``.
-    It takes ``num_restarts * (num_steps + 1)`` gradients and as many products, four gradients' time together.
+    It takes ``num_restarts * (num_steps + 1)`` gradients and as many products, four gradients' time together, and
+    more of 32 parameters or fewer, to cover the ball.
 
     Args:
         objective: the loss around whose parameters to measure.
         rho: radius of the ball.
         num_steps: steps of each ascent.
-        num_restarts: number of ascents: one from w, the others from random points of the sphere.
+        num_restarts: number of ascents: one from w, the others as ``landscape.measure.starts`` says.
         rel_error: what the ascents should agree to.
-        seed: of the random starts.
+        seed: of the starts.
 
     Raises:
         ValueError: for a radius or number of steps that is not positive, or fewer than 2 ascents.
@@ -68,10 +76,14 @@ def first_order_flatness(
     """
     w, num_matvecs = objective.vector(), 0
 
+    def norm_at(u: Tensor) -> float:
+        gradient = objective.gradient(at=w + u)
+        return norm_of(gradient)
+
     def scaled_norm(u: Tensor) -> tuple[float, Tensor]:
         nonlocal num_matvecs
         gradient = objective.gradient(at=w + u)
-        norm = dot(gradient, gradient) ** 0.5
+        norm = norm_of(gradient)
         if norm == 0:
             return 0.0, torch.zeros_like(u)
         num_matvecs += 1
@@ -85,6 +97,7 @@ def first_order_flatness(
         num_steps=num_steps,
         num_restarts=num_restarts,
         generator=generator(seed),
+        height=norm_at,
     )
     num_gradients = objective.num_gradients - before
     return found.measurement("first_order_flatness", rel_error, num_gradients=num_gradients, num_matvecs=num_matvecs)

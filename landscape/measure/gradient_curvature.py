@@ -8,7 +8,7 @@ crosses many, count here and not in H: on such networks the two differ at every 
 
 import math
 
-from landscape.linalg.estimate import dot, require_positive
+from landscape.linalg.estimate import norm_of, require_positive
 from landscape.measure.metric import FORWARD, Cost, metric
 from landscape.measure.rise import Rise
 from landscape.objective import Objective
@@ -50,7 +50,7 @@ def gradient_curvature(objective: Objective, *, rho: float = 0.05, rel_error: fl
     """
     require_positive(rho=rho, rel_error=rel_error)
     gradient = objective.gradient()
-    norm = dot(gradient, gradient) ** 0.5
+    norm = norm_of(gradient)
     if norm == 0:
         reason = "the gradient is zero: a critical point"
         return Measurement("gradient_curvature", math.nan, math.nan, num_gradients=1, converged=False, reason=reason)

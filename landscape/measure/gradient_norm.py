@@ -1,6 +1,6 @@
 """The norm of the gradient."""
 
-from landscape.linalg.estimate import dot
+from landscape.linalg.estimate import norm_of
 from landscape.measure.metric import Cost, metric
 from landscape.objective import Objective
 from landscape.results import Measurement
@@ -30,4 +30,4 @@ def gradient_norm(objective: Objective) -> Measurement:
         5.0
     """
     gradient = objective.gradient()
-    return Measurement("gradient_norm", dot(gradient, gradient) ** 0.5, num_gradients=1)
+    return Measurement("gradient_norm", norm_of(gradient), num_gradients=1)

@@ -47,8 +47,8 @@ def metric(
     """Make ``function(objective, *, ...) -> Measurement`` a metric of its own name.
 
     Args:
-        estimate_cost: from its arguments, as attributes, and ``exact_passes`` (None where the trace is not exact), what
-            it will take.
+        estimate_cost: from its arguments, as attributes, ``num_params`` and ``exact_passes`` (None where the trace is
+            not exact), what it will take.
         about: the other attributes of ``landscape.metrics.About``, as literals: they are read without being run.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from landscape.batches import recut
-from landscape.linalg.estimate import dot, require_positive
+from landscape.linalg.estimate import norm_of, require_positive
 from landscape.measure.ascent import project
 from landscape.measure.metric import FORWARD, Cost, metric
 from landscape.measure.rise import Rise
@@ -142,7 +142,7 @@ def _perturbations(rise: Rise, rho: float, step: float, num_steps: int) -> tuple
     for k in range(num_steps):
         value, slope = rise.with_slope(u)
         highest, best = max((highest, best), (value, u), key=lambda pair: pair[0])
-        norm = dot(slope, slope) ** 0.5
+        norm = norm_of(slope)
         if norm == 0:
             break
         if k == 0:

@@ -5,11 +5,18 @@
 Also called sharpness. Finding this maximum is NP-hard in general; ``landscape.measure.ascent`` says how it is sought.
 """
 
-from landscape.measure.ascent import maximize
-from landscape.measure.metric import Cost, generator, metric
+from typing import Any
+
+from landscape.measure.ascent import maximize, num_slopes
+from landscape.measure.metric import FORWARD, Cost, generator, metric
 from landscape.measure.rise import Rise
+from landscape.measure.starts import num_points
 from landscape.objective import Objective
 from landscape.results import Measurement
+
+
+def _slopes(given: Any) -> int:
+    return num_slopes(given.num_params, num_restarts=given.num_restarts, num_steps=given.num_steps)
 
 
 @metric(
@@ -18,9 +25,9 @@ from landscape.results import Measurement
     definition="the largest rise of the loss in the ball of radius rho (Foret et al. 2021; GAM, def. 3.1)",
     meaning="How sharp the place is, as SAM has it.",
     limits="It is a lower bound: a higher point may have been missed.",
-    cost="84 gradients",
+    cost="84 gradients; more of few parameters",
     error_kind="lower bound",
-    estimate_cost=lambda given: Cost(gradients=given.num_restarts * (given.num_steps + 1)),
+    estimate_cost=lambda given: Cost(gradients=_slopes(given) + num_points(given.num_params) * FORWARD),
     details={"peaks": "what each ascent reached", "distance": "of the highest point from the weights"},
 )
 def zeroth_order_flatness(
@@ -36,16 +43,16 @@ def zeroth_order_flatness(
     """The largest rise of the loss that gradient ascents find within the ball: a *lower bound* of R0, never negative.
 
     ``std_error`` is ``Maximum.error`` of ``landscape.measure.ascent``; converged means that it is within ``rel_error``.
-    It takes ``num_restarts * (num_steps + 1)`` gradients.
+    It takes ``num_restarts * (num_steps + 1)`` gradients, and more of 32 parameters or fewer, to cover the ball.
 
     Args:
         objective: the loss around whose parameters to measure.
         rho: radius of the ball.
         num_steps: steps of each ascent.
-        num_restarts: number of ascents: one from w along the gradient, the others from random points of the sphere.
+        num_restarts: number of ascents: one from w along the gradient, the others as ``landscape.measure.starts`` says.
         adaptive: measure steps in units of |w|, entry by entry: ||u / |w||| <= rho (ASAM's ball, Kwon et al. 2021).
         rel_error: what the ascents should agree to.
-        seed: of the random starts.
+        seed: of the starts.
 
     Raises:
         ValueError: for a radius or number of steps that is not positive, or fewer than 2 ascents.
@@ -68,5 +75,6 @@ def zeroth_order_flatness(
         num_steps=num_steps,
         num_restarts=num_restarts,
         generator=generator(seed),
+        height=rise,
     )
     return found.measurement("zeroth_order_flatness", rel_error, num_gradients=objective.num_gradients - before)
