@@ -1,4 +1,7 @@
-"""What is found of an operator times a power of two is what is found of the operator, times it: bit for bit."""
+"""What is found of an operator times a power of two is what is found of the operator, times it.
+
+Bit for bit, but where LAPACK scales a matrix by another number, or logarithms of lengths are added up.
+"""
 
 import warnings
 
@@ -57,6 +60,8 @@ FOUND = {
     "slq": quadrature,
 }
 
+ROUNDED = ("lanczos_top", "power")
+
 
 @pytest.mark.parametrize("exponent", [664, -664, 900, -900])
 @pytest.mark.parametrize("name", FOUND)
@@ -66,7 +71,7 @@ def test_scale_is_only_scale(name, exponent):
         warnings.simplefilter("error")
         expected, said = FOUND[name](A)
         found, as_said = FOUND[name](A * factor)
-    assert np.array_equal(np.array(found) / factor, expected)
+    assert np.allclose(np.array(found) / factor, expected, rtol=0, atol=1e-12 if name in ROUNDED else 0)
     assert as_said == said
 
 
