@@ -69,6 +69,11 @@ class Lanczos:
         """The columns (d, m) of Q that belong to the first steps."""
         return self._basis.first(num_steps)
 
+    def residual(self, num_steps: int) -> Tensor:
+        """What of A times the last of the first steps is outside their space, (d,): A Q - Q T has it as last column."""
+        following = self._next if num_steps == len(self) else self._basis.row(num_steps)
+        return self.betas[num_steps - 1] * following
+
     def extend(self, num_steps: int) -> None:
         """Make up to ``num_steps`` more steps, one product each; fewer when the basis becomes complete."""
         for _ in range(min(num_steps, self.A.shape[0] - len(self))):
@@ -175,6 +180,14 @@ class Basis:
             self._blocks.append(block)
         block[index] = row
         self._num_rows += 1
+
+    def row(self, index: int) -> Tensor:
+        """One vector (d,), on the device."""
+        for block in self._blocks:
+            if index < len(block):
+                break
+            index -= len(block)
+        return block[index].to(self._like.device)
 
     def remove_from(self, w: Tensor) -> Tensor:
         """Subtract from ``w`` (d,), in place, its components along the rows, (m,), which are returned."""

@@ -8,9 +8,11 @@ independent of its Q_i: the estimate is unbiased, for 2 m products, A W and A Q 
 formed: Q_i Q_i^T = Q (I - s_i s_i^T) Q^T, where s_i is the unit vector orthogonal to Q^T A W without column i.
 
 Differences to the paper: 1. A is symmetric, so Q^T A W needs no product. 2. Where A has a rank below m, Q spans its
-range with or without w_i, and s_i is 0. 3. The t_i are correlated, as every probe is in the basis of all others: the
-paper's error estimate, their spread over sqrt(m), was too small by up to 1.6 in 200 seeds each, and is widened by 1.5.
-Where just m eigenvalues dominate it is too small by 3: prefer ``deflated_trace``, whose samples are independent.
+range with or without w_i, and s_i is 0. 3. The variance of t_i given Q_i is known from one product (x = w_i outside Q_i
+is uniform on a sphere: see ``slq``), where the paper takes the spread of the t_i. These are correlated, as every probe
+is in the basis of all others: the root of the summed variances over m was too small by up to 1.5 in 200 seeds each, on
+ten spectra, and is widened by 1.6. Where it was right it is wide: prefer ``deflated_trace``, whose samples are
+independent.
 """
 
 import math
@@ -22,7 +24,7 @@ from landscape.linalg.adaptive import DeflatedSamples, estimate_trace
 from landscape.linalg.estimate import Estimate, Operator
 from landscape.linalg.orthonormal import column_dots, gram, new_directions
 
-_CORRELATED = 1.5
+_CORRELATED = 1.6
 
 
 def xtrace(
@@ -33,7 +35,7 @@ def xtrace(
     num_matvecs: int | None = None,
     max_matvecs: int = 1000,
 ) -> Estimate:
-    """The trace of symmetric A with standard error, as ``deflated_trace`` has it. Memory: 1.5 vectors a product.
+    """The trace of symmetric A with standard error, as ``deflated_trace`` has it. Memory: 2 vectors a product.
 
     Raises:
         ValueError: for an accuracy that is not positive, or fewer than 4 products.
@@ -60,10 +62,15 @@ class _XTrace(DeflatedSamples):
     def samples(self) -> tuple[Tensor, float]:
         W, S = gram(self.Q, self.probes), self._left_out()
         U = W - S * (S * W).sum(0)  # Q U = Q_i Q_i^T w_i
-        rank = self.Q.shape[1] - S.square().sum(0)
-        left = column_dots(self.probes, self.probes) - U.square().sum(0)  # of ||w_i||^2
-        samples = self.H.trace() - (S * (self.H @ S)).sum(0) + (self.A.shape[0] - rank) / left * self.rest(U)
-        return samples, _CORRELATED * samples.std().item() / math.sqrt(len(samples))
+        size = self.A.shape[0] - (self.Q.shape[1] - S.square().sum(0))  # of the complement of Q_i
+        scale = size / (column_dots(self.probes, self.probes) - U.square().sum(0))  # c_i
+        quadratic = scale * self.rest(U)
+        Ax = self.products - self.AQ @ U.to(self.AQ)
+        within = gram(self.Q, Ax)
+        Bx = Ax - self.Q @ (within - S * (S * within).sum(0)).to(Ax)
+        variances = 2 * (size * scale * column_dots(Bx, Bx) - quadratic.square()) / (size + 2)
+        samples = self.H.trace() - (S * (self.H @ S)).sum(0) + quadratic
+        return samples, _CORRELATED * math.sqrt(variances.clamp(min=0).sum().item()) / len(samples)
 
     def _left_out(self) -> Tensor:
         """The s_i, columns (rank, m); zero where the other columns span the range without column i."""
