@@ -46,25 +46,25 @@ class DeflatedSamples(ABC):
 
     def samples(self) -> tuple[Tensor, float]:
         """Samples of the trace (n,), and the standard error of their mean."""
-        U = gram(self.Q, self.probes)
-        samples, entries = self.H.trace() + self.rest(U), Entries(self.A)
-        for z, product, u in zip(*(X.split(BLOCK, dim=1) for X in (self.probes, self.products, U)), strict=True):
-            entries.add(z, self.outside(product, u))
+        U, R = gram(self.Q, self.probes), gram(self.Q, self.products)
+        samples, entries = self.H.trace() + self.rest(U, R), Entries(self.A)
+        columns = (X.split(BLOCK, dim=1) for X in (self.probes, self.products, U, R - self.H @ U))
+        for z, product, u, within in zip(*columns, strict=True):
+            entries.add(z, self.outside(product, u, within))
         return samples, math.sqrt(entries.trace_variance / len(samples))
 
-    def outside(self, products: Tensor, U: Tensor) -> Tensor:
-        """(I - Q Q^T) A x (d, n), of products A z and U = Q^T z (k, n)."""
-        Ax = products - self.AQ @ U.to(self.AQ)
-        return Ax - self.Q @ gram(self.Q, Ax).to(Ax)
+    def outside(self, products: Tensor, U: Tensor, within: Tensor) -> Tensor:
+        """(I - Q Q^T) A x (d, n), of A z, U = Q^T z (k, n) and Q^T A x (k, n)."""
+        return products - self.AQ @ U.to(self.AQ) - self.Q @ within.to(self.Q)
 
     @property
     def scale(self) -> float:
         """||A||_F, roughly: the root mean square of ||A z||."""
         return column_dots(self.products, self.products).mean().sqrt().item()
 
-    def rest(self, U: Tensor) -> Tensor:
-        """z^T A z less what the vectors Q U (k, n) have in it, (n,)."""
-        return self.quadratic - (U * (2 * gram(self.Q, self.products) - self.H @ U)).sum(0)
+    def rest(self, U: Tensor, R: Tensor) -> Tensor:
+        """z^T A z less what the vectors Q U (k, n) have in it, (n,); R = Q^T A z (k, n)."""
+        return self.quadratic - (U * (2 * R - self.H @ U)).sum(0)
 
     def add_probes(self, num_probes: int) -> None:
         """Draw probes; one product each."""

@@ -110,8 +110,8 @@ class _Krylov(DeflatedSamples):
         self.num_matvecs += len(self.H) - before
         self.add_probes(num_matvecs - (len(self.H) - before))
 
-    def outside(self, products: Tensor, U: Tensor) -> Tensor:  # of A Q, all but the residual is within Q
-        return products - self.Q @ gram(self.Q, products).to(products) - self.left[:, None] * U[-1].to(products)
+    def outside(self, products: Tensor, U: Tensor, within: Tensor) -> Tensor:  # A Q is Q H but for its last column
+        return products - self.Q @ (within + self.H @ U).to(self.Q) - self.left[:, None] * U[-1].to(self.Q)
 
 
 class _HutchPP(DeflatedSamples):

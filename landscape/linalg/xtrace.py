@@ -60,22 +60,22 @@ class _XTrace(DeflatedSamples):
         self.add_columns(new_directions(self.Q, new, scale=self.scale))
 
     def samples(self) -> tuple[Tensor, float]:
-        W, S = gram(self.Q, self.probes), self._left_out()
+        W, R = gram(self.Q, self.probes), gram(self.Q, self.products)
+        S = _left_out(R)
         U = W - S * (S * W).sum(0)  # Q U = Q_i Q_i^T w_i
         size = self.A.shape[0] - (self.Q.shape[1] - S.square().sum(0))  # of the complement of Q_i
         scale = size / (column_dots(self.probes, self.probes) - U.square().sum(0))  # c_i
-        quadratic = scale * self.rest(U)
-        Ax = self.products - self.AQ @ U.to(self.AQ)
-        within = gram(self.Q, Ax)
-        Bx = Ax - self.Q @ (within - S * (S * within).sum(0)).to(Ax)
+        quadratic = scale * self.rest(U, R)
+        within = R - self.H @ U
+        Bx = self.outside(self.products, U, within - S * (S * within).sum(0))
         variances = 2 * (size * scale * column_dots(Bx, Bx) - quadratic.square()) / (size + 2)
         samples = self.H.trace() - (S * (self.H @ S)).sum(0) + quadratic
         return samples, _CORRELATED * math.sqrt(variances.clamp(min=0).sum().item()) / len(samples)
 
-    def _left_out(self) -> Tensor:
-        """The s_i, columns (rank, m); zero where the other columns span the range without column i."""
-        R = gram(self.Q, self.products)
-        if R.shape[0] < R.shape[1]:
-            return torch.zeros_like(R)
-        S = torch.linalg.inv(R).T
-        return S / S.norm(dim=0)
+
+def _left_out(R: Tensor) -> Tensor:
+    """The s_i, columns (rank, m); zero where the other columns span the range without column i."""
+    if R.shape[0] < R.shape[1]:
+        return torch.zeros_like(R)
+    S = torch.linalg.inv(R).T
+    return S / S.norm(dim=0)
