@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
+_LOOKED_AT = 0.97  # what is spent on looks: a fifth more samples
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def looks(first: int, budget: int, *, fixed: bool = False) -> Iterator[int]:
     """The numbers of samples at which to see whether they are enough: ``first``, a quarter more each, the budget.
 
     Looking after every sample would stop at the luckiest moment; this keeps the looks few. A fixed number is the budget
-    alone.
+    alone. Where the width of the interval is estimated from the samples it is lucky too: see ``looked_at_error``, and
+    ``landscape.linalg.entries`` for one that is not.
 
     Example:
         >>> list(looks(16, 32)), list(looks(16, 32, fixed=True))
@@ -66,6 +68,20 @@ def looks(first: int, budget: int, *, fixed: bool = False) -> Iterator[int]:
     while look < budget:
         look = min(budget, math.ceil(1.25 * look))
         yield look
+
+
+def looked_at_error(samples: Sequence[float] | np.ndarray) -> float:
+    """The standard error of a mean that is looked at until it will do: the 95 % interval of this is one of 97 %.
+
+    Samples that come out alike by chance end the looking, and those of skewed quadratic forms do so below their mean:
+    over the spectra in ``tests/linalg/test_coverage.py``, 9 % of the 95 % intervals then missed, and of these 6 %.
+
+    Example:
+        >>> round(looked_at_error([1.0, 2.0, 3.0, 4.0]) / standard_error([1.0, 2.0, 3.0, 4.0]), 2)
+        1.22
+    """
+    n = len(samples)
+    return standard_error(samples) * half_width(1.0, n, _LOOKED_AT) / half_width(1.0, n)
 
 
 def interval_reason(value: float, half: float, rel_error: float) -> str:

@@ -22,6 +22,11 @@ def symmetric(eigenvalues: Sequence[float] | Tensor, *, seed: int = 0, dtype: to
     return ((A + A.T) / 2).to(dtype)
 
 
+def entries_error(B: Tensor, Z: Tensor) -> float:
+    """The standard error of the mean of z^T B z over sign columns z, from the spread of the entries of z * B z."""
+    return (2 * (Z * (B @ Z)).var(1).sum().item() / Z.shape[1]) ** 0.5
+
+
 class Counting:
     """An operator that is nothing but a product, a shape, a dtype and a device."""
 

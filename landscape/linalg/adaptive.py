@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.diagonal import exact_diagonal
-from landscape.linalg.estimate import ROUNDING, Estimate, Operator, deviation, power_of_two, require_positive
-from landscape.linalg.hutchinson import block_product, draw_probes
+from landscape.linalg.entries import Entries
+from landscape.linalg.estimate import ROUNDING, Estimate, Operator, power_of_two, require_positive
+from landscape.linalg.hutchinson import BLOCK, block_product, draw_probes
 from landscape.linalg.orthonormal import column_dots, gram
 from landscape.statistics import half_width, interval_reason, looks
 
 LEAST = 4  # products with which an estimator has two samples
-_FIRST_LOOK = 24  # with 16, intervals at a stop covered 2 % less often
+_FIRST_LOOK = 24
 
 
 class DeflatedSamples(ABC):
@@ -36,7 +37,7 @@ class DeflatedSamples(ABC):
         self.A, self.generator, self.source, self.num_matvecs = A, generator, source, 0
         self.Q = torch.empty(A.shape[0], 0, dtype=A.dtype, device=A.device)
         self.H = torch.empty(0, 0, dtype=torch.float64)
-        self.probes, self.products = self.Q, self.Q
+        self.AQ, self.probes, self.products = self.Q, self.Q, self.Q
         self.quadratic = torch.empty(0, dtype=torch.float64)  # z^T A z
 
     @abstractmethod
@@ -45,8 +46,16 @@ class DeflatedSamples(ABC):
 
     def samples(self) -> tuple[Tensor, float]:
         """Samples of the trace (n,), and the standard error of their mean."""
-        samples = self.H.trace() + self.rest(gram(self.Q, self.probes))
-        return samples, deviation(samples) / math.sqrt(len(samples))
+        U, R = gram(self.Q, self.probes), gram(self.Q, self.products)
+        samples, entries = self.H.trace() + self.rest(U, R), Entries(self.A)
+        columns = (X.split(BLOCK, dim=1) for X in (self.probes, self.products, U, R - self.H @ U))
+        for z, product, u, within in zip(*columns, strict=True):
+            entries.add(z, self.outside(product, u, within))
+        return samples, entries.trace_deviation / math.sqrt(len(samples))
+
+    def outside(self, products: Tensor, U: Tensor, within: Tensor) -> Tensor:
+        """(I - Q Q^T) A x (d, n), of A z, U = Q^T z (k, n) and Q^T A x (k, n)."""
+        return products - self.AQ @ U.to(self.AQ) - self.Q @ within.to(self.Q)
 
     @property
     def scale(self) -> float:
@@ -54,9 +63,9 @@ class DeflatedSamples(ABC):
         unit = power_of_two(self.products)
         return column_dots(self.products / unit, self.products / unit).mean().sqrt().item() * unit
 
-    def rest(self, U: Tensor) -> Tensor:
-        """z^T A z less what the vectors Q U (k, n) have in it, (n,)."""
-        return self.quadratic - (U * (2 * gram(self.Q, self.products) - self.H @ U)).sum(0)
+    def rest(self, U: Tensor, R: Tensor) -> Tensor:
+        """z^T A z less what the vectors Q U (k, n) have in it, (n,); R = Q^T A z (k, n)."""
+        return self.quadratic - (U * (2 * R - self.H @ U)).sum(0)
 
     def add_probes(self, num_probes: int) -> None:
         """Draw probes; one product each."""
@@ -69,7 +78,9 @@ class DeflatedSamples(ABC):
         """Make Q larger by orthonormal columns orthogonal to it; one product each."""
         old = self.Q.shape[1]
         self.Q = torch.cat([self.Q, columns], 1)
-        border = gram(self.Q, self.multiply(columns))
+        products = self.multiply(columns)
+        self.AQ = torch.cat([self.AQ, products], 1)
+        border = gram(self.Q, products)
         corner = (border[old:] + border[old:].T) / 2
         self.H = torch.cat([torch.cat([self.H, border[:old]], 1), torch.cat([border[:old].T, corner], 1)])
 

@@ -2,9 +2,11 @@
 
     tr(A) ~ tr(Q^T A Q) + (1/n) sum_j z_j^T (I - Q Q^T) A (I - Q Q^T) z_j,    z_j random signs
 
-The estimate is unbiased, its samples are independent, and Student's interval holds. The variance of a sample is at most
-2 ||(I - Q Q^T) A (I - Q Q^T)||_F^2. A Krylov basis (Gambhir, Stathopoulos & Orginos 2017) costs one product a column,
-where Hutch++ and XTrace pay two, and holds the large eigenvalues at least as well.
+The estimate is unbiased and its samples are independent. The variance of a sample is at most
+2 ||(I - Q Q^T) A (I - Q Q^T)||_F^2, and is taken from the entries of these products, not from the spread of the few
+samples: an interval looked at until it is narrow enough would be one that came out too narrow (see ``entries``). A
+Krylov basis (Gambhir, Stathopoulos & Orginos 2017) costs one product a column, where Hutch++ and XTrace pay two, and
+holds the large eigenvalues at least as well.
 """
 
 import torch
@@ -104,9 +106,12 @@ class _Krylov(DeflatedSamples):
         steps = max(0, (num_matvecs + self.probes.shape[1] - before + 1) // 2)
         T = run.first(before + min(num_matvecs, steps))
         self.H = T.matrix()
-        self.Q = run.first_vectors(len(self.H))
+        self.Q, self.left = run.first_vectors(len(self.H)), run.rest(len(self.H))
         self.num_matvecs += len(self.H) - before
         self.add_probes(num_matvecs - (len(self.H) - before))
+
+    def outside(self, products: Tensor, U: Tensor, within: Tensor) -> Tensor:  # A Q is Q H but for its last column
+        return products - self.Q @ (within + self.H @ U).to(self.Q) - self.left[:, None] * U[-1].to(self.Q)
 
 
 class _HutchPP(DeflatedSamples):

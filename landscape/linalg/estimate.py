@@ -35,7 +35,8 @@ class Operator(Protocol):
 class Estimate:
     """A number found by products with an operator.
 
-    ``error`` is the standard error of a random estimate, or the bound on the error of an eigenvalue.
+    ``error`` is the standard error of a random estimate, or the bound on the error of an eigenvalue; ``num_samples``
+    the independent samples that a standard error comes from, of which Student's t makes the interval.
     """
 
     value: float
@@ -44,6 +45,7 @@ class Estimate:
     converged: bool
     reason: str
     details: dict[str, Any] = field(default_factory=dict)
+    num_samples: int = 0
 
 
 def random_unit_vector(A: Operator, generator: torch.Generator) -> Tensor:

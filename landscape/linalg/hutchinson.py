@@ -3,7 +3,8 @@
     tr(A) = E[z^T A z] ~ (1/n) sum_j z_j^T A z_j,    z_j with independent entries of variance 1
 
 With entries +-1 (Rademacher) the variance of one sample is 2 (||A||_F^2 - sum_i A_ii^2): diagonal matrices are exact.
-With Gaussian ones it is 2 ||A||_F^2. The error shrinks as 1/sqrt(n) either way.
+With Gaussian ones it is 2 ||A||_F^2. The error shrinks as 1/sqrt(n) either way. The variance is taken from the entries
+of the products, not from the spread of the samples (see ``entries``; with Gaussian probes, ||A||_F^2 = E ||A z||^2).
 """
 
 import math
@@ -11,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import Estimate, Operator, deviation, require_positive
+from landscape.linalg.entries import Entries
+from landscape.linalg.estimate import Estimate, Operator, power_of_two, require_positive
 from landscape.linalg.orthonormal import column_dots
 from landscape.statistics import half_width, interval_reason, looks
 
@@ -47,11 +49,21 @@ def hutchinson_trace(
     if budget < 2:
         raise ValueError(f"{budget} probes give no error bar. Expected at least 2.")
     require_positive(rel_error=rel_error)
-    samples = torch.empty(0, dtype=torch.float64)
+    samples, entries, squares = torch.empty(0, dtype=torch.float64), Entries(A), 0.0
+    unit = 0.0  # in which squares are added up
     for look in looks(FIRST_LOOK, budget, fixed=num_probes is not None):
-        samples = torch.cat([samples, *_samples(A, look - len(samples), generator, probes)])
-        mean, error = samples.mean().item(), deviation(samples) / math.sqrt(len(samples))
-        half = half_width(error, len(samples))
+        while len(samples) < look:
+            z = draw_probes(A, min(BLOCK, look - len(samples)), generator, probes)
+            product = A @ z
+            samples = torch.cat([samples, column_dots(z, product)])
+            if probes == "gaussian":
+                unit = unit or power_of_two(product)
+                squares += column_dots(product / unit, product / unit).sum().item()
+            else:
+                entries.add(z, product)
+        deviation = math.sqrt(2 * squares / look) * unit if probes == "gaussian" else entries.trace_deviation
+        mean, error = samples.mean().item(), deviation / math.sqrt(look)
+        half = half_width(error, look)
         if converged := half <= rel_error * abs(mean):
             break
     reason = f"{interval_reason(mean, half, rel_error)} after {len(samples)} probes"
@@ -73,16 +85,6 @@ def draw_probes(A: Operator, num_probes: int, generator: torch.Generator, kind: 
 def block_product(A: Operator, V: Tensor) -> Tensor:
     """A @ V, a block of columns at a time."""
     return torch.cat([A @ block for block in V.split(BLOCK, dim=1)], dim=1) if V.shape[1] else V
-
-
-def _samples(A: Operator, num_probes: int, generator: torch.Generator, kind: str) -> list[Tensor]:
-    """z^T A z for new probes, a block at a time."""
-    found = []
-    while num_probes > 0:
-        probes = draw_probes(A, min(BLOCK, num_probes), generator, kind)
-        found.append(column_dots(probes, A @ probes))
-        num_probes -= probes.shape[1]
-    return found
 
 
 def _rademacher(size: int, generator: torch.Generator) -> Tensor:

@@ -211,7 +211,7 @@ class Basis:
         self._num_rows += 1
 
     def row(self, index: int) -> Tensor:
-        """One of the vectors, (d,), on the device."""
+        """One vector (d,), on the device."""
         for block in self._blocks:
             if index < len(block):
                 break

@@ -6,9 +6,13 @@
 A run is a Gauss quadrature rule for the spectrum as v sees it, exact for polynomials of degree 2 m - 1; its weights add
 up to 1. A run of m = d steps knows the spectrum, and every weight is then 1/d.
 
-Runs differ by their starts, which gives the standard error. What m steps cannot resolve (a kink of f inside the bulk)
-they all miss alike: what the last step, or the last quarter of them, changed is added to the error for that. Where a
-few eigenvalues make up most of tr f(A), as for x^2, the 95 % intervals of 5 runs cover 83 %, those of 20 cover 89 %.
+Runs differ by their starts. How much is no matter of how much a few of them happened to: the rules know it,
+
+    Var(v^T f(A) v) = 2 (m_2 - m_1^2) / (d + 2),    m_k the mean of f^k over the spectrum,
+
+and how sure of it they are, from m_4: n runs give (d + 2) n m_2^2 / (m_4 - m_2^2) degrees of freedom (Satterthwaite
+1946; f less its mean), n where one eigenvalue has it all. What m steps cannot resolve (a kink of f inside the bulk) all
+runs miss alike: what the last step, or the last quarter of them, changed is added to the error for that.
 """
 
 import math
@@ -47,7 +51,7 @@ class Density:
     """Eigenvalues a unit of ``coordinate``, as a fraction of all, on a uniform grid; arrays (n,).
 
     ``coordinate`` is the eigenvalue itself, or sign(x) log10(1 + |x| / threshold); the integral over it is 1.
-    ``std_error`` is over runs, infinite for one.
+    ``std_error`` is over starts, infinite for one run.
     """
 
     eigenvalues: Array
@@ -79,14 +83,30 @@ class SpectralQuadrature:
         """The trace of f(A) over that of g(A), likewise; 0 where that of g(A) is 0."""
         require_positive(rel_error=rel_error)
         value, samples = _ratio(self.rules, f, g)
-        error = half = 0.0
+        error, num_samples = 0.0, len(samples)
         if not self.exact:
-            steps = max(abs(value - _ratio(rules, f, g)[0]) for rules in self.coarse)
-            error = math.hypot(_standard_error(samples[:, None]).item(), steps)
-            half = half_width(error, len(samples))
+            spread, num_samples = self._spread(f, g)
+            error = math.hypot(spread, max(abs(value - _ratio(rules, f, g)[0]) for rules in self.coarse))
+        half = half_width(error, num_samples) if error else 0.0
         runs = "one run, which gives no error bar" if half == math.inf else f"{len(samples)} runs"
         reason = f"{interval_reason(value, half, rel_error)} after {runs}"
-        return Estimate(value, error, self.num_matvecs, half <= rel_error * abs(value), reason, {"samples": samples})
+        converged = half <= rel_error * abs(value)
+        return Estimate(value, error, self.num_matvecs, converged, reason, {"samples": samples}, num_samples)
+
+    def _spread(self, f: Function, g: Function) -> tuple[float, int]:
+        """The standard error of the ratio over starts, and its degrees of freedom plus 1; infinite for one run."""
+        n, value = len(self.rules), _ratio(self.rules, f, g)[0]
+        scale = np.mean([rule.mean(g) for rule in self.rules])
+        if n == 1 or scale == 0:
+            return math.inf if n == 1 else 0.0, n
+        off = [(f(rule.nodes) - value * g(rule.nodes)) / scale for rule in self.rules]  # its mean is 0
+        unit = power_of_two(torch.from_numpy(np.concatenate(off)))
+        second, fourth = (
+            float(np.mean([rule.weights @ (x / unit) ** k for rule, x in zip(self.rules, off, strict=True)]))
+            for k in (2, 4)
+        )
+        freedom = n * (self.dimension + 2) * second**2 / max(fourth - second**2, 1e-300)
+        return unit * math.sqrt(2 * second / (self.dimension + 2) / n), 1 + int(min(max(freedom, 1.0), 1e9))
 
     def density(self, *, width: float | None = None, threshold: float | None = None) -> Density:
         """The density: each node made a Gaussian of standard deviation ``width`` that holds the node's weight.
@@ -101,9 +121,15 @@ class SpectralQuadrature:
         require_positive(width=width)
         num_points = round((high - low + 2 * _MARGIN * width) / width * _POINTS_A_WIDTH) + 1
         grid = np.linspace(low - _MARGIN * width, high + _MARGIN * width, num_points)
-        curves = np.stack([_smooth(grid, x, rule.weights, width) for x, rule in zip(nodes, self.rules, strict=True)])
-        error = np.zeros_like(grid) if self.exact else _standard_error(curves)
-        return Density(_eigenvalue(grid, threshold), grid, curves.mean(0), error, width)
+        kernels = [np.exp(-(((grid[:, None] - x) / width) ** 2) / 2) / math.sqrt(2 * math.pi) for x in nodes]
+        first, second = (
+            np.mean([k**power @ rule.weights for k, rule in zip(kernels, self.rules, strict=True)], axis=0)
+            for power in (1, 2)
+        )
+        variance = np.maximum(second - first**2, 0) * 2 / (self.dimension + 2)
+        n = len(self.rules)
+        error = np.zeros_like(grid) if self.exact else np.sqrt(variance / n) if n > 1 else np.full_like(grid, np.inf)
+        return Density(_eigenvalue(grid, threshold), grid, first / width, error / width, width)
 
 
 def slq(
@@ -166,19 +192,6 @@ def _ratio(rules: Sequence[Rule], f: Function, g: Function) -> tuple[float, Arra
         return 0.0, np.zeros(len(rules))
     value = tops.mean() / bottoms.mean()
     return float(value), value + (tops - value * bottoms) / bottoms.mean()
-
-
-def _standard_error(samples: Array) -> Array:
-    """Of the mean over the first axis, the runs; infinite for one."""
-    if len(samples) == 1:
-        return np.full(samples.shape[1:], np.inf)
-    unit = power_of_two(torch.from_numpy(samples))
-    return unit * (samples / unit).std(axis=0, ddof=1) / math.sqrt(len(samples))
-
-
-def _smooth(grid: Array, nodes: Array, weights: Array, width: float) -> Array:
-    kernels = np.exp(-(((grid[:, None] - nodes) / width) ** 2) / 2) / (width * math.sqrt(2 * math.pi))
-    return kernels @ weights
 
 
 def _coordinate(eigenvalues: Array, threshold: float | None) -> Array:

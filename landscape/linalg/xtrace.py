@@ -8,9 +8,11 @@ independent of its Q_i: the estimate is unbiased, for 2 m products, A W and A Q 
 formed: Q_i Q_i^T = Q (I - s_i s_i^T) Q^T, where s_i is the unit vector orthogonal to Q^T A W without column i.
 
 Differences to the paper: 1. A is symmetric, so Q^T A W needs no product. 2. Where A has a rank below m, Q spans its
-range with or without w_i, and s_i is 0. 3. The t_i are correlated, as every probe is in the basis of all others: the
-paper's error estimate, their spread over sqrt(m), was too small by up to 1.6 in 200 seeds each, and is widened by 1.5.
-Where just m eigenvalues dominate it is too small by 3: prefer ``deflated_trace``, whose samples are independent.
+range with or without w_i, and s_i is 0. 3. The variance of t_i given Q_i is known from one product (x = w_i outside Q_i
+is uniform on a sphere: see ``slq``), where the paper takes the spread of the t_i. These are correlated, as every probe
+is in the basis of all others: the root of the summed variances over m was too small by up to 1.5 in 200 seeds each, on
+ten spectra, and is widened by 1.6. Where it was right it is wide: prefer ``deflated_trace``, whose samples are
+independent.
 """
 
 import math
@@ -19,10 +21,10 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.adaptive import DeflatedSamples, estimate_trace
-from landscape.linalg.estimate import Estimate, Operator, deviation, power_of_two
+from landscape.linalg.estimate import Estimate, Operator, power_of_two
 from landscape.linalg.orthonormal import column_dots, gram, new_directions
 
-_CORRELATED = 1.5
+_CORRELATED = 1.6
 
 
 def xtrace(
@@ -33,7 +35,7 @@ def xtrace(
     num_matvecs: int | None = None,
     max_matvecs: int = 1000,
 ) -> Estimate:
-    """The trace of symmetric A with standard error, as ``deflated_trace`` has it. Memory: 1.5 vectors a product.
+    """The trace of symmetric A with standard error, as ``deflated_trace`` has it. Memory: 2 vectors a product.
 
     Raises:
         ValueError: for an accuracy that is not positive, or fewer than 4 products.
@@ -58,17 +60,24 @@ class _XTrace(DeflatedSamples):
         self.add_columns(new_directions(self.Q, new, scale=self.scale))
 
     def samples(self) -> tuple[Tensor, float]:
-        W, S = gram(self.Q, self.probes), self._left_out()
+        W, R = gram(self.Q, self.probes), gram(self.Q, self.products)
+        S = _left_out(R)
         U = W - S * (S * W).sum(0)  # Q U = Q_i Q_i^T w_i
-        rank = self.Q.shape[1] - S.square().sum(0)
-        left = column_dots(self.probes, self.probes) - U.square().sum(0)  # of ||w_i||^2
-        samples = self.H.trace() - (S * (self.H @ S)).sum(0) + (self.A.shape[0] - rank) / left * self.rest(U)
-        return samples, _CORRELATED * deviation(samples) / math.sqrt(len(samples))
+        size = self.A.shape[0] - (self.Q.shape[1] - S.square().sum(0))  # of the complement of Q_i
+        scale = size / (column_dots(self.probes, self.probes) - U.square().sum(0))  # c_i
+        quadratic = scale * self.rest(U, R)
+        within = R - self.H @ U
+        Bx = self.outside(self.products, U, within - S * (S * within).sum(0))
+        unit = power_of_two(Bx)
+        squares = size * scale * column_dots(Bx / unit, Bx / unit) - (quadratic / unit).square()
+        variance = (2 * squares / (size + 2)).clamp(min=0).sum().item()
+        samples = self.H.trace() - (S * (self.H @ S)).sum(0) + quadratic
+        return samples, _CORRELATED * math.sqrt(variance) * unit / len(samples)
 
-    def _left_out(self) -> Tensor:
-        """The s_i, columns (rank, m); zero where the other columns span the range without column i."""
-        R = gram(self.Q, self.products)
-        if R.shape[0] < R.shape[1]:
-            return torch.zeros_like(R)
-        S = torch.linalg.inv(R / power_of_two(R)).T
-        return S / S.norm(dim=0)
+
+def _left_out(R: Tensor) -> Tensor:
+    """The s_i, columns (rank, m); zero where the other columns span the range without column i."""
+    if R.shape[0] < R.shape[1]:
+        return torch.zeros_like(R)
+    S = torch.linalg.inv(R / power_of_two(R)).T
+    return S / S.norm(dim=0)

@@ -17,7 +17,7 @@ from landscape.measure.metric import FORWARD, Cost, generator, metric
 from landscape.measure.rise import Rise
 from landscape.objective import Objective
 from landscape.results import Measurement
-from landscape.statistics import half_width, interval_reason, looks
+from landscape.statistics import half_width, interval_reason, looked_at_error, looks
 
 _LENGTH = 0.05  # of a typical perturbation where sigma is not given: the default radius of the other sharpnesses
 
@@ -83,8 +83,7 @@ def average_sharpness(
         while len(samples) < look:
             u = noise()
             samples.append((rise(u) + rise(-u)) / 2)
-        mean, spread = np.mean(samples).item(), np.std(samples, ddof=1).item() / len(samples) ** 0.5
-        error = math.hypot(spread, rounding)
+        mean, error = np.mean(samples).item(), math.hypot(looked_at_error(samples), rounding)
         half = half_width(error, len(samples))
         if converged := half <= rel_error * abs(mean):
             break

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg import Lanczos, lanczos_extreme
+from landscape.linalg.entries import Entries
 from landscape.linalg.estimate import require_positive
 from landscape.linalg.hutchinson import draw_probes
 from landscape.measure.metric import PROBES, Cost, Work, generator, metric
@@ -42,7 +43,7 @@ _FIRST_LOOK = 16
         "layers": "names, (layers,)",
         "num_params": "(layers,)",
         "trace": "of each layer's block",
-        "trace_std_error": "its standard error",
+        "trace_std_error": "its standard error, or up to 1.4 times that",
         "share": "of the value",
         "gradient_norm": "of each layer's part",
         "lambda_max": "of each layer's block",
@@ -148,19 +149,20 @@ def _estimated(
         HQ[:, -1] += T.betas[steps - 1] * next_q
     within = (Q.double() * HQ.double()).sum(1)
     base = torch.stack([within[indices].sum() for indices in rows]).cpu()
-    samples = torch.empty(0, len(rows), dtype=torch.float64)
+    entries, rows_with = Entries(H), torch.zeros_like(within)  # globs may overlap
+    for indices in rows:
+        rows_with[indices] += 1
     for look in looks(_FIRST_LOOK, max(2, max_matvecs - steps - 1)):
-        probes = draw_probes(H, look - len(samples), draws, "rademacher")
+        probes = draw_probes(H, look - entries.count, draws, "rademacher")
         products = H @ probes
-        rest = (probes * (products - Q @ (Q.T @ products))).double()
-        new = torch.stack([rest[indices].sum(0) for indices in rows], dim=1)
-        samples = torch.cat([samples, new.cpu()])
-        sums = samples.sum(1)
-        total, error = float(base.sum() + sums.mean()), sums.std().item() / math.sqrt(look)
+        entries.add(probes, products - Q @ (Q.T @ products))
+        total = float(base.sum()) + sum(entries.mean[indices].sum().item() for indices in rows)
+        error = math.sqrt(2 / look) * (rows_with * entries.deviations).norm().item()
         half = half_width(error, look)
         if converged := half <= rel_error * abs(total):
             break
-    traces, errors = (base + samples.mean(0)).numpy(), (samples.std(dim=0) / math.sqrt(look)).numpy()
+    traces = base.numpy() + [entries.mean[indices].sum().item() for indices in rows]
+    errors = np.array([math.sqrt(2 / look) * entries.deviations[indices].norm().item() for indices in rows])
     return Measurement(
         "layer_table",
         float(traces.sum()),

@@ -164,5 +164,5 @@ def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
         reason=found.reason,
         details=details,
         error_kind="none" if exact else "bound" if samples is None else "standard error",
-        num_samples=0 if samples is None or exact else len(samples),
+        num_samples=0 if samples is None or exact else found.num_samples or len(samples),
     )

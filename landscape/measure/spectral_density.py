@@ -39,10 +39,10 @@ def quadrature_cost(given: Any) -> Cost:
         "log_threshold": "eigenvalue below which the logarithmic axis is linear",
         "linear_eigenvalues": "axis",
         "linear_density": "a unit of it",
-        "linear_std_error": "over runs",
+        "linear_std_error": "over starts",
         "log_eigenvalues": "axis",
         "log_density": "a decade of it",
-        "log_std_error": "over runs",
+        "log_std_error": "over starts",
     },
 )
 def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int = 64, seed: int = 0) -> Measurement:
@@ -116,8 +116,8 @@ def effective_dimension(
 ) -> Measurement:
     """The sum of lambda / (lambda + gamma) over the positive eigenvalues (also Maddox, Benton & Wilson 2020).
 
-    ``gamma`` may be a weight decay. The error bar covers the spread over runs and what the steps cannot resolve; it is
-    not converged where its 95 % interval exceeds ``rel_error``. Other arguments are those of ``spectral_density``.
+    ``gamma`` may be a weight decay. The error bar covers the spread over starts and what the steps cannot resolve; it
+    is not converged where its 95 % interval exceeds ``rel_error``. Other arguments are those of ``spectral_density``.
 
     Raises:
         ValueError: for a ``gamma``, ``rel_error``, ``num_runs`` or ``num_steps`` that is not positive.

@@ -54,16 +54,14 @@ def test_unbiased_and_intervals_of_a_fixed_budget_cover(estimator, A, num_matvec
 
 @each_estimator
 @pytest.mark.parametrize(
-    ("name", "rel_error", "covered"),
-    [("power", 0.05, 0.9), ("power", 0.02, 0.9), ("network", 0.1, 0.9), ("geometric", 0.02, 0.85)],
+    ("name", "rel_error"), [("power", 0.05), ("power", 0.02), ("network", 0.1), ("geometric", 0.02)]
 )
-def test_an_accuracy_reported_reached_is_reached_and_its_interval_covers(estimator, name, rel_error, covered):
-    """Where the error falls geometrically from look to look, stopping at a lucky one costs some coverage."""
+def test_an_accuracy_reported_reached_is_reached_and_its_interval_covers(estimator, name, rel_error):
     A, trace = CASES[name], CASES[name].trace().item()
     found = [run(estimator, A, seed, rel_error=rel_error) for seed in range(NUM_SEEDS)]
     assert all(f.converged for f in found)
     assert sum(abs(f.value - trace) <= rel_error * trace for f in found) >= 0.92 * NUM_SEEDS
-    assert sum(covers(f, trace) for f in found) >= covered * NUM_SEEDS
+    assert sum(covers(f, trace) for f in found) >= 0.9 * NUM_SEEDS
 
 
 @each_estimator

@@ -59,7 +59,7 @@ def spectrum(runs: Sequence[Run]) -> Figure:
 
 
 def draw_density(axes: Axes, m: Measurement, colour: str, **line: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a ``spectral_density`` with its 95 % band over the Lanczos runs; its eigenvalues and density."""
+    """Draw a ``spectral_density`` with its 95 % band over starts of Lanczos runs; its eigenvalues and density."""
     x, y, std_error = (np.asarray(m.details[f"log_{key}"]) for key in ("eigenvalues", "density", "std_error"))
     axes.plot(x, y, color=colour, **line)
     if np.isfinite(half := half_width(1.0, m.num_samples)):  # of one run it is not known
