@@ -125,6 +125,17 @@ def recut(batches: Iterable[Any], num_rows: int) -> Iterator[list[Any]]:
         yield parts
 
 
+def pick(batch: Any, rows: Tensor) -> Any:
+    """Some rows of a batch (k,), as it is cut: of every tensor whose first dimension is that of the first.
+
+    Example:
+        >>> pick((torch.arange(4), torch.arange(3)), torch.tensor([3, 0]))
+        (tensor([3, 0]), tensor([0, 1, 2]))
+    """
+    num_all = num_rows_of(batch)
+    return _map(batch, lambda t: t[rows.to(t.device)] if t.ndim and len(t) == num_all else t)
+
+
 def num_rows_of(batch: Any) -> int | None:
     """The rows of its first tensor; None where there is no such thing."""
     first = next(iter(_tensors(batch)), None)

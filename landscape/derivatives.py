@@ -15,14 +15,13 @@ operator a product and two or three gradients, over at most 64 examples.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from landscape.batches import num_rows_of, recut
+from landscape.batches import num_rows_of, pick
 from landscape.passes import MeasurementError, rng_untouched
 
 T = TypeVar("T")
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from landscape.objective import Objective
 
 _FEWEST, _MOST, _PART = 8, 64, 16  # examples, and the part of all of them
+_PLACES = 4  # batches of which they are, at most
 _SMALL = 10**6  # parameters of a sample that is kept
 _MOVE = 1e-3  # of the weights, off the kinks
 _REL_ERROR = 1e-4  # of a slope
@@ -101,11 +101,22 @@ def in_words(names: Sequence[str]) -> str:
 
 
 def sample(objective: "Objective", num_examples: int, dtype: torch.dtype | None) -> Sample:
-    """So many rows of the first batch, or of the first batches of one each; or that batch as it is, for 0 rows."""
-    batches = (batch for _, batch in objective.batches())
-    some, v = [next(batches)], direction(objective, seed=0)
-    if num_examples:
-        some = next(recut(some if (num_rows_of(some[0]) or 0) > 1 else chain(some, batches), num_examples))
+    """So many random rows of batches here and there; the first batch as it is, for 0 rows or where it has none."""
+    draws = torch.Generator().manual_seed(0)
+    places = sorted({round(i * (objective.num_batches - 1) / (_PLACES - 1)) for i in range(_PLACES)})
+    share = -(-num_examples // len(places))
+    some, seen = [], -1
+    for index, batch in objective.batches():
+        rows = num_rows_of(batch)
+        if not num_examples or not rows:
+            some = [batch]
+            break
+        if index in places and index != seen:
+            some.append(pick(batch, torch.randperm(rows, generator=draws)[:share].sort().values))
+            seen = index
+        if index >= places[-1]:
+            break
+    v = direction(objective, seed=0)
     few = objective.over(some, dtype=dtype, move=_MOVE * v)
     return Sample(few, v.to(few.dtype))
 

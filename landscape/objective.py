@@ -98,7 +98,6 @@ class Objective(Passes):
         self.params = params
         self.criterion = terms.criterion
         self.num_gradients = 0
-        self.doubts: dict[Any, Any] = {}  # what differences told of derivatives, shared with those that ``over`` makes
         refuse_random_modules(model, training=mode == "train")
         with rng_untouched(*generators(data)):
             refuse_changing(data)
@@ -112,6 +111,7 @@ class Objective(Passes):
         self._gradient: Tensor | None = None
         self.known_unused: list[str] = []  # where a gradient was computed
         self.work: Any = None
+        self.doubts: dict[Any, Any] = {}  # what differences told of derivatives, shared with those that ``over`` makes
 
     def vector(self) -> Tensor:
         """The parameters as they are now, a new vector (d,)."""
@@ -177,7 +177,7 @@ class Objective(Passes):
         return gradient.clone()
 
     def verify(self) -> None:
-        """Hold the gradient against differences of the loss on a few examples: once, before the first gradient.
+        """Hold the gradient against differences of the loss on a few examples: once for the weights as they are.
 
         Cost: a gradient and some four forward passes over at most 64 examples.
 
@@ -232,6 +232,7 @@ class Objective(Passes):
             other._snapshot = {}  # so that the weights are cast anew
         other.forget()
         other.refresh()
+        other.doubts = self.doubts
         if move is not None:
             other._move(move)
         other._count(prove_fixed=prove)

@@ -303,7 +303,8 @@ class Passes:
 
     def _prove_fixed(self, leaves: list[Tensor], attributes: Attributes) -> None:
         """Go over all batches once more, from the state in which the model is and with other random numbers."""
-        for name, handed_over in to(dict(self.loss_terms.named_parameters()), self.device, self._cast).items():
+        live = {name: p.detach() for name, p in self.loss_terms.named_parameters()}
+        for name, handed_over in to(live, self.device, self._cast).items():
             if not torch.equal(self._state[name].nan_to_num(), handed_over.nan_to_num()):
                 raise ValueError(
                     f"The model writes to its {name.removeprefix('model.')!r} when it is called, as does "

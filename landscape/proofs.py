@@ -1,7 +1,8 @@
 """What makes a loss no function of the weights alone, found by numbers on a few examples before anything is measured.
 
 - rows that are cut apart: the losses of a few examples computed at once, and in two parts;
-- gradients: the losses of the first rows with gradients off, and on, where some kernels are others;
+- gradients: the losses of some rows with gradients off, and on, where some kernels are others, and where the graph
+  shows parameters of the model that did not come through it: at other weights, they would stay what they are;
 - ``train()`` and ``eval()`` that act: the losses at other weights with the flags set, and after calls of both;
 - what an earlier call has left: the losses at other weights, and with an attribute emptied that the model then fills
   again. A value of the old weights would serve at all others.
@@ -11,28 +12,28 @@ Cost: forward passes over two to four examples, four in most cases and none wher
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import num_rows_of, recut
+from landscape.batches import num_rows_of, pick, recut
+from landscape.derivatives import in_words, nodes
 from landscape.losses import BatchError, Terms, same_losses
 from landscape.passes import Passes
 
-_EXAMPLES = 4
+_EXAMPLES = 16  # that are cut apart
 _ROWS = 64  # of which gradients may change the losses
 _MOVE = 0.01  # of the weights, to where a value of the old ones is noticed
 
 
 def refuse_cut_rows(passes: Passes, batch: Any) -> None:
     """Raise ValueError where the losses of a batch's first rows are others in two parts."""
-    num_rows = min(num_rows_of(batch) or 0, _EXAMPLES)
-    if num_rows < 2:
+    if (num_rows_of(batch) or 0) < 2:
         return
-    sizes = (num_rows, (num_rows + 1) // 2)
-    parts = [[part for (part,) in islice(recut([batch], size), -(-num_rows // size))] for size in sizes]
+    some = _rows(batch, max(2, min(_EXAMPLES, passes.microbatch or _EXAMPLES)))
+    num_rows = num_rows_of(some) or 0
+    parts = [[part for (part,) in recut([some], size)] for size in (num_rows, (num_rows + 1) // 2)]
 
     def losses() -> list[Tensor]:
         return [torch.cat([passes.terms(part).losses for part in some]).detach() for some in parts]
@@ -55,17 +56,27 @@ def refuse_cut_rows(passes: Passes, batch: Any) -> None:
 
 
 def refuse_two_functions(passes: Passes, batch: Any) -> None:
-    """Raise ValueError where the losses of a batch's first rows are others with gradients on."""
+    """Raise ValueError where losses of some rows are others with gradients on, or use parameters beside the model."""
+    own = {id(p): name.removeprefix("model.") for name, p in passes.loss_terms.named_parameters()}
 
-    def losses(batch: Any, on: bool) -> Tensor:
+    def losses(on: bool) -> Tensor:
         leaves = passes.leaves(requires_grad=on)
-        return passes.with_parameters(leaves, partial(passes.terms, batch)).losses.detach()
+        return passes.with_parameters(leaves, partial(passes.terms, few)).losses
 
+    few = _rows(batch, min(_ROWS, passes.microbatch or _ROWS))
     try:
-        few = next(recut([batch], _ROWS))[0]
-        off, on = losses(few, False), losses(few, True)
+        off, on = losses(False), losses(True)
     except (ValueError, RuntimeError):  # cannot be cut, or has no gradients, which is told where they are asked for
         return
+    met = {id(getattr(node, "variable", None)) for node in nodes([on])}
+    beside = [name for key, name in own.items() if key in met]
+    if beside:
+        raise ValueError(
+            f"The loss uses {in_words(beside)} beside the model that it is given (a list of parameters made before, a "
+            "closure, a hook): at other weights it would stay what it is. Take model.named_parameters() inside of the "
+            "loss, or self.<module>.weight inside of forward()."
+        )
+    on = on.detach()
     if not same_losses(off, on):
         raise ValueError(
             f"The loss is {float(off.mean()):.6g}, and {float(on.mean()):.6g} with gradients on (mean of {len(off)} "
@@ -126,6 +137,14 @@ def refuse_stale_values(passes: Passes, batch: Any) -> None:
                     "it anew: at other weights, the loss would be that of a value of the old ones. Make it what it was "
                     "before the first call (None, say), and measure then."
                 )
+
+
+def _rows(batch: Any, num_rows: int) -> Any:
+    """Random rows of a batch, in their order; all of one that has none, or no more."""
+    num_all = num_rows_of(batch) or 0
+    if num_all <= num_rows:
+        return batch
+    return pick(batch, torch.randperm(num_all, generator=torch.Generator().manual_seed(0))[:num_rows].sort().values)
 
 
 def _few(passes: Passes, batch: Any) -> tuple[Any, Tensor]:

@@ -113,6 +113,65 @@ def test_a_model_that_writes_to_its_weights_is_refused():
         Objective(model, nn.CrossEntropyLoss(), [(torch.randint(9, (40, 5)), Y)])
 
 
+def captured_by_a_function():
+    model = net(nn.ReLU())
+    weights = [p for p in model.parameters() if p.ndim > 1]
+
+    def loss(one, batch):
+        each = functional.cross_entropy(one(batch[0]), batch[1], reduction="none")
+        return each + 0.01 * sum(p.square().sum() for p in weights)
+
+    return model, loss
+
+
+def captured_by_a_criterion():
+    model = net(nn.ReLU())
+
+    class Penalized(nn.CrossEntropyLoss):
+        def __init__(self):
+            super().__init__()
+            self.kept = list(model.parameters())
+
+        def forward(self, z, y):
+            return super().forward(z, y) + 0.01 * sum(p.square().sum() for p in self.kept)
+
+    return model, Penalized()
+
+
+def captured_by_a_hook():
+    model = net(nn.ReLU())
+    weight = model[0].weight
+    model[0].register_forward_hook(lambda _, x, y: y + weight.sum(1))
+    return model, nn.CrossEntropyLoss()
+
+
+@pytest.mark.parametrize("make", [captured_by_a_function, captured_by_a_criterion, captured_by_a_hook])
+def test_parameters_used_beside_the_model_are_refused(make):
+    with pytest.raises(ValueError, match=r"The loss uses 0\.weight.*beside the model"):
+        Objective(*make(), [(X, Y)])
+
+
+def test_what_is_verified_follows_edits():
+    model = net(nn.Tanh())
+    one = objective(model)
+    one.gradient()
+    model[2].register_full_backward_pre_hook(lambda _, out: tuple(g / 2 for g in out))
+    with pytest.raises(DerivativeError):
+        one.gradient()
+
+
+@pytest.mark.parametrize("size", [40, 10])
+def test_the_sample_is_of_rows_here_and_there(size):
+    rows = torch.cat([X, (torch.arange(40) >= 30).double()[:, None]], 1)
+
+    def loss(one, batch):
+        z, late = one(batch[0][:, :6]), batch[0][:, 6:] > 0
+        return functional.cross_entropy(torch.where(late, z * z.detach(), z), batch[1], reduction="none")
+
+    with pytest.raises(DerivativeError):
+        Objective(net(nn.Tanh()), loss, list(zip(rows.split(size), Y.split(size), strict=True))).gradient()
+
+
 def test_products_that_are_not_twice_differentiable_give_way_to_differences():
     plain, once = net(Apply(torch.square)), net(Apply(Square.apply))
     H = Hessian(objective(once))

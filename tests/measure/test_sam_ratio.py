@@ -208,6 +208,8 @@ def test_cost(monkeypatch, perturbation):
         return found
 
     objective = Objective(case.model, losses, case.batches(9))
+    objective.verify()
+    examples.clear()
     measured = sam_ratio(objective, batch_size=16, ascent_steps=5, perturbation=perturbation)
     assert len(examples) == 5 * 70
     assert measured.num_gradients == 5

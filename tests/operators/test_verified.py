@@ -176,3 +176,16 @@ def test_the_scale_of_the_loss_does_not_matter(scale):
     assert measure.trace(objective).details["method"] == "deflated"
     objective = Objective(net().double(), lambda model, batch: scale * each(model(batch[0]), batch[1]), [(X, Y)])
     assert measure.trace(objective).details["method"] == "exact"
+
+
+def test_examples_that_the_first_rows_do_not_show():
+    late = torch.cat([X, (torch.arange(12) >= 6).double()[:, None]], 1)
+
+    def loss(model, batch):
+        z = model(batch[0][:, :4])
+        return each(z, batch[1]) + batch[0][:, 4] * model.b.weight.square().sum()
+
+    model = Layers(lambda m, x: m.b(m.a(x).relu())).double()
+    trace = measure.trace(Objective(model, loss, [(late, Y)]), rel_error=0.01)
+    plain = measure.trace(Objective(model, lambda m, b: each(m(b[0][:, :4]), b[1]), [(late, Y)]))
+    assert trace.interval()[0] <= plain.value + 2 * 0.5 * 15 <= trace.interval()[1]
