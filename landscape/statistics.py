@@ -133,6 +133,20 @@ def share_interval(count: int, num_samples: int, level: float = LEVEL) -> Interv
     return Interval(count / num_samples, float(low), float(high), num_samples)
 
 
+def count_error(counts: Sequence[int] | np.ndarray) -> float:
+    """The standard error of a mean count; where fewer than 10 are above 0, at least what their share may be short of.
+
+    Of counts that are all 0 the spread is 0, and 3 in 100 may still be others.
+
+    Example:
+        >>> round(half_width(count_error(100 * [0]), 100), 3)
+        0.036
+    """
+    n, above = len(counts), int(np.count_nonzero(counts))
+    share = share_interval(above, n)
+    return max(standard_error(counts), (share.high - share.value) / half_width(1.0, n) if above < 10 else 0.0)
+
+
 def welch(change: float, first: tuple[float, int], second: tuple[float, int]) -> tuple[float, float, float]:
     """Welch's test (1947) of a difference between two estimates, each given as (standard error, number of samples).
 

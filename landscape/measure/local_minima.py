@@ -18,7 +18,7 @@ from landscape.measure.metric import FORWARD, Cost, generator, metric
 from landscape.measure.rise import Rise
 from landscape.objective import Objective
 from landscape.results import Measurement
-from landscape.statistics import standard_error
+from landscape.statistics import count_error
 
 _CHECKED = 2  # directions along which the rounding noise is measured: 2 x 10 points, in double the precision
 _MARGIN = 2  # on the spread of the noise, of which so few points show most but not all
@@ -72,7 +72,8 @@ def local_minima(
         seed: of the directions and the draws.
 
     The floor is twice the spread of the rounding error along a direction, found by comparing precisions, or twice the
-    spread of the mini-batches' losses at w. ``std_error`` is over directions.
+    spread of the mini-batches' losses at w. ``std_error`` is over directions, and not 0 where few
+    of them or none have any: see ``landscape.statistics.count_error``.
 
     Raises:
         ValueError: for an argument out of its range, or fewer mini-batches than points on a line.
@@ -111,7 +112,7 @@ def local_minima(
     return Measurement(
         "local_minima",
         counts["minima"].mean().item(),
-        standard_error(counts["minima"]),
+        count_error(counts["minima"]),
         reason=f"{num_directions} directions of {len(steps)} points; the loss moves by {moves:.1e} on the median one, "
         f"the noise floor is {floor:.1e}",
         details=counts

@@ -21,7 +21,7 @@ from landscape.linalg import (
     xtrace,
 )
 from landscape.linalg.slq import effective_dimension, negative_share
-from landscape.statistics import half_width, looked_at_error, looks, mean_interval, share_interval
+from landscape.statistics import count_error, half_width, looked_at_error, looks, mean_interval, share_interval
 from tests.matrices import seeded, symmetric
 
 NUM_SEEDS, FIRST_SEED = 200, 70_000
@@ -196,6 +196,15 @@ def test_means_of_skewed_samples_that_are_looked_at(eigenvalues, rel_error):
         halves.append(half)
         converged.append(reached)
     assert_covers(values, halves, converged, truth)
+
+
+@pytest.mark.parametrize("rate", [0.005, 0.02, 0.05, 0.3])
+def test_means_of_rare_counts(rate):
+    """What ``local_minima`` counts: often none in all of its directions."""
+    draws = np.random.default_rng(FIRST_SEED)
+    counts = draws.binomial(2, rate, size=(NUM_SEEDS, 100))
+    missed = [abs(c.mean() - 2 * rate) > half_width(count_error(c), 100) for c in counts]
+    assert sum(missed) <= allowed(NUM_SEEDS)
 
 
 @pytest.mark.parametrize("num_samples", [3, 30])
