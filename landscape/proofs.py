@@ -31,8 +31,10 @@ def refuse_cut_rows(passes: Passes, batch: Any) -> None:
     """Raise ValueError where the losses of a batch's first rows are others in two parts."""
     if (num_rows_of(batch) or 0) < 2:
         return
-    some = _rows(batch, max(2, min(_EXAMPLES, passes.microbatch or _EXAMPLES)))
-    num_rows = num_rows_of(some) or 0
+    num_rows = num_rows_of(batch) or 0
+    few = max(2, min(_EXAMPLES, passes.microbatch or _EXAMPLES))
+    some = batch if num_rows <= _EXAMPLES else _rows(batch, few)  # as it is: picking rows is cutting too
+    num_rows = min(num_rows, num_rows_of(some) or 0)
     parts = [[part for (part,) in recut([some], size)] for size in (num_rows, (num_rows + 1) // 2)]
 
     def losses() -> list[Tensor]:

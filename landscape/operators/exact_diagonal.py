@@ -142,7 +142,7 @@ def _verify(objective: Objective) -> None:
     alone = copy.copy(few)
     alone.microbatch = 1
     first = next(alone.over_batches(alone.leaves(requires_grad=False), lambda terms: terms.losses))
-    require_same("an example's loss depends on its batch", first, few.losses()[: len(first)])
+    require_same("an example's loss depends on its batch", [first], [few.losses()[: len(first)]])
 
     def verify(terms: Terms) -> None:
         _prove(terms, leaves)

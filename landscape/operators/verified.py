@@ -12,7 +12,7 @@ plain autograd, which shares no code with them, these must agree:
 Cost: some eight backward and, for each module looked at, two forward passes over those examples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,17 +23,21 @@ from landscape.objective import Objective
 from landscape.operators.layer_squares import NoExactDiagonalError
 
 _MODULES = 48  # at most, along which the output must be affine: all of ResNet-18, some of a larger one
-_ALONE = 4  # examples whose gradients are made one after the other
+_ALONE = 3  # examples whose gradients are made one after the other
 _STEPS = (1e-5, 3e-6, 1e-6)  # parts of a tensor's length; a smaller one where the step before may have crossed a kink
 _REL_ERROR = 1e-6
 _CURVED = 1e-2  # second difference over first, for a step of one length: below it is affine
 
 
-def require_same(name: str, claimed: Tensor, plain: Tensor) -> None:
-    """Raise NoExactDiagonalError where two tensors differ by more than rounding, relative to the larger."""
-    scale = max(float(claimed.norm()), float(plain.norm()))
-    if not float((claimed - plain).norm()) <= _REL_ERROR * scale:
-        raise NoExactDiagonalError(f"not exact here: on some examples, {name}")
+def require_same(what: str, claimed: Sequence[Tensor], plain: Sequence[Tensor], names: Sequence[str] = ("",)) -> None:
+    """Raise NoExactDiagonalError, for the first ``{name}``, where tensors differ by more than rounding, relatively."""
+    off = torch.stack([(a - b).norm() for a, b in zip(claimed, plain, strict=True)])
+    scale = torch.stack([torch.maximum(a.norm(), b.norm()) for a, b in zip(claimed, plain, strict=True)])
+    same = off <= _REL_ERROR * scale
+    if not same.all():
+        raise NoExactDiagonalError(
+            f"not exact here: on some examples, {what.format(name=names[int(same.int().argmin())])}"
+        )
 
 
 def verify_batch(
@@ -66,19 +70,18 @@ def verify_batch(
     whole = _gradients(summed, leaves)
     (slope,) = torch.autograd.grad(summed, [outputs], create_graph=True)
     through = torch.autograd.grad(outputs, leaves, slope.detach(), retain_graph=True, materialize_grads=True)
-    for name, direct, by_output in zip(objective.names, whole, through, strict=True):
-        require_same(f"the loss depends on {name} otherwise than through the output", by_output, direct)
+    require_same("the loss depends on {name} otherwise than through the output", through, whole, objective.names)
 
     u = torch.randn(outputs.shape, generator=draws, dtype=torch.float64).to(outputs)
     (curved,) = torch.autograd.grad(slope, [outputs], u, retain_graph=True, materialize_grads=True)
     made_of = torch.einsum("cno,cn->no", factors, torch.einsum("cno,no->cn", factors, u))
-    require_same("the loss has another curvature in the output", made_of.to(curved), curved)
+    require_same("the loss has another curvature in the output", [made_of.to(curved)], [curved])
 
     examples = [_gradients((out * back).sum(), leaves) for out, back in zip(outputs[:_ALONE], combined, strict=False)]
     claimed = squares(combined[None])
-    for name, *found in zip(objective.names, *examples, strict=True):
-        plain = torch.stack([gradient.square().sum() for gradient in found]).sum()
-        require_same(f"the squared gradients of {name} are others, example by example", claimed[name].sum(), plain)
+    plain = [torch.stack([g.square().sum() for g in found]).sum() for found in zip(*examples, strict=True)]
+    by_rules = [claimed[name].sum() for name in objective.names]
+    require_same("the squared gradients of {name} are others, example by example", by_rules, plain, objective.names)
 
 
 def require_affine(few: Sample) -> None:

@@ -2,7 +2,6 @@
 
 _BY_KIND = {
     "3 another function's gradient": (
-        "hooks/tensor hook in the second batch alone",
         "parametrizations/spectral_norm in train",
     ),
     "6 rounding": (
