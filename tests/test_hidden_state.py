@@ -1,5 +1,7 @@
 """What a model, a loss or data keep beside weights: put back, noticed when edited, or refused by name."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -397,3 +399,58 @@ def test_a_criterion_is_left_as_it_is_by_errors_too():
         assert "reduction" not in vars(criterion)
     finally:
         del type(criterion).reduction
+
+
+def tie(model):
+    model[2].weight = model[0].weight
+
+
+def remove(model):
+    del model[2]
+
+
+def norm(model):
+    torch.nn.utils.parametrizations.weight_norm(model[2])
+
+
+def old_norm(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.nn.utils.weight_norm(model[2])
+
+
+def reshape(model):
+    model[2].weight = nn.Parameter(model[2].weight.detach()[:2])
+
+
+@pytest.mark.parametrize("change", [tie, remove, norm, old_norm, reshape])
+@pytest.mark.parametrize("act", [lambda o: o.value(), lambda o: o.gradient(), lambda o: Hessian(o) @ torch.ones(24)])
+def test_parameters_that_are_others_than_at_first_are_refused_by_name(change, act):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+    objective = objective_of(model)
+    change(model)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"'2\.weight'.*make a new one") as caught:
+            act(objective)
+        assert "\n" not in str(caught.value)
+    if change is not reshape:
+        act_anew = Objective(model, nn.CrossEntropyLoss(), batches())
+        assert act_anew.value() == pytest.approx(on_batches(nn.CrossEntropyLoss(), model)[1].item())
+
+
+def test_parameters_that_are_no_longer_tied_are_refused_by_name():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+    tie(model)
+    objective = objective_of(model)
+    model[2].weight = nn.Parameter(model[2].weight.detach().clone())
+    with pytest.raises(ValueError, match=r"'0\.weight' is not tied to '2\.weight' any more"):
+        objective.value()
+
+
+def test_frozen_parameters_may_be_tied_meanwhile():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3), nn.Linear(3, 3)).double()
+    for layer in (model[0], model[2]):
+        layer.requires_grad_(False)
+    objective = objective_of(model)
+    tie(model)
+    assert objective.value() == pytest.approx(on_batches(nn.CrossEntropyLoss(), model)[1].item(), rel=1e-12)
