@@ -5,9 +5,9 @@ The objective is sum(losses) / sum(weights). A weight is 1 an example (or token)
 A token whose target is ``ignore_index`` is not counted at all. What makes losses random is refused here by name.
 """
 
-import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import torch
@@ -65,9 +65,7 @@ class LossTerms(nn.Module):
         self.function = loss
         self.criterion: nn.Module | None = None
         if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
-            self.criterion = copy.copy(loss)
-            self.criterion.__dict__["reduction"] = "none"
-        self.sum_over_entries = getattr(loss, "reduction", "mean") in ("sum", "batchmean")
+            self.criterion = loss
 
     def forward(self, work: Callable[[], T]) -> T:
         """Do some work; under ``functional_call``, with other parameters and buffers in place until it is done."""
@@ -126,11 +124,13 @@ class LossTerms(nn.Module):
             raise ValueError(_would_broadcast(name, outputs, targets))
         if check:
             _refuse_classes_out_of_range(criterion, outputs, targets)
-        losses = _called(
-            f"{name} of outputs {_shape(outputs)} and targets {_shape(targets)}", criterion, outputs, targets
-        )
-        if _broadcast(criterion, outputs, targets, losses):
-            raise ValueError(_would_broadcast(name, outputs, targets))
+        sum_over_entries = criterion.reduction in ("sum", "batchmean")
+        with _unreduced(criterion):
+            losses = _called(
+                f"{name} of outputs {_shape(outputs)} and targets {_shape(targets)}", criterion, outputs, targets
+            )
+            if _broadcast(criterion, outputs, targets, losses):
+                raise ValueError(_would_broadcast(name, outputs, targets))
         if isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)):
             return _class_terms(criterion, outputs, losses, targets)
         if losses.ndim == 0 or len(losses) != len(targets):
@@ -139,8 +139,23 @@ class LossTerms(nn.Module):
                 "Give loss as a function loss(model, batch) that returns per-example losses."
             )
         entries = losses.flatten(1) if losses.ndim > 1 else losses[:, None]
-        per_example = entries.sum(1) if self.sum_over_entries else entries.mean(1)
+        per_example = entries.sum(1) if sum_over_entries else entries.mean(1)
         return Terms(per_example, len(per_example))
+
+
+@contextmanager
+def _unreduced(criterion: nn.Module) -> Iterator[None]:
+    """Run the body while the criterion, which is the user's own, does not reduce; it is as it was in any case."""
+    attributes = criterion.__dict__
+    kept = {key: attributes[key] for key in ("reduction",) if key in attributes}
+    try:
+        attributes["reduction"] = "none"
+        yield
+    finally:
+        if kept:
+            attributes.update(kept)  # in its place among the others
+        else:
+            attributes.pop("reduction", None)
 
 
 def _called(what: str, function: Callable[..., Any], *args: Any) -> Any:

@@ -96,7 +96,7 @@ class Passes:
         self.version = 0
         self.attributes: Attributes | None = None
         self.loss_terms, self._cast = terms, cast
-        self._tied = _other_names(terms)
+        self._tied: dict[str, list[str]] = {}  # further names, by the first
         self._fixed = False  # whether changes are not looked for: by whom it is at other weights, or nobody makes them
         self._differentiates = False  # whether the loss itself calls autograd, and fails where gradients are off
         self._snapshot: dict[str, Tensor] = {}  # as last seen in the model
@@ -124,6 +124,9 @@ class Passes:
         same_attributes = self.attributes is not None and self.attributes.unchanged()
         if not edited and len(live) == len(known) and same_data and same_attributes:
             return
+        self._refuse_other_parameters(live)
+        if live.keys() != known.keys():
+            self._tied = _other_names(self.loss_terms)
         self._snapshot = {name: tensor.detach().clone() for name, tensor in live.items()}
         self._state = to(self._snapshot, self.device, self._cast)
         self._held = data
@@ -136,6 +139,22 @@ class Passes:
         of_loss = any(not name.startswith("model.") for name in edited)
         if counted is not None and (of_loss or not same_data or not same_attributes):
             self._count()
+
+    def _refuse_other_parameters(self, live: dict[str, Tensor]) -> None:
+        """Raise ValueError where the model no longer has the parameters that the vector is made of."""
+        for name, shape in zip(self.layout.names, self.layout.shapes, strict=True):
+            now = live.get(f"model.{name}")
+            if now is None:
+                how = "is not there any more: it was removed, tied to another or given a parametrization"
+            elif as_real(now).shape != shape:
+                how = f"has shape {tuple(now.shape)} now"
+            elif untied := [other for other in self._tied.get(f"model.{name}", ()) if other in live]:
+                how = f"is not tied to {untied[0].removeprefix('model.')!r} any more"
+            else:
+                continue
+            raise ValueError(
+                f"The parameter {name!r} {how}. Expected those with which the Objective was made: make a new one."
+            )
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:

@@ -1,5 +1,7 @@
 """What a model, a loss or data keep beside weights: put back, noticed when edited, or refused by name."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -318,3 +320,137 @@ def test_containers_within_themselves_are_put_back():
     assert set(before.put_back()) >= {"more", "a list"}
     assert before.unchanged()
     assert (len(module.loop), module.seen, hasattr(module, "more")) == (2, {1, 2}, False)
+
+
+class Focal(nn.Module):
+    """A criterion of the user's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma, self.reduction = 2.0, "mean"
+
+    def forward(self, outputs, targets):
+        losses = cross_entropy(outputs, targets, reduction="none")
+        if self.gamma > 9:
+            raise TypeError("gamma")
+        losses = losses * (1 - torch.exp(-losses)) ** self.gamma
+        return losses if self.reduction == "none" else losses.mean()
+
+
+EDITS = {
+    "label_smoothing": (nn.CrossEntropyLoss, {"label_smoothing": 0.5}),
+    "ignore_index": (nn.CrossEntropyLoss, {"ignore_index": 1}),
+    "weight": (nn.CrossEntropyLoss, {"weight": torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)}),
+    "delta": (nn.HuberLoss, {"delta": 0.1}),
+    "gamma": (Focal, {"gamma": 0.5}),
+}
+
+
+def on_batches(criterion, model):
+    """Of all examples together, and with targets of the right kind."""
+    data = batches()
+    if isinstance(criterion, nn.HuberLoss):
+        data = [(x, x.roll(1, 1)) for x, _ in data]
+    return data, criterion(model(torch.cat([x for x, _ in data])), torch.cat([y for _, y in data]))
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_edits_of_a_criterion_are_seen(what):
+    make, edit = EDITS[what]
+    model, criterion = nn.Linear(3, 3).double(), make()
+    objective = Objective(model, criterion, on_batches(criterion, model)[0])
+    H, v = Hessian(objective), torch.ones(12, dtype=torch.float64)
+    before = [objective.value(), objective.gradient(), H @ v]
+    for name, value in edit.items():
+        setattr(criterion, name, value)
+    found = [objective.value(), objective.gradient(), H @ v]
+    mean = on_batches(criterion, model)[1]
+    (expected,) = torch.autograd.grad(mean, [model.weight])
+    assert found[0] == pytest.approx(mean.item(), rel=1e-12)
+    assert relative_error(found[1][:9], expected.flatten()) < 1e-12
+    fresh = Objective(model, criterion, objective.data)
+    assert relative_error(found[2], Hessian(fresh) @ v) < 1e-12
+    assert found[0] != before[0]
+
+
+def test_a_criterion_s_reduction_is_read_when_it_is_needed_and_left_as_it_is():
+    model, criterion = nn.Linear(3, 3).double(), nn.MSELoss()
+    data = [(x, x.roll(1, 1)) for x, _ in batches()]
+    objective, before = Objective(model, criterion, data), list(vars(criterion))
+    mean = objective.value()
+    criterion.reduction = "sum"
+    assert objective.value() == pytest.approx(3 * mean, rel=1e-12)
+    assert criterion.reduction == "sum"
+    assert list(vars(criterion)) == before
+
+
+def test_a_criterion_is_left_as_it_is_by_errors_too():
+    model, criterion = nn.Linear(3, 3).double(), Focal()
+    objective = Objective(model, criterion, batches())
+    criterion.gamma = 10.0
+    with pytest.raises(ValueError, match="gamma"):
+        objective.value()
+    assert criterion.reduction == "mean"
+    del criterion.reduction
+    type(criterion).reduction = "mean"
+    criterion.gamma = 2.0
+    try:
+        assert Objective(model, criterion, batches()).value() == pytest.approx(on_batches(criterion, model)[1].item())
+        assert "reduction" not in vars(criterion)
+    finally:
+        del type(criterion).reduction
+
+
+def tie(model):
+    model[2].weight = model[0].weight
+
+
+def remove(model):
+    del model[2]
+
+
+def norm(model):
+    torch.nn.utils.parametrizations.weight_norm(model[2])
+
+
+def old_norm(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.nn.utils.weight_norm(model[2])
+
+
+def reshape(model):
+    model[2].weight = nn.Parameter(model[2].weight.detach()[:2])
+
+
+@pytest.mark.parametrize("change", [tie, remove, norm, old_norm, reshape])
+@pytest.mark.parametrize("act", [lambda o: o.value(), lambda o: o.gradient(), lambda o: Hessian(o) @ torch.ones(24)])
+def test_parameters_that_are_others_than_at_first_are_refused_by_name(change, act):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+    objective = objective_of(model)
+    change(model)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"'2\.weight'.*make a new one") as caught:
+            act(objective)
+        assert "\n" not in str(caught.value)
+    if change is not reshape:
+        act_anew = Objective(model, nn.CrossEntropyLoss(), batches())
+        assert act_anew.value() == pytest.approx(on_batches(nn.CrossEntropyLoss(), model)[1].item())
+
+
+def test_parameters_that_are_no_longer_tied_are_refused_by_name():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+    tie(model)
+    objective = objective_of(model)
+    model[2].weight = nn.Parameter(model[2].weight.detach().clone())
+    with pytest.raises(ValueError, match=r"'0\.weight' is not tied to '2\.weight' any more"):
+        objective.value()
+
+
+def test_frozen_parameters_may_be_tied_meanwhile():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3), nn.Linear(3, 3)).double()
+    for layer in (model[0], model[2]):
+        layer.requires_grad_(False)
+    objective = objective_of(model)
+    tie(model)
+    assert objective.value() == pytest.approx(on_batches(nn.CrossEntropyLoss(), model)[1].item(), rel=1e-12)

@@ -106,4 +106,6 @@ def _beyond(value: float, residual: float, norm: float, log_n: float, m: int, sh
         return log_distance - log_bound + (m - 1) * (np.logaddexp(log_base, log_distance) - log_base)
 
     log_least = log_bound - (m - 1) * (np.logaddexp(log_base, log_bound) - log_base)
+    if excess(log_least) >= 0:  # to rounding, both are where it is zero: the residual is far below the value
+        return min(by_norms, math.exp(log_bound))
     return min(by_norms, math.exp(brentq(excess, log_least, log_bound)))

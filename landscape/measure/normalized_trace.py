@@ -46,16 +46,21 @@ def normalized_trace(
     """
     tr = trace(objective, rel_error=rel_error, num_probes=num_probes, max_matvecs=max_matvecs, seed=seed)
     norm = gradient_norm(objective)
-    reason = tr.reason if norm.value > 0 or math.isnan(norm.value) else "the gradient is zero: a critical point"
+    failed = next((part for part in (tr, norm) if not math.isfinite(part.value)), None)
+    value, std_error, reason = math.inf, math.inf, "the gradient is zero: a critical point"
+    if failed is not None:
+        value, std_error, reason = math.nan, math.nan, failed.reason
+    elif norm.value > 0:
+        value, std_error, reason = tr.value / norm.value, tr.std_error / norm.value, tr.reason
     return Measurement(
         "normalized_trace",
-        tr.value / norm.value if norm.value else math.inf,
-        tr.std_error / norm.value if norm.value else math.inf,
+        value,
+        std_error,
         num_matvecs=tr.num_matvecs,
         num_gradients=tr.num_gradients + norm.num_gradients,
-        converged=tr.converged and norm.value > 0,
+        converged=tr.converged and math.isfinite(value),
         reason=reason,
         details={"trace": tr.value, "gradient_norm": norm.value},
-        error_kind=tr.error_kind if norm.value else "standard error",
+        error_kind=tr.error_kind if math.isfinite(value) else "standard error",
         num_samples=tr.num_samples,
     )

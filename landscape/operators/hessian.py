@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from landscape.losses import Terms
-from landscape.objective import Objective
-from landscape.operators.finite_difference import FiniteDifferenceHessian
+from landscape.objective import MeasurementError, Objective
+from landscape.operators.finite_difference import FiniteDifferenceHessian, InaccurateProductError
 from landscape.operators.graph import (
     Graph,
     GraphOperator,
@@ -30,7 +30,8 @@ class Hessian(GraphOperator):
     Args:
         objective: the mean loss whose second derivatives are wanted; its parameters are the rows, in its order.
         engine: "exact" (double backward), "finite-difference" (see ``FiniteDifferenceHessian``), or "auto": exact, and
-            finite differences where part of the model has no second derivative. ``.engine`` says which it is.
+            finite differences where part of the model has no second derivative. ``.engine`` says which it is. Finite
+            differences that are too inaccurate in float32 are taken of the same weights and data in float64.
         chunk: vectors per batched backward; 1 runs them one by one, and None goes by the sizes of the operations.
 
     Cost: one product is about two gradients on a kept graph. ``num_matvecs`` counts the products made.
@@ -58,7 +59,9 @@ class Hessian(GraphOperator):
     @property
     def engine(self) -> str:
         """What the products are made with, in words."""
-        return self._differences.engine if self._differences else super().engine
+        if self._differences is None:
+            return super().engine
+        return self._differences.engine + (" in float64" if self._differences.dtype != self.dtype else "")
 
     def _product(self, rows: Tensor) -> Tensor:
         if self._differences is None:
@@ -68,7 +71,25 @@ class Hessian(GraphOperator):
                 if not self._fall_back:
                     raise
                 self._differences = FiniteDifferenceHessian(self.objective)
-        return (self._differences @ rows.T).T
+        try:
+            return (self._differences @ rows.T).T.to(self.dtype)
+        except InaccurateProductError as error:
+            return self._in_float64(rows, error)
+
+    def _in_float64(self, rows: Tensor, inaccurate: InaccurateProductError) -> Tensor:
+        """The products in float64, as are all that follow; raises the error where model or device cannot."""
+        objective = self.objective
+        if objective.dtype != torch.float32 or objective.accumulation_dtype != torch.float64:
+            raise inaccurate
+        try:
+            wide = FiniteDifferenceHessian(objective.over(objective.data, dtype=torch.float64))
+            products = (wide @ rows.T).T.to(self.dtype)
+        except (RuntimeError, ValueError, TypeError, LookupError, MeasurementError):
+            raise inaccurate from None
+        if not torch.equal(wide.objective.vector().to(self.dtype), objective.vector()):  # ours are elsewhere
+            raise inaccurate
+        self._differences = wide
+        return products
 
     def by_differences(self, v: Tensor, h: float) -> tuple[Tensor, Tensor, Tensor]:
         """Difference quotients of the gradient at w + hv and w - hv, and it at w, (d,) each. Two gradients and one."""

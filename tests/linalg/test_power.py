@@ -148,3 +148,16 @@ def test_misses_are_as_rare_as_stated_where_the_largest_hides(spectrum, all_conv
 def test_a_vector_that_is_mapped_to_zero():
     result = run(Diagonal(torch.tensor([-5.0] + [0.0] * 20)), max_matvecs=200)
     assert abs(result.value) <= result.error + 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spectrum", [[5.0], [2.0] * 3, [1e-9], [7.0, 7.0, 7.0 - 1e-13], [3e8] * 2])
+@pytest.mark.parametrize("num_zeros", [0, 1, 4, 19])
+def test_low_rank_and_equal_values_are_found_to_rounding(spectrum, num_zeros, dtype):
+    A = symmetric([*spectrum, *[0.0] * num_zeros], dtype=dtype)
+    for seed in range(5):
+        result = run(A, seed)
+        assert result.converged
+        assert result.value == pytest.approx(spectrum[0], rel=1e-5 if dtype == torch.float32 else 1e-12)
+        for max_matvecs in range(1, 6):
+            assert run(A, seed, rel_error=1e-14, max_matvecs=max_matvecs).num_matvecs <= max_matvecs

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from landscape import Objective, analyze
 from landscape.measure import METRICS, gradient_norm, lambda_max, loss, normalized_trace, trace
+from landscape.results import Measurement
 from tests.cases import CASES, dense_gradient, make, oracle
 from tests.test_objective import BATCHINGS, edit_weights, objective_of
 
@@ -274,6 +276,39 @@ def test_normalized_trace_at_a_critical_point_is_not_a_number_and_says_so():
     assert not measured.converged
     assert "gradient" in measured.reason
     assert not torch.isfinite(torch.tensor(measured.value))
+
+
+class Backward(torch.autograd.Function):
+    """The identity, whose gradient is another number, or none."""
+
+    @staticmethod
+    def forward(ctx, x, factor):
+        ctx.factor = factor
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return ctx.factor * grad, None
+
+
+@pytest.mark.parametrize("method", ["exact", "sampled"])
+@pytest.mark.parametrize("factor", [-1.0, float("nan"), float("inf")])
+def test_normalized_trace_without_a_gradient_says_what_failed(monkeypatch, factor, method):
+    def forward(self, x):
+        return Backward.apply(nn.Linear.forward(self, x), factor)
+
+    model = type("Wrong", (nn.Linear,), {"forward": forward})(2, 1).double()
+    objective = Objective(model, nn.MSELoss(), [(torch.ones(3, 2).double(), torch.zeros(3, 1).double())])
+    if method == "exact":
+        found = Measurement("trace", 2.5, num_gradients=1)
+        monkeypatch.setitem(normalized_trace.__wrapped__.__globals__, "trace", lambda *_, **__: found)
+    measured, failed = normalized_trace(objective), {"exact": gradient_norm, "sampled": trace}[method](objective)
+    assert math.isnan(measured.value)
+    assert math.isnan(measured.std_error)
+    assert not measured.converged
+    assert measured.reason == failed.reason
+    assert not failed.converged
+    assert measured.half_width() == math.inf
 
 
 def test_the_command_can_be_pasted_into_a_shell(monkeypatch):

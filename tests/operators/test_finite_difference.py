@@ -69,3 +69,54 @@ def test_hessian_by_this_engine_by_name():
     v = torch.ones(H.shape[0], dtype=H.dtype)
     assert relative_error(H @ v, oracle("mlp_tanh") @ v) < 1e-6
     assert "finite difference" in H.engine
+
+
+def deep_relu(forward=nn.Sequential.forward):
+    """A network whose products by differences in float32 cross kinks, and its objective."""
+    torch.manual_seed(0)
+    layers = (nn.Linear(20, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10))
+    model = type("Deep", (nn.Sequential,), {"forward": forward})(*layers)
+    return model, Objective(model, nn.CrossEntropyLoss(), [(torch.randn(500, 20), torch.randint(10, (500,)))])
+
+
+def once_differentiable(self, x):
+    """As it is, through what has no second derivative."""
+    return Once.apply(nn.Sequential.forward(self, x))
+
+
+class Once(torch.autograd.Function):
+    """The identity, differentiable once."""
+
+    @staticmethod
+    def forward(_, x):
+        return x.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(_, grad):
+        return grad.clone()
+
+
+@pytest.mark.parametrize(
+    ("forward", "engine"), [(once_differentiable, "auto"), (nn.Sequential.forward, "finite-difference")]
+)
+def test_where_float32_is_inaccurate_float64_is_taken_and_follows_edits(forward, engine):
+    model, objective = deep_relu(forward)
+    H = Hessian(objective, engine=engine)
+    v = torch.randn(H.shape[0], generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        product = H @ v
+        assert product.dtype == H.dtype == torch.float32
+        plain = Objective(nn.Sequential(*model), nn.CrossEntropyLoss(), objective.data, dtype=torch.float64)
+        assert relative_error(product, Hessian(plain, engine="exact") @ v.double()) < 1e-5
+        assert H.engine.endswith("in float64")
+        with torch.no_grad():
+            model[2].weight.mul_(0.5)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_a_model_that_takes_no_float64_is_refused_as_before():
+    _, objective = deep_relu(lambda self, x: nn.Sequential.forward(self, x.float()))
+    H = Hessian(objective, engine="finite-difference")
+    with pytest.raises(InaccurateProductError, match="estimated error"):
+        H @ torch.randn(H.shape[0], generator=torch.Generator().manual_seed(0))
