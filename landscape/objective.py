@@ -51,7 +51,7 @@ class Objective(Passes):
         num_examples: n, over all batches.
         num_batches: how many the data are.
         batch_size: examples computed at once, at most.
-        criterion: the torch criterion, with reduction "none"; None where the loss is a function.
+        criterion: the torch criterion, None where the loss is a function.
         classifies: whether the loss tells which examples are classified correctly.
         num_gradients: full-data gradients computed so far, for the cost of measurements.
         work: what measurements share (``landscape.measure.metric``), until the weights change.

@@ -1,9 +1,7 @@
 """Cases that are wrong today, by the kind of the issue that they belong to: a kind that is mended leaves the list."""
 
 _BY_KIND = {
-    "3 another function's gradient": (
-        "parametrizations/spectral_norm in train",
-    ),
+    "3 another function's gradient": ("parametrizations/spectral_norm in train",),
     "6 rounding": (
         "dtypes/bfloat16",
         "dtypes/bfloat16 relu",
