@@ -9,7 +9,15 @@ spectrum is non-negative. Kept because the papers used it: Lanczos needs fewer p
 import torch
 from torch import Tensor
 
-from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, norm_of, random_unit_vector, require_positive
+from landscape.linalg.estimate import (
+    Estimate,
+    Operator,
+    dot,
+    norm_of,
+    random_unit_vector,
+    require_positive,
+    rounding_of,
+)
 
 
 def power_iteration(A: Operator, *, rel_error: float, max_matvecs: int, generator: torch.Generator) -> Estimate:
@@ -44,7 +52,7 @@ def _iterate(
     """Value and residual of A, the vector and the products used, iterating with A - shift I."""
     v = random_unit_vector(A, generator)
     value, residual = float("nan"), float("inf")
-    rounding = ROUNDING * torch.finfo(A.dtype).eps
+    rounding = rounding_of(A)
     for step in range(1, budget + 1):
         product = A @ v
         value = dot(v, product)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from landscape.measure.gradient_norm import gradient_norm
 from landscape.measure.metric import metric
+from landscape.measure.rounding import rounded
 from landscape.measure.trace import trace, trace_cost
 from landscape.objective import Objective
 from landscape.results import Measurement
@@ -47,9 +48,10 @@ def normalized_trace(
     tr = trace(objective, rel_error=rel_error, num_probes=num_probes, max_matvecs=max_matvecs, seed=seed)
     norm = gradient_norm(objective)
     reason = tr.reason if norm.value > 0 or math.isnan(norm.value) else "the gradient is zero: a critical point"
-    return Measurement(
+    value = tr.value / norm.value if norm.value else math.inf
+    found = Measurement(
         "normalized_trace",
-        tr.value / norm.value if norm.value else math.inf,
+        value,
         tr.std_error / norm.value if norm.value else math.inf,
         num_matvecs=tr.num_matvecs,
         num_gradients=tr.num_gradients + norm.num_gradients,
@@ -59,3 +61,4 @@ def normalized_trace(
         error_kind=tr.error_kind if norm.value else "standard error",
         num_samples=tr.num_samples,
     )
+    return rounded(found, abs(value) * norm.std_error / norm.value, rel_error=rel_error) if norm.std_error else found
