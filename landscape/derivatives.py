@@ -145,7 +145,7 @@ def _on_a_sample(objective: "Objective", wrong: Callable[[Sample, float], T]) ->
                 few = _kept(objective, num_examples, dtype)
                 eps = torch.finfo(few.objective.dtype).eps
                 found = wrong(few, eps)
-                coarse = _coarsest(few.objective) if found else eps
+                coarse = coarsest_eps(few.objective) if found else eps
                 return wrong(few, coarse) if coarse > eps else found
         except Exception:  # whatever fails in a model that is called in another way than the user's
             objective.doubts.pop(Sample, None)
@@ -162,7 +162,7 @@ def _kept(objective: "Objective", num_examples: int, dtype: torch.dtype | None) 
     return few
 
 
-def _coarsest(objective: "Objective") -> float:
+def coarsest_eps(objective: "Objective") -> float:
     """The largest eps of the dtypes on the way to the losses."""
 
     def met(terms: Any) -> float:

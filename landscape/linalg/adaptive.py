@@ -19,7 +19,7 @@ from torch import Tensor
 
 from landscape.linalg.diagonal import exact_diagonal
 from landscape.linalg.entries import Entries
-from landscape.linalg.estimate import ROUNDING, Estimate, Operator, power_of_two, require_positive
+from landscape.linalg.estimate import Estimate, Operator, power_of_two, require_positive, rounding_of
 from landscape.linalg.hutchinson import BLOCK, block_product, draw_probes
 from landscape.linalg.orthonormal import column_dots, gram
 from landscape.statistics import half_width, interval_reason, looks
@@ -109,7 +109,7 @@ def estimate_trace(
         sampling.spend(look - sampling.num_matvecs)
         samples, error = sampling.samples()
         value = samples.mean().item()
-        error = max(error, _rounding(A, sampling.scale))
+        error = max(error, rounding_of(A) * sampling.scale)
         half = half_width(error, len(samples))
         if converged := half <= rel_error * abs(value):
             break
@@ -118,15 +118,12 @@ def estimate_trace(
 
 
 def _exact(A: Operator, num_before: int, rel_error: float) -> Estimate:
-    """The sum of the diagonal; its error is 0 but for rounding."""
+    """The sum of the diagonal; its error is 0 but for rounding that the operator knows of."""
     diagonal, norm = exact_diagonal(A)
     value = diagonal.sum().item()
-    converged = _rounding(A, norm) <= rel_error * abs(value)
+    converged = rounding_of(A) * norm <= rel_error * abs(value)
     reason = f"the whole diagonal, by {len(diagonal)} products"
     if not converged:
         reason += ", whose sum is no more than rounding"
-    return Estimate(value, 0.0, num_before + len(diagonal), converged, reason, {"samples": np.array([value])})
-
-
-def _rounding(A: Operator, norm: float) -> float:
-    return ROUNDING * torch.finfo(A.dtype).eps * norm
+    error = norm * getattr(A, "rounding", 0.0)
+    return Estimate(value, error, num_before + len(diagonal), converged, reason, {"samples": np.array([value])})

@@ -48,6 +48,11 @@ class Estimate:
     num_samples: int = 0
 
 
+def rounding_of(A: Operator) -> float:
+    """What products are taken to be off by, relative to the norm of A: 32 eps, or more where the operator says so."""
+    return max(ROUNDING * torch.finfo(A.dtype).eps, getattr(A, "rounding", 0.0))
+
+
 def random_unit_vector(A: Operator, generator: torch.Generator) -> Tensor:
     """A direction drawn uniformly, (d,), the same on every device for the same generator state."""
     v = torch.randn(A.shape[0], generator=generator, device=generator.device, dtype=torch.float64)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from landscape.linalg.eigenvalues import Tridiagonal, lanczos_extreme
-from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, norm_of, random_unit_vector
+from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, norm_of, random_unit_vector, rounding_of
 from landscape.memory import available_bytes
 
 _BLOCK_BYTES = 256 << 20
@@ -96,7 +96,8 @@ class Lanczos:
         """T of the first ``num_steps`` steps, made now if they were not; of fewer where the basis is complete."""
         self.extend(num_steps - len(self))
         m = min(num_steps, len(self))
-        return Tridiagonal(tuple(self.alphas[:m]), tuple(self.betas[:m]), self.dimension, self._rounding(m))
+        rounding = self._size(m) * rounding_of(self.A)
+        return Tridiagonal(tuple(self.alphas[:m]), tuple(self.betas[:m]), self.dimension, rounding)
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ritz values, residual bounds and eigenvectors of T after all steps: see ``Tridiagonal.ritz``."""
@@ -134,18 +135,17 @@ class Lanczos:
         self.betas.append(beta)
         if self.complete:
             self.betas[-1] = 0.0
-        elif beta > self._rounding(len(self)):
+        elif beta > ROUNDING * torch.finfo(self.A.dtype).eps * self._size(len(self)):
             self._next = w.div_(beta)
         else:
             self.betas[-1] = 0.0  # the space is invariant: go on in its complement
             w, _ = self._without_basis(random_unit_vector(self.A, self.generator))
             self._next = w.div_(norm_of(w))
 
-    def _rounding(self, m: int) -> float:
-        """The error that rounding leaves in an eigenvalue: relative to ||A||, estimated by the largest row sum of T."""
+    def _size(self, m: int) -> float:
+        """||A||, estimated by the largest row sum of T."""
         off = np.array([0.0, *self.betas[:m]])
-        scale = (np.abs(self.alphas[:m]) + off[:-1] + off[1:]).max(initial=0.0)
-        return ROUNDING * torch.finfo(self.A.dtype).eps * float(scale)
+        return float((np.abs(self.alphas[:m]) + off[:-1] + off[1:]).max(initial=0.0))
 
     def _without_basis(self, w: Tensor) -> tuple[Tensor, float]:
         """``w``, changed in place, less its components along the rows, and how much of that was along the last one."""

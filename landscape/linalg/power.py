@@ -23,7 +23,15 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from landscape.linalg.eigenvalues import least_weight
-from landscape.linalg.estimate import ROUNDING, Estimate, Operator, dot, norm_of, random_unit_vector, require_positive
+from landscape.linalg.estimate import (
+    Estimate,
+    Operator,
+    dot,
+    norm_of,
+    random_unit_vector,
+    require_positive,
+    rounding_of,
+)
 
 
 def power_iteration(A: Operator, *, rel_error: float, max_matvecs: int, generator: torch.Generator) -> Estimate:
@@ -71,7 +79,7 @@ def _iterate(
 ) -> tuple[_Found, int]:
     """What iterating with A - shift I has found, and the steps: until it is within the accuracy, or negative to it."""
     v = random_unit_vector(A, generator)
-    rounding = ROUNDING * torch.finfo(A.dtype).eps
+    rounding = rounding_of(A)
     log_n = -math.log(least_weight(A.shape[0])) / 2
     for step in range(1, budget + 1):
         product = A @ v

@@ -14,7 +14,8 @@ from torch import Tensor
 from landscape.linalg.estimate import norm_of
 from landscape.losses import Terms
 from landscape.measure.ascent import maximize, num_slopes
-from landscape.measure.metric import Cost, generator, metric
+from landscape.measure.metric import Cost, Work, generator, metric
+from landscape.measure.rounding import rounded
 from landscape.measure.starts import num_points
 from landscape.objective import Objective
 from landscape.operators.graph import derivatives
@@ -100,7 +101,8 @@ def first_order_flatness(
         height=norm_at,
     )
     num_gradients = objective.num_gradients - before
-    return found.measurement("first_order_flatness", rel_error, num_gradients=num_gradients, num_matvecs=num_matvecs)
+    told = found.measurement("first_order_flatness", rel_error, num_gradients=num_gradients, num_matvecs=num_matvecs)
+    return rounded(told, Work.of(objective).rounding.gradient * found.value, rel_error=rel_error)
 
 
 def _hessian_product(objective: Objective, at: Tensor, v: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """The norm of the gradient."""
 
 from landscape.linalg.estimate import norm_of
-from landscape.measure.metric import Cost, metric
+from landscape.measure.metric import Cost, Work, metric
+from landscape.measure.rounding import rounded
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -30,4 +31,5 @@ def gradient_norm(objective: Objective) -> Measurement:
         5.0
     """
     gradient = objective.gradient()
-    return Measurement("gradient_norm", norm_of(gradient), num_gradients=1)
+    found = Measurement("gradient_norm", norm_of(gradient), num_gradients=1)
+    return rounded(found, Work.of(objective).rounding.gradient * found.value)

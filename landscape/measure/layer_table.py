@@ -10,9 +10,10 @@ from torch import Tensor
 
 from landscape.linalg import Lanczos, lanczos_extreme
 from landscape.linalg.entries import Entries
-from landscape.linalg.estimate import require_positive
+from landscape.linalg.estimate import norm_of, require_positive
 from landscape.linalg.hutchinson import draw_probes
 from landscape.measure.metric import PROBES, Cost, Work, generator, metric
+from landscape.measure.rounding import rounded
 from landscape.objective import Objective
 from landscape.operators import NoExactDiagonalError, Restricted
 from landscape.params import matches
@@ -94,6 +95,8 @@ def layer_table(
     runs = [Lanczos(Restricted(H, glob), generator=generator(seed)) for glob in globs.values()]
     largest = [lanczos_extreme(run, rel_error=rel_error, max_matvecs=max_matvecs) for run in runs]
     unsettled = [name for name, e in zip(names, largest, strict=True) if not e.converged]
+    if H.rounding:
+        found = _rounded(found, H.rounding, runs, rel_error)
     traces, total = found.details["trace"], found.value
     return replace(
         found,
@@ -113,6 +116,16 @@ def layer_table(
             "lambda_max_error": np.array([e.error for e in largest]),
         },
     )
+
+
+def _rounded(found: Measurement, rounding: float, runs: Sequence[Lanczos], rel_error: float) -> Measurement:
+    """With the rounding of the model's dtype in the errors, relative to the norm of each block, or its trace."""
+    norms = [norm_of(run.first(len(run)).matrix().flatten()) for run in runs]
+    sizes = np.maximum(np.abs(found.details["trace"]), norms)
+    errors = np.hypot(found.details["trace_std_error"], rounding * sizes)
+    size = max(abs(found.value), float(np.linalg.norm(sizes)))
+    found = rounded(found, rounding * size, rel_error=rel_error)
+    return replace(found, details=found.details | {"trace_std_error": errors})
 
 
 def _own_parameters(names: Sequence[str]) -> dict[str, str]:

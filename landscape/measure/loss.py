@@ -1,6 +1,7 @@
 """The loss L(w) itself: the mean over all examples of the split."""
 
-from landscape.measure.metric import FORWARD, Cost, metric
+from landscape.measure.metric import FORWARD, Cost, Work, metric
+from landscape.measure.rounding import rounded
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -25,4 +26,5 @@ def loss(objective: Objective) -> Measurement:
     """
     losses = objective.losses().double()
     data_error = losses.std().item() / len(losses) ** 0.5 if len(losses) > 1 else float("nan")
-    return Measurement("loss", objective.value(), details={"data_std_error": data_error})
+    found = Measurement("loss", objective.value(), details={"data_std_error": data_error})
+    return rounded(found, Work.of(objective).rounding.loss * losses.square().mean().sqrt().item())

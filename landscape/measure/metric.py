@@ -16,6 +16,7 @@ import torch
 
 from landscape.linalg import Estimate, Lanczos
 from landscape.linalg.slq import SpectralQuadrature, slq
+from landscape.measure.rounding import Rounding, holds_coarse_tensors, rounded, rounding_of
 from landscape.metrics import DEFAULT as DEFAULT
 from landscape.metrics import About
 from landscape.objective import MeasurementError, Objective
@@ -65,7 +66,8 @@ def metric(
             bound = signature.bind(objective, *args, **kwargs)
             bound.apply_defaults()
             key = (name, *list(bound.arguments.items())[1:])
-            done = Work.of(objective).measured
+            work = Work.of(objective)
+            done = work.measured
             if key not in done:
                 start = time.perf_counter()
                 try:
@@ -73,6 +75,8 @@ def metric(
                         measurement = function(objective, *args, **kwargs)
                 except MeasurementError as error:
                     measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))
+                if holds_coarse_tensors(objective) and work.rounding.unknown:
+                    measurement = rounded(measurement, math.nan)
                 done[key] = replace(measurement, seconds=time.perf_counter() - start)
             return done[key]
 
@@ -90,7 +94,6 @@ class Work:
     """One Hessian, its exact traces, a Krylov run a seed, a quadrature for its settings, and what was measured.
 
     Attributes:
-        hessian: whose kept graphs serve every metric.
         measured: measurements, by metric and arguments.
 
     Example:
@@ -103,7 +106,7 @@ class Work:
     """
 
     def __init__(self, objective: Objective) -> None:
-        self.hessian = Hessian(objective)
+        self.objective = objective
         self.measured: dict[Hashable, Measurement] = {}
         self._krylov: dict[int, Lanczos] = {}
         self._quadratures: dict[tuple[int, int, int], SpectralQuadrature] = {}
@@ -118,9 +121,21 @@ class Work:
         return work
 
     @functools.cached_property
+    def rounding(self) -> Rounding:
+        """What the dtype that the model computes in does to losses, gradients and products."""
+        return rounding_of(self.objective)
+
+    @functools.cached_property
+    def hessian(self) -> Hessian:
+        """The Hessian whose kept graphs serve every metric, and which knows of its rounding."""
+        H = Hessian(self.objective)
+        H.rounding = self.rounding.product
+        return H
+
+    @functools.cached_property
     def exact_traces(self) -> tuple[torch.Tensor, int]:
         """Traces by parameter tensor and their passes, as ``gauss_newton_traces`` proves and raises them."""
-        return gauss_newton_traces(self.hessian.objective, of_hessian=True)
+        return gauss_newton_traces(self.objective, of_hessian=True)
 
     def krylov(self, seed: int) -> Lanczos:
         """The Lanczos run from this seed's start, made longer by whoever needs it: largest, least, top k, density."""
@@ -143,7 +158,8 @@ class Work:
 
     def release(self) -> None:
         """Let go of what is large, graphs and Krylov bases; measurements and quadratures stay."""
-        self.hessian, self._krylov = Hessian(self.hessian.objective), {}
+        self.__dict__.pop("hessian", None)
+        self._krylov = {}
 
 
 def generator(seed: int) -> torch.Generator:
@@ -154,7 +170,7 @@ def generator(seed: int) -> torch.Generator:
 def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
     """The measurement that an estimate is: its error is that of its samples, or a bound where it has none."""
     samples = found.details.get("samples")
-    exact = samples is not None and len(samples) == 1 and not found.error
+    sampled = samples is not None and len(samples) > 1  # a single one is all of it: the error is none, or by rounding
     return Measurement(
         name,
         found.value,
@@ -163,6 +179,6 @@ def measurement_of(name: str, found: Estimate, **details: Any) -> Measurement:
         converged=found.converged,
         reason=found.reason,
         details=details,
-        error_kind="none" if exact else "bound" if samples is None else "standard error",
-        num_samples=0 if samples is None or exact else found.num_samples or len(samples),
+        error_kind="standard error" if sampled else "bound" if found.error or samples is None else "none",
+        num_samples=(found.num_samples or len(samples)) if samples is not None and sampled else 0,
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from landscape.measure.gradient_norm import gradient_norm
 from landscape.measure.metric import metric
+from landscape.measure.rounding import rounded
 from landscape.measure.trace import trace, trace_cost
 from landscape.objective import Objective
 from landscape.results import Measurement
@@ -52,7 +53,7 @@ def normalized_trace(
         value, std_error, reason = math.nan, math.nan, failed.reason
     elif norm.value > 0:
         value, std_error, reason = tr.value / norm.value, tr.std_error / norm.value, tr.reason
-    return Measurement(
+    found = Measurement(
         "normalized_trace",
         value,
         std_error,
@@ -64,3 +65,4 @@ def normalized_trace(
         error_kind=tr.error_kind if math.isfinite(value) else "standard error",
         num_samples=tr.num_samples,
     )
+    return rounded(found, abs(value) * norm.std_error / norm.value, rel_error=rel_error) if norm.std_error else found

@@ -6,11 +6,13 @@ The adaptive form is that of ASAM (Kwon et al. 2021, arXiv:2102.11600) without i
 ReLU network, its function unchanged, leaves f over a ball unchanged too.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from landscape.measure.widened import widened
 from landscape.objective import Objective
 
 
@@ -53,33 +55,49 @@ class Rise:
         return total / objective.total_weight - self._base, slope
 
     def rounding_error(self, u: Tensor) -> float:
-        """By how much rounding moved f(u), with its sign: the difference to f in float64.
+        """By how much rounding moved f(u), with its sign: the difference to f in float64, whatever the model casts to.
 
-        Where the objective is in float64 already, it is estimated from float32, scaled down by the ratio of their eps.
-        Two forward passes, one of them in the other precision.
+        Where all is in float64 already, it is estimated from float32, scaled down by the ratio of their eps. Two
+        forward passes, one of them in the other precision.
 
         Raises:
             ValueError: where the loss cannot be computed in the other precision.
         """
         reference, share = self._reference
-        return share * (self(u) - reference(u))
+        with self._unrounded():
+            exact = reference(u)
+        return share * (self(u) - exact)
 
     def _point(self, u: Tensor) -> Tensor:
         return self._w + self._scale * u.to(self._w)
 
     @cached_property
     def _reference(self) -> tuple["Rise", float]:
-        wide = self.objective.dtype == torch.float64
+        wide = self._all_wide
         dtype = torch.float32 if wide else torch.float64
         try:
-            reference = self.objective.over(self.objective.data, dtype=dtype)
+            with self._unrounded():
+                reference = Rise(self.objective.over(self.objective.data, dtype=dtype), adaptive=self.adaptive)
         except RuntimeError as error:
             raise ValueError(
                 f"The loss cannot be computed in {dtype} to find its rounding error ({str(error).splitlines()[0]}). "
                 "Let the tensors in it take their dtype from the model's output."
             ) from error
         share = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps if wide else 1.0
-        return Rise(reference, adaptive=self.adaptive), share
+        return reference, share
+
+    @cached_property
+    def _all_wide(self) -> bool:
+        """Whether everything is in float64, inside the model too."""
+        if self.objective.dtype != torch.float64:
+            return False
+        batch = [next(self.objective.batches())[1]]
+        losses = self.objective.over(batch).losses()
+        with widened(torch.float64):
+            return torch.equal(losses, self.objective.over(batch).losses())
+
+    def _unrounded(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._all_wide else widened(torch.float64)
 
 
 def _differentiated(summed: Tensor, leaves: list[Tensor]) -> tuple[float, list[Tensor]]:

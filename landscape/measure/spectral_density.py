@@ -1,12 +1,16 @@
 """The density of the Hessian's eigenvalues, and two numbers read off it (Ghorbani et al. 2019; Yao et al. 2020)."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from landscape.linalg.slq import SpectralQuadrature
 from landscape.linalg.slq import effective_dimension as effective_dimension_of
 from landscape.linalg.slq import negative_share as negative_share_of
 from landscape.measure.metric import Cost, Work, measurement_of, metric
+from landscape.measure.rounding import rounded
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -68,11 +72,12 @@ def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int 
         >>> found.details["nodes"].round(4), found.details["weights"]  # of 2/n X^T X, all of it
         (array([[9., 1.]]), array([[0.5, 0.5]]))
     """
-    found = Work.of(objective).quadrature(num_runs, num_steps, seed)
+    work = Work.of(objective)
+    found = work.quadrature(num_runs, num_steps, seed)
     mean = found.trace(lambda x: x / found.dimension, rel_error=1.0)
     threshold = _LINEAR_PART * max(np.abs(rule.nodes).max() for rule in found.rules) or 1.0
     details: dict[str, object] = {
-        "engine": Work.of(objective).hessian.engine,
+        "engine": work.hessian.engine,
         "nodes": np.stack([rule.nodes for rule in found.rules]),
         "weights": np.stack([rule.weights for rule in found.rules]),
         "log_threshold": threshold,
@@ -83,7 +88,7 @@ def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int 
         details[f"{axis}_std_error"] = drawn.std_error
     several = found.exact or len(found.rules) > 1
     reason = "the whole spectrum" if found.exact else f"{len(found.rules)} runs of {num_steps} steps"
-    return Measurement(
+    told = Measurement(
         "spectral_density",
         mean.value,
         mean.error,
@@ -94,6 +99,7 @@ def spectral_density(objective: Objective, *, num_runs: int = 4, num_steps: int 
         error_kind="none" if found.exact else "standard error",
         num_samples=0 if found.exact else len(found.rules),
     )
+    return rounded(told, _shift(work, found), rel_error=1.0)
 
 
 @metric(
@@ -129,10 +135,12 @@ def effective_dimension(
         >>> round(effective_dimension(Objective(model, torch.nn.MSELoss(), [batch]), gamma=1.0).value, 4)  # 9/10 + 1/2
         1.4
     """
-    found = effective_dimension_of(
-        Work.of(objective).quadrature(num_runs, num_steps, seed), gamma=gamma, rel_error=rel_error
+    found, least, most = (
+        effective_dimension_of(q, gamma=gamma, rel_error=rel_error)
+        for q in _shifted(Work.of(objective), num_runs, num_steps, seed)
     )
-    return measurement_of("effective_dimension", found, gamma=gamma)
+    told = measurement_of("effective_dimension", found, gamma=gamma)
+    return rounded(told, max(most.value - found.value, found.value - least.value), rel_error=rel_error)
 
 
 @metric(
@@ -160,5 +168,21 @@ def negative_share(
         >>> negative_share(Objective(model, torch.nn.MSELoss(), [batch])).value
         0.0
     """
-    found = negative_share_of(Work.of(objective).quadrature(num_runs, num_steps, seed), rel_error=rel_error)
-    return measurement_of("negative_share", found)
+    found, most, least = (
+        negative_share_of(q, rel_error=rel_error) for q in _shifted(Work.of(objective), num_runs, num_steps, seed)
+    )
+    told = measurement_of("negative_share", found)
+    return rounded(told, max(most.value - found.value, found.value - least.value), rel_error=rel_error)
+
+
+def _shifted(work: Work, num_runs: int, num_steps: int, seed: int) -> Iterator[SpectralQuadrature]:
+    """The quadrature, and with all its nodes less and more by what the rounding of the model's dtype may be."""
+    found = work.quadrature(num_runs, num_steps, seed)
+    shift = _shift(work, found)
+    for by in (0.0, -shift, shift):
+        yield replace(found, rules=tuple(replace(rule, nodes=rule.nodes + by) for rule in found.rules))
+
+
+def _shift(work: Work, found: SpectralQuadrature) -> float:
+    """By how much an eigenvalue may be off by rounding."""
+    return work.hessian.rounding * max(float(np.abs(rule.nodes).max()) for rule in found.rules)

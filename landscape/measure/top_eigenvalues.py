@@ -1,5 +1,9 @@
 """The k largest eigenvalues of the Hessian (GAM, Zhang et al. 2023, fig. 3 draws 50)."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from landscape.linalg import lanczos_top
 from landscape.measure.metric import Cost, Work, measurement_of, metric
 from landscape.objective import Objective
@@ -62,4 +66,7 @@ def top_eigenvalues(
     details = {key: found.details[key] for key in ("eigenvalues", "residuals", "bounds")}
     if vectors:
         details["eigenvectors"] = found.details["vectors"].cpu().numpy()
+    if work.hessian.rounding and not (details["bounds"] <= rel_error * np.abs(details["eigenvalues"])).all():
+        reason = f"{found.reason}; others are no more than rounding of the model's dtype, try dtype=torch.float64"
+        found = replace(found, converged=False, reason=reason)
     return measurement_of("top_eigenvalues", found, k=k, engine=work.hessian.engine, **details)

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 from landscape.linalg import deflated_trace, hutchinson_trace, hutchpp_trace, xtrace
 from landscape.linalg.estimate import require_positive
 from landscape.measure.metric import PROBES, Cost, Work, generator, measurement_of, metric
+from landscape.measure.rounding import rounded
 from landscape.objective import Objective
 from landscape.operators import NoExactDiagonalError
 from landscape.results import Measurement
@@ -81,7 +84,7 @@ def trace(
     not_exact = ""
     if method == "exact" or (method == "auto" and num_probes is None):
         try:
-            return _exact(objective)
+            return _exact(objective, rel_error)
         except NoExactDiagonalError as error:
             if method == "exact":
                 raise
@@ -100,15 +103,19 @@ def trace(
     else:
         found = hutchpp_trace(H, **options) if method == "hutch++" else xtrace(H, **options)
     samples = found.details["samples"]
-    return measurement_of("trace", found, method=method, engine=H.engine, not_exact=not_exact, samples=samples)
+    told = measurement_of("trace", found, method=method, engine=H.engine, not_exact=not_exact, samples=samples)
+    if method != "hutchinson":  # the others know of H.rounding
+        return told
+    return rounded(told, H.rounding * float(np.sqrt(np.mean(samples**2))), rel_error=rel_error)
 
 
-def _exact(objective: Objective) -> Measurement:
+def _exact(objective: Objective, rel_error: float) -> Measurement:
     traces, num_passes = Work.of(objective).exact_traces
-    return Measurement(
+    found = Measurement(
         "trace",
         traces.sum().item(),
         num_gradients=num_passes,
         reason="exact: the network is piecewise linear in each parameter, so that Tr H is the Gauss-Newton trace",
         details={"method": "exact"},
     )
+    return rounded(found, Work.of(objective).rounding.product * found.value, rel_error=rel_error)

@@ -8,8 +8,9 @@ Also called sharpness. Finding this maximum is NP-hard in general; ``landscape.m
 from typing import Any
 
 from landscape.measure.ascent import maximize, num_slopes
-from landscape.measure.metric import FORWARD, Cost, generator, metric
+from landscape.measure.metric import FORWARD, Cost, Work, generator, metric
 from landscape.measure.rise import Rise
+from landscape.measure.rounding import rounded
 from landscape.measure.starts import num_points
 from landscape.objective import Objective
 from landscape.results import Measurement
@@ -77,4 +78,6 @@ def zeroth_order_flatness(
         generator=generator(seed),
         height=rise,
     )
-    return found.measurement("zeroth_order_flatness", rel_error, num_gradients=objective.num_gradients - before)
+    told = found.measurement("zeroth_order_flatness", rel_error, num_gradients=objective.num_gradients - before)
+    size = objective.losses().double().square().mean().sqrt().item()
+    return rounded(told, 2 * Work.of(objective).rounding.loss * size, rel_error=rel_error)

@@ -51,7 +51,10 @@ class ParameterOperator:
         dtype: of the vectors.
         device: of the vectors.
         num_matvecs: products made so far; a block of k columns is k.
+        rounding: what is known of their error by rounding, relative to the norm of the matrix.
     """
+
+    rounding = 0.0
 
     def __init__(self, layout: ParameterLayout, dtype: torch.dtype, device: torch.device) -> None:
         self.layout, self.dtype, self.device = layout, dtype, device
@@ -96,7 +99,7 @@ class Restricted(ParameterOperator):
         self.indices = layout.indices(glob).to(operator.device)
         chosen = {name: shape for name, shape in zip(layout.names, layout.shapes, strict=True) if matches(name, glob)}
         super().__init__(ParameterLayout(tuple(chosen), tuple(chosen.values())), operator.dtype, operator.device)
-        self.operator = operator
+        self.operator, self.rounding = operator, operator.rounding
 
     def _product(self, rows: Tensor) -> Tensor:
         padded = rows.new_zeros(len(rows), self.operator.shape[0])

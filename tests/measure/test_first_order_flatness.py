@@ -6,6 +6,8 @@ from torch import nn
 
 from landscape import Objective
 from landscape.measure.first_order_flatness import first_order_flatness
+from landscape.measure.metric import Work
+from landscape.measure.rounding import Rounding
 from tests.cases import assert_unchanged, dense_gradient, flat_loss, make, oracle, snapshot
 from tests.matrices import seeded
 from tests.measure.quadratics import largest_gradient, quadratic, random_quadratic
@@ -94,6 +96,8 @@ def test_a_scaled_loss_gives_a_scaled_error():
 
 
 def test_cost(monkeypatch):
+    objective = objective_of(make("mlp_tanh"), 16)
+    assert Work.of(objective).rounding == Rounding()  # once an objective, and not counted here
     backwards = []
     run = torch.autograd._engine_run_backward
 
@@ -102,6 +106,7 @@ def test_cost(monkeypatch):
 
     objective = objective_of(make("mlp_tanh"), 16)
     objective.verify()
+    assert Work.of(objective).rounding.gradient == 0
     monkeypatch.setattr(torch.autograd, "_engine_run_backward", counting)
     measured = first_order_flatness(objective, num_steps=3, num_restarts=2)
     assert measured.num_gradients == measured.num_matvecs == 2 * 4

@@ -265,7 +265,7 @@ def test_passes_are_those_promised():
     passes.clear()
     local_minima(objective, num_directions=10, num_steps=4)
     assert not any(passes)
-    assert len(passes) <= 10 * 5 + 2 * 5 * 2 + 4
+    assert len(passes) <= 10 * 5 + 2 * 5 * 2 + 4 + 4  # the last ones of a batch, for whether all is in float64
 
 
 @pytest.mark.parametrize(

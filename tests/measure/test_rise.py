@@ -91,15 +91,33 @@ def test_the_rounding_error_in_float64_is_scaled_down_from_float32():
     assert_unchanged(before, snapshot(case.model))
 
 
-def test_a_loss_in_one_precision_only_is_named():
-    case, batches = float32_case()
-    weights = torch.ones(4)  # a constant that stays float32
+def in_one_precision(dtype):
+    """An objective with a constant that stays as it is."""
+    case, weights = make("mlp_tanh"), torch.ones(4, dtype=dtype)
+    case.model.to(dtype)
 
     def loss(model, batch):
         return cross_entropy(model(batch[0]), batch[1], weight=weights, reduction="none")
 
-    objective = Objective(case.model, loss, batches)
+    return Objective(case.model, loss, [(x.to(dtype), y) for x, y in case.batches(16)])
+
+
+def test_a_loss_in_float32_only_is_widened():
+    objective = in_one_precision(torch.float32)
+    assert 0 < abs(Rise(objective).rounding_error(away(objective))) < 1e-6
+
+
+def test_a_loss_in_float64_only_is_named():
+    objective = in_one_precision(torch.float64)
     rise = Rise(objective)
     assert isinstance(rise(rise.origin), float)
-    with pytest.raises(ValueError, match=r"float64.*dtype"):
+    with pytest.raises(ValueError, match=r"float32.*dtype"):
         rise.rounding_error(away(objective))
+
+
+def test_what_a_float64_model_casts_to_inside_is_not_taken_for_float64():
+    case = make("mlp_tanh")
+    loss = lambda model, b: cross_entropy(model(b[0]).bfloat16().double(), b[1], reduction="none")  # noqa: E731
+    rounded, plain = (Objective(case.model, one, case.batches(16)) for one in (loss, nn.CrossEntropyLoss()))
+    u = away(plain)
+    assert Rise(rounded).rounding_error(u) == pytest.approx(Rise(rounded)(u) - Rise(plain)(u), rel=1e-9)

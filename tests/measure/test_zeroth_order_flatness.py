@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from landscape import Objective
+from landscape.measure.metric import Work
+from landscape.measure.rounding import Rounding
 from landscape.measure.zeroth_order_flatness import zeroth_order_flatness
 from tests.cases import assert_unchanged, flat_loss, make, snapshot
 from tests.matrices import seeded
@@ -100,10 +102,12 @@ def test_no_point_of_a_network_s_ball_is_higher(name):
 
 
 def test_cost(monkeypatch):
+    objective = objective_of(make("mlp_tanh"), 16)
+    assert Work.of(objective).rounding == Rounding()  # once an objective, and not counted here
     backwards = []
     grad = torch.autograd.grad
     monkeypatch.setattr(torch.autograd, "grad", lambda *args, **kwargs: (backwards.append(1), grad(*args, **kwargs))[1])
-    measured = zeroth_order_flatness(objective_of(make("mlp_tanh"), 16), num_steps=3, num_restarts=2)
+    measured = zeroth_order_flatness(objective, num_steps=3, num_restarts=2)
     assert measured.num_gradients == 2 * 4
     assert len(backwards) == 5 * measured.num_gradients  # batches
     assert measured.num_matvecs == 0

@@ -44,8 +44,7 @@ CASES = {case.name: case for area in AREAS for case in area.CASES}
 
 def _marked(case: Case):
     kind = KNOWN_WRONG.get(case.name)
-    strict = kind != "6 rounding"  # which differs from processor to processor
-    wrong = [pytest.mark.xfail(strict=strict, reason=kind)] if kind else []
+    wrong = [pytest.mark.xfail(strict=True, reason=kind)] if kind else []
     return pytest.param(case, marks=[*wrong, *[pytest.mark.slow] * case.slow], id=case.name)
 
 

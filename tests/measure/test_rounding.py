@@ -1,0 +1,197 @@
+"""The rounding of a model's dtype: what it is measured to be, and that every error bar holds with it."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from landscape import Objective, measure
+from landscape.measure.metric import Work
+from landscape.measure.rounding import Rounding, rounded, rounding_of
+from landscape.measure.widened import widened
+from landscape.results import Measurement
+from tests.cases import make
+from tests.matrices import seeded
+from tests.test_objective import objective_of
+from tests.zoo.test_zoo import CASES
+
+ROUNDED = [
+    "dtypes/bfloat16",
+    "dtypes/bfloat16 relu",
+    "dtypes/float16 relu",
+    "dtypes/bfloat16 near a minimum",
+    "dtypes/float32 measured in bfloat16",
+    "dtypes/one layer in bfloat16",
+    "dtypes/middle in bfloat16, float64 around",
+    "dtypes/autocast inside",
+    "dtypes/autocast in the loss",
+    "dtypes/weights rounded on the way",
+    "dtypes/losses that cancel in float32",
+    "dtypes/large outputs that cancel in float32",
+]
+FEWER = {"top_eigenvalues": {"k": 5}, "average_sharpness": {"max_probes": 64}}
+METRICS = [
+    *("loss", "gradient_norm", "trace", "normalized_trace", "lambda_max", "lambda_min", "layer_table"),
+    *("top_eigenvalues", "spectral_density", "effective_dimension", "negative_share"),
+    *("zeroth_order_flatness", "first_order_flatness", "average_sharpness", "gradient_curvature"),
+]
+
+
+def objectives(name):
+    """As the model is computed, and without rounding."""
+    case = CASES[name]
+    options = dict(case.options)
+    found = Objective(*case.build(case.seed), **options)
+    return found, Objective(*case.build(case.seed, reference=True), **options | {"dtype": torch.float64})
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_every_error_bar_holds(name):
+    found, exact = objectives(name)
+    for metric in METRICS:
+        options = FEWER.get(metric, {})
+        measured, true = (getattr(measure, metric)(one, **options) for one in (found, exact))
+        if measured.converged:
+            low, high = measured.interval()
+            slack = 1e-5 * abs(true.value) + (true.half_width() if math.isfinite(true.half_width()) else 0.0)
+            assert low - slack <= true.value <= high + slack, (metric, str(measured), str(true))
+
+
+def test_an_exact_number_is_called_exact_no_more():
+    measured = measure.loss(objectives("dtypes/autocast inside")[0])
+    assert measured.error_kind == "bound"
+    assert measured.std_error > 1e-4
+    assert "rounding" in measured.reason
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["mlp_tanh", "conv_batchnorm", "attention"])
+def test_single_and_double_precision_stay_exact(name, dtype):
+    case = make(name)
+    case.model.to(dtype)
+    data = [(x.to(dtype) if x.is_floating_point() else x, y) for x, y in case.batches(16)]
+    assert rounding_of(Objective(case.model, case.criterion, data)) == Rounding()
+
+
+@pytest.mark.parametrize(("dtype", "eps"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
+def test_it_is_about_the_eps_of_the_dtype(dtype, eps):
+    found = rounding_of(objective_of(make("mlp_tanh"), 16, dtype=dtype))
+    assert all(eps / 20 < one < 20 * eps for one in (found.loss, found.gradient, found.product))
+
+
+def test_curvature_that_rounding_dominates_is_not_converged():
+    """Second differences of nothing: outputs of 300, of which bfloat16 keeps units, and gradients of 1e-3."""
+    model = nn.Linear(4, 3).bfloat16()
+    offset = torch.tensor([300.0, 300.5, 299.0])
+    loss = lambda m, b: F.cross_entropy((m(b[0]) + offset.bfloat16()).float(), b[1], reduction="none")  # noqa: E731
+    x, y = torch.randn(20, 4, generator=seeded(0)).bfloat16(), torch.randint(3, (20,), generator=seeded(1))
+    objective = Objective(model, loss, [(x, y)])
+    exact = Objective(model, lambda m, b: loss_of(m, b, offset), [(x.double(), y)], dtype=torch.float64)
+    for metric in ("loss", "gradient_norm", "trace", "lambda_max"):
+        measured, true = (getattr(measure, metric)(one) for one in (objective, exact))
+        low, high = measured.interval()
+        assert not measured.converged or low <= true.value <= high
+
+
+def loss_of(model, batch, offset):
+    return F.cross_entropy(model(batch[0]) + offset.bfloat16().to(batch[0]), batch[1], reduction="none")
+
+
+def test_where_it_cannot_be_known_nothing_is_converged():
+    class Only(torch.autograd.Function):
+        @staticmethod
+        def forward(_, x):
+            if x.dtype == torch.bfloat16:
+                return x.clone()
+            raise RuntimeError("bfloat16 only")
+
+        @staticmethod
+        def backward(_, grad):
+            return grad
+
+    model = nn.Sequential(nn.Linear(3, 3).bfloat16())
+    x, y = torch.randn(9, 3, generator=seeded(0)).bfloat16(), torch.randint(3, (9,), generator=seeded(1))
+    objective = Objective(model, lambda m, b: F.cross_entropy(Only.apply(m(b[0])), b[1], reduction="none"), [(x, y)])
+    for metric in (measure.loss, measure.gradient_norm, measure.lambda_max):
+        measured = metric(objective)
+        assert not measured.converged
+        assert measured.half_width() == math.inf
+        assert "unknown error by rounding" in measured.reason
+
+
+def test_of_a_model_without_second_derivatives_losses_and_gradients_are_compared():
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, grad):
+            return 2 * ctx.saved_tensors[0] * grad
+
+    model = nn.Linear(3, 3).bfloat16()
+    x, y = torch.randn(9, 3, generator=seeded(0)).bfloat16(), torch.randint(3, (9,), generator=seeded(1))
+    objective = Objective(model, lambda m, b: F.cross_entropy(Once.apply(m(b[0])), b[1], reduction="none"), [(x, y)])
+    found = rounding_of(objective)
+    assert found.loss > 0
+    assert found.gradient == found.product > 0
+    assert not found.unknown
+
+
+@pytest.mark.parametrize(("dtype", "num_passes"), [(torch.float64, 2), (torch.float32, 5), (torch.bfloat16, 5)])
+def test_it_is_found_once_and_on_few_examples(dtype, num_passes):
+    rows = []
+    case = make("mlp_tanh")
+
+    def loss(model, batch):
+        rows.append(len(batch[0]))
+        return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+    objective = Objective(case.model, loss, case.batches(32), dtype=dtype)
+    rows.clear()
+    work = Work.of(objective)
+    assert work.rounding is work.rounding
+    assert rows == num_passes * [8]
+
+
+def test_nothing_is_left_in_the_model():
+    case = make("mlp_tanh")
+    objective = objective_of(case, 16, dtype=torch.bfloat16)
+    before = {name: (p.clone(), p.dtype) for name, p in case.model.state_dict().items()}
+    rounding_of(objective)
+    after = case.model.state_dict()
+    assert all(after[name].dtype == dtype and torch.equal(after[name], p) for name, (p, dtype) in before.items())
+    assert all(p.grad is None for p in case.model.parameters())
+
+
+@pytest.mark.parametrize("kind", ["none", "standard error", "bound", "lower bound"])
+def test_an_error_by_rounding_is_added(kind):
+    before = Measurement("x", 1.0, 0.0 if kind == "none" else 0.03, error_kind=kind, num_samples=0)
+    assert rounded(before, 0.0) is before
+    after = rounded(before, 0.04, rel_error=0.5)
+    expected = {"none": 0.04, "standard error": 0.05, "bound": 0.07, "lower bound": 0.07}[kind]
+    assert after.std_error == pytest.approx(expected)
+    assert after.value == (pytest.approx(0.96) if kind == "lower bound" else 1.0)
+    assert after.error_kind == ("bound" if kind == "none" else kind)
+    assert after.converged
+    assert not rounded(before, 0.04, rel_error=0.01).converged
+    assert not rounded(replace(before, converged=False), 0.04, rel_error=0.5).converged
+
+
+def test_widened_keeps_what_is_no_rounding():
+    x, y = torch.tensor([1 / 3, 2 / 3, 7.0], dtype=torch.float64), torch.zeros(3)
+    with widened(torch.float64):
+        assert torch.equal(x.half().float().double(), x)
+        assert torch.equal(torch.stack([x.bfloat16(), x]), torch.stack([x, x]))
+        assert x.to(torch.int8).tolist() == [0, 0, 7]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            product = F.linear(x[None], x[None])
+        y += x  # in place: it stays what it is
+    assert torch.equal(product, x[None] @ x[:, None])
+    assert y.dtype == torch.float32
+    assert x.half().float().double()[0] != x[0]
