@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from landscape.batches import num_rows_of, pick
-from landscape.passes import MeasurementError, rng_untouched
+from landscape.errors import MeasurementError
+from landscape.surroundings import rng_untouched
 
 T = TypeVar("T")
 

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from landscape.batches import generators, num_rows_of, recut, refuse_changing, refuse_unfixed
 from landscape.derivatives import DerivativeError, wrong_gradient
+from landscape.errors import MeasurementError, NonFiniteError, gradient_errors
 from landscape.losses import LossTerms, Terms, refuse_random_modules, refuse_without_numbers
 from landscape.params import matches, no_match
-from landscape.passes import MeasurementError, NonFiniteError, Passes, gradient_errors, rng_untouched
+from landscape.passes import Passes
 from landscape.proofs import refuse_acting_modes, refuse_cut_rows, refuse_stale_values, refuse_two_functions
+from landscape.surroundings import rng_untouched
 
 __all__ = ["MeasurementError", "NonFiniteError", "Objective"]
 

@@ -14,52 +14,23 @@ other attributes are put back (``landscape.attributes``). Train/eval flags are s
 ``model.eval()``, which some models override to do work.
 """
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
 from functools import partial, reduce
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from landscape.attributes import Attributes
 from landscape.batches import generators, held, split, to
+from landscape.errors import MeasurementError, NonFiniteError, gradient_errors
 from landscape.losses import BatchError, LossTerms, Terms, nothing_counted, refuse_unequal, same_losses
 from landscape.params import ParameterLayout
+from landscape.surroundings import mode_of, no_autocast, other_random_numbers, rng_untouched
 
 T = TypeVar("T")
-_UNTOUCHED = ContextVar("whether what runs now is inside rng_untouched", default=False)
-
-
-class MeasurementError(ArithmeticError):
-    """What was asked cannot be computed here; a metric reports it as its reason instead of failing."""
-
-
-class NonFiniteError(MeasurementError):
-    """A loss, gradient or product is NaN or infinite; the message says where it began."""
-
-
-class GradientError(MeasurementError):
-    """Part of the model or the loss has no gradient in torch, while its value can be computed."""
-
-
-@contextmanager
-def gradient_errors() -> Iterator[None]:
-    """Tell errors of autograd in one line: raise GradientError for them."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        text = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
-        raise GradientError(
-            f"No gradient through part of the model or the loss: torch says {text!r}. Use operations there that "
-            "torch.autograd.grad can differentiate; metrics of the loss alone need none."
-        ) from error
 
 
 class Passes:
@@ -232,7 +203,7 @@ class Passes:
         params = {name: _like(leaf, self._state[name]) for name, leaf in zip(names, leaves, strict=True)}
         buffers = {name: self._state[name].clone() for name in self._buffers}
         with (
-            _mode(self._modules, training=self.mode == "train"),
+            mode_of(self._modules, training=self.mode == "train"),
             torch.set_grad_enabled(leaves[0].requires_grad or self._differentiates),
             no_autocast(self.device),
         ):
@@ -374,73 +345,6 @@ def _like(leaf: Tensor, p: Tensor) -> Tensor:
     if not p.is_complex():
         return leaf.to(p.dtype)
     return torch.complex(*leaf.to(as_real(p).dtype).unbind(-1))  # which no storage is too odd for
-
-
-def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Out of an autocast around the measurement, which would round what is measured; the model's own stays."""
-    surrounded = torch.is_autocast_enabled(device.type)
-    return torch.autocast(device.type, enabled=False) if surrounded else nullcontext()
-
-
-@contextmanager
-def rng_untouched(*generators: torch.Generator) -> Iterator[None]:
-    """Run the body and put back the random states of torch, numpy, Python and the ``generators`` given.
-
-    Inside of another, whose end puts back the global ones, it leaves those to that: reading numpy's takes as long as
-    the forward pass of a small network.
-    """
-    own_states = [generator.get_state() for generator in generators]
-    try:
-        with nullcontext() if _UNTOUCHED.get() else _global_rng_untouched():
-            yield
-    finally:
-        for generator, state in zip(generators, own_states, strict=True):
-            generator.set_state(state)
-
-
-@contextmanager
-def _global_rng_untouched() -> Iterator[None]:
-    cuda_devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    token = _UNTOUCHED.set(True)
-    try:
-        with torch.random.fork_rng(cuda_devices, device_type="cuda"):
-            yield
-    finally:
-        _UNTOUCHED.reset(token)
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
-
-
-@contextmanager
-def other_random_numbers(device: torch.device) -> Iterator[None]:
-    """Run the body further along every random stream, so that what depends on them comes out differently."""
-    with _global_rng_untouched():
-        torch.rand(1)
-        torch.rand(1, device=device)
-        np.random.rand()
-        random.random()
-        yield
-
-
-@contextmanager
-def _mode(modules: Sequence[nn.Module], *, training: bool) -> Iterator[None]:
-    """Run the body with every module in train or eval mode; flags and random states are put back in any case."""
-    others = [module for module in modules if module.training != training]
-    with rng_untouched():
-        try:
-            _flag(others, training)
-            yield
-        finally:
-            _flag(others, not training)
-
-
-def _flag(modules: Sequence[nn.Module], training: bool) -> None:
-    for module in modules:
-        if "training" in module.__dict__:  # past nn.Module's search for parameters and modules of that name
-            module.__dict__["training"] = training
-        else:
-            module.training = training
 
 
 def _other_names(model: nn.Module) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.passes import rng_untouched
+from landscape.surroundings import rng_untouched
 
 POLICIES = ("randaugment", "autoaugment")
 

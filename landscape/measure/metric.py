@@ -21,8 +21,8 @@ from landscape.metrics import DEFAULT as DEFAULT
 from landscape.metrics import About
 from landscape.objective import MeasurementError, Objective
 from landscape.operators import Hessian, gauss_newton_traces
-from landscape.passes import no_autocast, rng_untouched
 from landscape.results import Measurement
+from landscape.surroundings import no_autocast, rng_untouched
 
 P = ParamSpec("P")
 

@@ -24,8 +24,8 @@ from landscape.losses import BatchError, Terms
 from landscape.memory import available_bytes
 from landscape.objective import NonFiniteError, Objective
 from landscape.params import ParameterLayout, matches
-from landscape.passes import no_autocast
 from landscape.second_derivatives import twice_differentiable
+from landscape.surroundings import no_autocast
 
 _TOGETHER = 16  # vectors in one batched backward: more gained nothing on the networks measured, and cost memory
 # How much an operation of a graph may give, on average, for many vectors at once to be faster. Calibrated by

@@ -35,8 +35,8 @@ from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint, s
 from landscape.data import Split, augment, load_data
 from landscape.files import whole
 from landscape.models import build_model
-from landscape.passes import rng_untouched
 from landscape.registry import check, options
+from landscape.surroundings import rng_untouched
 from landscape.training.optimizers import BASES, build_optimizer, learning_rate
 from landscape.training.recipe import Recipe
 from landscape.training.resume import Interrupted, interrupts_wait, rng_states, seed_everything, set_rng_states
