@@ -34,9 +34,8 @@ class Attributes:
         >>> module.seen.append(3)
         >>> before.unchanged()
         False
-        >>> before.put_back()
-        >>> module.seen
-        []
+        >>> before.put_back(), module.seen
+        (['a list'], [])
     """
 
     def __init__(self, root: nn.Module) -> None:
