@@ -95,6 +95,15 @@ def wrong_curvature(objective: "Objective") -> str:
     return _on_a_sample(objective, _wrong_curvature) or ""
 
 
+def two_functions(off: float, on: float) -> str:
+    """That the loss is another one with gradients on, in words."""
+    return (
+        f"The loss is {off:.6g}, and {on:.6g} with gradients on: part of the model or loss acts otherwise under "
+        "torch.no_grad(). Expected one function. Fused attention with a padding mask is such: "
+        "torch.backends.mha.set_fastpath_enabled(False) ends it."
+    )
+
+
 def in_words(names: Sequence[str]) -> str:
     """The first of them, and how many more."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -117,22 +126,17 @@ def sample(objective: "Objective", num_examples: int, dtype: torch.dtype | None)
             seen = index
         if index >= places[-1]:
             break
-    v = direction(objective, seed=0)
+    v = _direction(objective)
     few = objective.over(some, dtype=dtype, move=_MOVE * v)
     return Sample(few, v.to(few.dtype))
 
 
-def wide(objective: "Objective") -> torch.dtype | None:
-    """float64 where the device has it."""
-    return None if objective.device.type == "mps" else torch.float64
-
-
-def direction(objective: "Objective", seed: int) -> Tensor:
+def _direction(objective: "Objective") -> Tensor:
     """A random vector, as long in each tensor as the parameters; where they are zero, as they are on average."""
     w, sizes = objective.vector(), torch.tensor(objective.layout.sizes, device=objective.device)
     scales = torch.stack([piece.norm() for piece in objective.layout.split(w)]) / sizes.sqrt()
     average = float(w.norm()) / math.sqrt(len(w)) or 1.0
-    draws = torch.randn(len(w), generator=torch.Generator().manual_seed(seed)).to(w)
+    draws = torch.randn(len(w), generator=torch.Generator().manual_seed(0)).to(w)
     return draws * torch.where(scales > 0, scales, average).repeat_interleave(sizes)
 
 
@@ -140,7 +144,7 @@ def _on_a_sample(objective: "Objective", wrong: Callable[[Sample, float], T]) ->
     """What is found wrong on a sample, for the eps of its dtype; None where the model takes no part of a batch."""
     _, first = next(objective.batches())
     num = max(_FEWEST, min(_MOST, (num_rows_of(first) or 0) * objective.num_batches // _PART))
-    for num_examples, dtype in ((num, wide(objective)), (num, None), (0, None)):
+    for num_examples, dtype in ((num, objective.accumulation_dtype), (num, None), (0, None)):
         try:
             with rng_untouched():
                 few = _kept(objective, num_examples, dtype)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batches import generators, num_rows_of, recut, refuse_changing, refuse_unfixed
-from landscape.derivatives import DerivativeError, wrong_gradient
+from landscape.derivatives import DerivativeError, two_functions, wrong_gradient
 from landscape.errors import MeasurementError, NonFiniteError, gradient_errors
 from landscape.losses import LossTerms, Terms, refuse_random_modules, refuse_without_numbers
 from landscape.params import matches, no_match
@@ -265,12 +265,7 @@ class Objective(Passes):
         losses = self.losses()
         change = abs(float(with_gradients - losses.sum(dtype=with_gradients.dtype)))
         if change > math.sqrt(torch.finfo(losses.dtype).eps) * float(losses.abs().sum()):
-            on = float(with_gradients) / self.total_weight
-            raise DerivativeError(
-                f"The loss is {self.value():.6g}, and {on:.6g} with gradients on: part of the model or loss acts "
-                "otherwise under torch.no_grad(). Expected one function. Fused attention with a padding mask is "
-                "such: torch.backends.mha.set_fastpath_enabled(False) ends it."
-            )
+            raise DerivativeError(two_functions(self.value(), float(with_gradients) / self.total_weight))
 
     def _evaluate(self, at: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Losses (n,) and which examples are classified correctly, at the parameters (remembered) or at a vector."""
@@ -288,14 +283,3 @@ class Objective(Passes):
         if at is None:
             self._evaluation = evaluation
         return evaluation
-
-    def _remember(self, terms: list[Terms]) -> None:
-        """Keep what counting the examples evaluated; what is not finite is left to be told by ``losses``."""
-        evaluation = _together(terms)
-        if torch.isfinite(evaluation[0].sum(dtype=self.accumulation_dtype)):
-            self._evaluation = evaluation
-
-
-def _together(terms: list[Terms]) -> tuple[Tensor, Tensor | None]:
-    correct = None if terms[0].correct is None else torch.cat([t.correct for t in terms if t.correct is not None])
-    return torch.cat([t.losses for t in terms]), correct

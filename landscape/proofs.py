@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batches import num_rows_of, pick, recut
-from landscape.derivatives import in_words, nodes
+from landscape.derivatives import in_words, nodes, two_functions
 from landscape.losses import BatchError, Terms, same_losses
 from landscape.passes import Passes
 
@@ -29,12 +29,12 @@ _MOVE = 0.01  # of the weights, to where a value of the old ones is noticed
 
 def refuse_cut_rows(passes: Passes, batch: Any) -> None:
     """Raise ValueError where the losses of a batch's first rows are others in two parts."""
-    if (num_rows_of(batch) or 0) < 2:
+    num_all = num_rows_of(batch) or 0
+    if num_all < 2:
         return
-    num_rows = num_rows_of(batch) or 0
     few = max(2, min(_EXAMPLES, passes.microbatch or _EXAMPLES))
-    some = batch if num_rows <= _EXAMPLES else _rows(batch, few)  # as it is: picking rows is cutting too
-    num_rows = min(num_rows, num_rows_of(some) or 0)
+    some = batch if num_all <= _EXAMPLES else _rows(batch, few)  # as it is: picking rows is cutting too
+    num_rows = min(num_all, few) if some is not batch else num_all
     parts = [[part for (part,) in recut([some], size)] for size in (num_rows, (num_rows + 1) // 2)]
 
     def losses() -> list[Tensor]:
@@ -52,7 +52,7 @@ def refuse_cut_rows(passes: Passes, batch: Any) -> None:
     if not same:
         raise ValueError(
             f"A batch cannot be cut along the rows of its first tensor: {why}. Examples see each other, or a tensor of "
-            f"{num_rows_of(batch)} rows is cut too that holds no row an example. Leave out microbatch= and metrics of "
+            f"{num_all} rows is cut too that holds no row an example. Leave out microbatch= and metrics of "
             "mini-batches, or keep such a tensor in the model or the loss."
         )
 
@@ -80,11 +80,7 @@ def refuse_two_functions(passes: Passes, batch: Any) -> None:
         )
     on = on.detach()
     if not same_losses(off, on):
-        raise ValueError(
-            f"The loss is {float(off.mean()):.6g}, and {float(on.mean()):.6g} with gradients on (mean of {len(off)} "
-            "examples): part of the model or loss acts otherwise under torch.no_grad(). Expected one function. Fused "
-            "attention with a padding mask is such: torch.backends.mha.set_fastpath_enabled(False) ends it."
-        )
+        raise ValueError(f"On {len(off)} examples: {two_functions(float(off.mean()), float(on.mean()))}")
 
 
 def refuse_acting_modes(passes: Passes, batch: Any) -> None:

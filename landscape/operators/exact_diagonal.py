@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from landscape.derivatives import sample, wide
+from landscape.derivatives import sample
 from landscape.losses import Terms
 from landscape.objective import MeasurementError, Objective
 from landscape.operators.layer_squares import RULES, NoExactDiagonalError, Products, sum_of_squares, total_of_squares
@@ -136,7 +136,7 @@ def _squares(objective: Objective, of_hessian: bool, products: Products) -> tupl
 def _verify(objective: Objective) -> None:
     """Hold the rules against numbers on some of the examples."""
     objective.verify()
-    some = sample(objective, _EXAMPLES, wide(objective))
+    some = sample(objective, _EXAMPLES, objective.accumulation_dtype)
     few = some.objective
     layers, leaves = _Layers(few), few.leaves()
     alone = copy.copy(few)

@@ -73,9 +73,7 @@ class Hessian(GraphOperator):
                 if not self._fall_back:
                     raise
                 self._differences = FiniteDifferenceHessian(self.objective)
-                with suppress(
-                    InaccurateProductError
-                ):  # where that can be had, kinks and rounding are a million times less
+                with suppress(InaccurateProductError):  # better, where it can be had
                     return self._in_float64(rows, InaccurateProductError())
         try:
             return (self._differences @ rows.T).T.to(self.dtype)

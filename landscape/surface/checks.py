@@ -105,7 +105,7 @@ def curvature_check(
     """
     try:
         some = _some(objective, max(_FEWEST, min(_affordable(objective, num_points, _SLICES), _EXAMPLES)))
-        wide = objective.over(some, dtype=None if objective.device.type == "mps" else torch.float64)
+        wide = objective.over(some, dtype=objective.accumulation_dtype)
         walk = Walk(wide, vectors, points_at_once=1)
         units = torch.stack([(v / v.norm()).to(wide.device, wide.dtype) for v in vectors], dim=1)
         slopes = (units.T @ wide.gradient()).tolist()
