@@ -6,6 +6,7 @@ The slope of the gradient's norm is H(w + u) g / ||g||. Where w is a minimum of 
 largest eigenvalue of the Hessian (lemma 4.1).
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from landscape.linalg.estimate import norm_of
 from landscape.losses import Terms
 from landscape.measure.ascent import maximize, num_slopes
 from landscape.measure.metric import Cost, Work, generator, metric
-from landscape.measure.rounding import rounded
+from landscape.measure.rounding import rounded, unrounded
 from landscape.measure.starts import num_points
 from landscape.objective import Objective
 from landscape.operators.graph import derivatives
@@ -101,8 +102,12 @@ def first_order_flatness(
         height=norm_at,
     )
     num_gradients = objective.num_gradients - before
+    error = 0.0
+    if Work.of(objective).rounding.of_gradient(found.value / rho):
+        exact = rho * unrounded(objective, lambda wide: norm_of(wide.gradient(at=wide.vector() + found.u)))
+        found, error = replace(found, value=exact), abs(exact - found.value)
     told = found.measurement("first_order_flatness", rel_error, num_gradients=num_gradients, num_matvecs=num_matvecs)
-    return rounded(told, Work.of(objective).rounding.gradient * found.value, rel_error=rel_error)
+    return rounded(told, error, rel_error=rel_error)
 
 
 def _hessian_product(objective: Objective, at: Tensor, v: Tensor) -> Tensor:

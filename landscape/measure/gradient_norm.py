@@ -32,4 +32,4 @@ def gradient_norm(objective: Objective) -> Measurement:
     """
     gradient = objective.gradient()
     found = Measurement("gradient_norm", norm_of(gradient), num_gradients=1)
-    return rounded(found, Work.of(objective).rounding.gradient * found.value)
+    return rounded(found, Work.of(objective).rounding.of_gradient(found.value))

@@ -27,4 +27,4 @@ def loss(objective: Objective) -> Measurement:
     losses = objective.losses().double()
     data_error = losses.std().item() / len(losses) ** 0.5 if len(losses) > 1 else float("nan")
     found = Measurement("loss", objective.value(), details={"data_std_error": data_error})
-    return rounded(found, Work.of(objective).rounding.loss * losses.square().mean().sqrt().item())
+    return rounded(found, Work.of(objective).rounding.of_loss(found.value))

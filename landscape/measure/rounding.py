@@ -1,11 +1,11 @@
 """What the rounding of a model's own dtype does to its losses, gradients and Hessian products.
 
-    ||x - x'|| / ||x'||,    x' the same of the same examples without that rounding
+    x - x',    x' the same of the same examples without that rounding
 
 x' has parameters and inputs in float64, and everything that the model casts to inside: see
-``landscape.measure.widened``. Up to 32 eps of the dtype of the vectors, float32 or float64, a number is called exact
-here. What is above, doubled as eight examples stand for all, belongs into the error bars: of a loss or gradient that
-fraction of it, of a trace or an eigenvalue that fraction of the Hessian's norm. It is an estimate, and no bound.
+``landscape.measure.widened``. Where eight examples differ by no more than 100 eps of the dtype of the vectors (1e-5 in
+float32), that is called exact here; elsewhere all are compared. The difference, doubled, belongs into the error bars:
+of a trace or an eigenvalue, that of a random product, relative to the norm of the Hessian. It is an estimate, no bound.
 """
 
 import copy
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from landscape.batches import recut
 from landscape.derivatives import coarsest_eps
-from landscape.linalg.estimate import ROUNDING, norm_of
+from landscape.linalg.estimate import norm_of
 from landscape.losses import Terms
 from landscape.measure.widened import widened
 from landscape.objective import Objective
@@ -29,6 +29,7 @@ from landscape.results import Measurement
 from landscape.second_derivatives import twice_differentiable
 
 _EXAMPLES = 8
+_NEGLIGIBLE = 100  # eps
 _MARGIN = 2
 Derivatives = Callable[[Tensor, list[Tensor], list[Tensor]], tuple[Sequence[Tensor], Sequence[Tensor]]]
 _CANNOT = (RuntimeError, TypeError, ValueError, ArithmeticError, NotImplementedError)
@@ -36,25 +37,36 @@ _CANNOT = (RuntimeError, TypeError, ValueError, ArithmeticError, NotImplementedE
 
 @dataclass(frozen=True)
 class Rounding:
-    """Relative errors by the rounding of a model's dtype, 0 where they are negligible.
+    """Errors by the rounding of the dtype that a model computes in.
 
     Attributes:
-        loss: of the losses.
-        gradient: of the gradient.
-        product: of a product of the Hessian with a random vector.
+        loss: root mean square of that of an example's loss.
+        gradient: length of that of the gradient.
+        product: of a product of the Hessian with a random vector, as a fraction of it; 0 where it is negligible.
+        eps: what is negligible, as a fraction of a number.
         unknown: whether the model holds tensors coarser than float32 and cannot be computed otherwise than it is.
     """
 
     loss: float = 0.0
     gradient: float = 0.0
     product: float = 0.0
+    eps: float = 0.0
     unknown: bool = False
+
+    def of_loss(self, value: float) -> float:
+        """The error of a mean of losses, or 0 where it is a negligible fraction of this value."""
+        return self.loss if self.loss > self.eps * abs(value) else 0.0
+
+    def of_gradient(self, norm: float) -> float:
+        """The error of a gradient of this norm, likewise."""
+        return self.gradient if self.gradient > self.eps * norm else 0.0
 
 
 def rounding_of(objective: Objective) -> Rounding:
     """The rounding of an objective's model.
 
-    Cost: a gradient of eight examples in two dtypes, and a product too where an operation is coarser than float32.
+    Cost: a gradient of eight examples in two dtypes, and a product too where an operation is coarser than float32;
+    where they differ, the same of all examples.
 
     Example:
         >>> model, batch = torch.nn.Linear(2, 1), (torch.randn(8, 2), torch.zeros(8, 1))
@@ -66,9 +78,17 @@ def rounding_of(objective: Objective) -> Rounding:
     for some in (_rows, _first_batch):  # there are models that take no fewer rows than they are handed
         for derivatives_of in (_twice, _once):  # and those without a second derivative
             try:
-                return _compared(objective, some, derivatives_of)
+                few = objective.over(some(objective))
+                coarse = coarsest_eps(few) > torch.finfo(objective.dtype).eps
+                if not coarse and objective.dtype == objective.accumulation_dtype:
+                    return Rounding()
+                # products of float32 are off as gradients are, or less
+                found, differs = _compared(few, derivatives_of if coarse else _once, coarse=coarse)
+                if differs and objective.num_examples > few.num_examples:
+                    found, _ = _compared(objective, derivatives_of, coarse=coarse)
             except _CANNOT:
                 continue
+            return found
     return Rounding(unknown=holds_coarse_tensors(objective))
 
 
@@ -84,13 +104,9 @@ def rounded(measurement: Measurement, error: float, *, rel_error: float = 0.05) 
     if error == 0 or math.isnan(measurement.value):
         return measurement
     before, kind = measurement.std_error, measurement.error_kind
-    if kind == "lower bound":
-        measurement = replace(measurement, value=max(measurement.value - error, 0.0), std_error=before + error)
-        half = error
-    else:
-        total = math.hypot(before, error) if kind == "standard error" else before + error
-        measurement = replace(measurement, std_error=total, error_kind="bound" if kind == "none" else kind)
-        half = measurement.half_width()
+    total = math.hypot(before, error) if kind == "standard error" else before + error
+    measurement = replace(measurement, std_error=total, error_kind="bound" if kind == "none" else kind)
+    half = total if kind == "lower bound" else measurement.half_width()
     within = half <= rel_error * abs(measurement.value)
     size = "an unknown error" if math.isnan(error) else f"{error:.2g}"
     reason = f"{measurement.reason}; {size} by rounding of the model's dtype"
@@ -99,48 +115,60 @@ def rounded(measurement: Measurement, error: float, *, rel_error: float = 0.05) 
     return replace(measurement, converged=measurement.converged and within, reason=reason)
 
 
-def _compared(objective: Objective, some: Callable[[Objective], list[Any]], derivatives_of: Derivatives) -> Rounding:
-    wide, as_given = objective.accumulation_dtype, copy.copy(objective)
-    as_given._cast = None  # whose rounding of the inputs counts too
-    examples = some(as_given)
-    few = objective.over(examples)
-    coarse = coarsest_eps(few) > torch.finfo(objective.dtype).eps
-    if not coarse and objective.dtype == wide:
-        return Rounding()
-    derivatives_of = derivatives_of if coarse else _once  # products of float32 are off as gradients are, or less
-    found = _on_few(few, derivatives_of)
+def unrounded(objective: Objective, of: Callable[[Objective], float]) -> float:
+    """What ``of`` makes of the objective without the rounding of the model's dtype."""
+    wide = objective.accumulation_dtype
+    with widened(wide):
+        return of(objective.over(objective.data, dtype=wide))
+
+
+def holds_coarse_tensors(objective: Objective) -> bool:
+    """Whether the model has parameters or buffers coarser than float32, as it is computed here."""
+    floating = [tensor.dtype for tensor in objective._state.values() if tensor.is_floating_point()]
+    return any(torch.finfo(dtype).eps > torch.finfo(torch.float32).eps for dtype in floating)
+
+
+def _compared(objective: Objective, derivatives_of: Derivatives, *, coarse: bool) -> tuple[Rounding, bool]:
+    """The rounding, and whether it is more than negligible."""
+    wide, eps = objective.accumulation_dtype, _NEGLIGIBLE * torch.finfo(objective.dtype).eps
+    found = _derivatives(objective, derivatives_of)
     with widened(wide) if coarse else nullcontext():
-        true = _on_few(objective.over(examples, dtype=wide), derivatives_of)
-    negligible = ROUNDING * torch.finfo(objective.dtype).eps
-    loss, gradient, product = (_relative(*pair, negligible) for pair in zip(found, true, strict=True))
-    return Rounding(loss, gradient, max(product, gradient))  # where second derivatives are dropped it would be 0
+        true = _derivatives(objective.over(objective.data, dtype=wide), derivatives_of)
+    off = [norm_of(one.to(wide) - exact) for one, exact in zip(found, true, strict=True)]
+    sizes = [norm_of(exact) for exact in true]
+    loss, gradient, product = (one / size if size else float(one > 0) for one, size in zip(off, sizes, strict=True))
+    product = product if sizes[2] else gradient  # nothing where torch drops a second derivative
+    rounding = Rounding(
+        loss=_MARGIN * off[0] / len(true[0]) ** 0.5,
+        gradient=_MARGIN * off[1],
+        product=_MARGIN * product if product > eps else 0.0,
+        eps=eps,
+    )
+    return rounding, max(loss, gradient, product) > eps
 
 
-def _relative(found: Tensor, true: Tensor, negligible: float) -> float:
-    off, size = norm_of(found.to(true.dtype) - true), norm_of(true)
-    if off <= negligible * size:
-        return 0.0
-    return _MARGIN * off / size if size else 1.0
-
-
-def _on_few(objective: Objective, derivatives_of: Derivatives) -> list[Tensor]:
+def _derivatives(objective: Objective, derivatives_of: Derivatives) -> list[Tensor]:
     """Losses (n,), gradient (d,), and the product of the Hessian with a random vector (d,)."""
     draws = torch.Generator().manual_seed(0)
     v = torch.randn(objective.num_params, generator=draws, dtype=torch.float64).to(objective.device, objective.dtype)
-    leaves = objective.leaves()
+    leaves, losses = objective.leaves(), []
+    totals = torch.zeros(2, objective.num_params, dtype=objective.accumulation_dtype, device=objective.device)
 
-    def work(terms: Terms) -> tuple[Tensor, ...]:
-        pieces = derivatives_of(objective.summed(terms), leaves, objective.layout.split(v))
-        return terms.losses.detach(), *(objective.layout.flatten(one).detach() for one in pieces)
+    def work(terms: Terms) -> list[Tensor]:
+        losses.append(terms.losses.detach())
+        summed = objective.summed(terms)
+        if not summed.requires_grad:
+            return [torch.zeros_like(v)] * 2
+        found = derivatives_of(summed, leaves, objective.layout.split(v))
+        return [objective.layout.flatten(one).detach() for one in found]
 
-    parts = list(objective.over_batches(leaves, work, context=twice_differentiable))
-    losses, *others = zip(*parts, strict=True)
-    return [torch.cat(losses), *(torch.stack(one).sum(0) for one in others)]
+    for part in objective.over_batches(leaves, work, context=twice_differentiable):
+        for total, one in zip(totals, part, strict=True):
+            total += one
+    return [torch.cat(losses), *(totals / objective.total_weight)]
 
 
 def _twice(summed: Tensor, leaves: list[Tensor], pieces: list[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    if not summed.requires_grad:
-        return leaves, leaves
     gradient = torch.autograd.grad(summed, leaves, create_graph=True, materialize_grads=True)
     curved = [(one, piece) for one, piece in zip(gradient, pieces, strict=True) if one.requires_grad]
     if not curved:
@@ -156,14 +184,15 @@ def _once(summed: Tensor, leaves: list[Tensor], _: list[Tensor]) -> tuple[Sequen
 
 
 def _rows(objective: Objective) -> list[Any]:
-    return next(recut((batch for _, batch in objective.batches()), _EXAMPLES))
+    return next(recut((batch for _, batch in _as_given(objective).batches()), _EXAMPLES))
 
 
 def _first_batch(objective: Objective) -> list[Any]:
-    return [next(objective.batches())[1]]
+    return [next(_as_given(objective).batches())[1]]
 
 
-def holds_coarse_tensors(objective: Objective) -> bool:
-    """Whether the model has parameters or buffers coarser than float32, as it is computed here."""
-    floating = [tensor.dtype for tensor in objective._state.values() if tensor.is_floating_point()]
-    return any(torch.finfo(dtype).eps > torch.finfo(torch.float32).eps for dtype in floating)
+def _as_given(objective: Objective) -> Objective:
+    """With data not in our dtype, whose rounding counts too, but as they are handed over."""
+    other = copy.copy(objective)
+    other._cast = None
+    return other

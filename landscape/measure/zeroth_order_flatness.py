@@ -5,12 +5,13 @@
 Also called sharpness. Finding this maximum is NP-hard in general; ``landscape.measure.ascent`` says how it is sought.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from landscape.measure.ascent import maximize, num_slopes
 from landscape.measure.metric import FORWARD, Cost, Work, generator, metric
 from landscape.measure.rise import Rise
-from landscape.measure.rounding import rounded
+from landscape.measure.rounding import rounded, unrounded
 from landscape.measure.starts import num_points
 from landscape.objective import Objective
 from landscape.results import Measurement
@@ -78,6 +79,10 @@ def zeroth_order_flatness(
         generator=generator(seed),
         height=rise,
     )
-    told = found.measurement("zeroth_order_flatness", rel_error, num_gradients=objective.num_gradients - before)
-    size = objective.losses().double().square().mean().sqrt().item()
-    return rounded(told, 2 * Work.of(objective).rounding.loss * size, rel_error=rel_error)
+    num_gradients = objective.num_gradients - before
+    error = 0.0
+    if Work.of(objective).rounding.of_loss(found.value):
+        exact = unrounded(objective, lambda wide: Rise(wide, adaptive=adaptive)(found.u))
+        found, error = replace(found, value=exact), abs(exact - found.value)
+    told = found.measurement("zeroth_order_flatness", rel_error, num_gradients=num_gradients)
+    return rounded(told, error, rel_error=rel_error)

@@ -73,7 +73,36 @@ def test_single_and_double_precision_stay_exact(name, dtype):
     case = make(name)
     case.model.to(dtype)
     data = [(x.to(dtype) if x.is_floating_point() else x, y) for x, y in case.batches(16)]
-    assert rounding_of(Objective(case.model, case.criterion, data)) == Rounding()
+    objective = Objective(case.model, case.criterion, data)
+    found = rounding_of(objective)
+    assert (found.product, found.unknown) == (0, False)
+    assert found.of_loss(objective.value()) == found.of_gradient(float(objective.gradient().norm())) == 0
+    assert (found == Rounding()) == (dtype == torch.float64)
+
+
+def test_gradients_of_float32_that_cancel_are_not_exact():
+    """At the minimum of a regression: the gradients of the examples are of size 1, and sum to rounding."""
+    x, y = torch.randn(64, 4, generator=seeded(0)), torch.randn(64, 1, generator=seeded(1))
+    model = nn.Linear(4, 1, bias=False)
+    model.weight.data = torch.linalg.lstsq(x, y).solution.T.contiguous()
+    found, exact = (Objective(model, nn.MSELoss(), [(x, y)], dtype=dtype) for dtype in (None, torch.float64))
+    measured, true = measure.gradient_norm(found), measure.gradient_norm(exact)
+    low, high = measured.interval()
+    assert low <= true.value <= high
+    assert not measured.converged
+    assert measure.loss(found).std_error == 0
+
+
+def test_all_examples_are_compared_where_a_few_differ():
+    """Outputs of the last of 33 alone are large, and rounded."""
+    model = nn.Linear(3, 3, bias=False).bfloat16()
+    model.weight.data.copy_(torch.randn(3, 3, generator=seeded(3)))
+    x, y = torch.randn(33, 3, generator=seeded(0)).bfloat16(), torch.randint(3, (33,), generator=seeded(1))
+    x[-1] *= 512
+    y[-1] = model(x[-1:]).argmin()  # so that their difference is its loss
+    found = rounding_of(Objective(model, nn.CrossEntropyLoss(), [(x, y)]))
+    few = rounding_of(Objective(model, nn.CrossEntropyLoss(), [(x[:-1], y[:-1])]))
+    assert found.loss > 10 * few.loss > 0
 
 
 @pytest.mark.parametrize(("dtype", "eps"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
@@ -139,11 +168,12 @@ def test_of_a_model_without_second_derivatives_losses_and_gradients_are_compared
     objective = Objective(model, lambda m, b: F.cross_entropy(Once.apply(m(b[0])), b[1], reduction="none"), [(x, y)])
     found = rounding_of(objective)
     assert found.loss > 0
-    assert found.gradient == found.product > 0
+    assert found.gradient > 0
+    assert found.product > 0
     assert not found.unknown
 
 
-@pytest.mark.parametrize(("dtype", "num_passes"), [(torch.float64, 2), (torch.float32, 5), (torch.bfloat16, 5)])
+@pytest.mark.parametrize(("dtype", "num_passes"), [(torch.float64, 2), (torch.float32, 5)])
 def test_it_is_found_once_and_on_few_examples(dtype, num_passes):
     rows = []
     case = make("mlp_tanh")
@@ -176,7 +206,7 @@ def test_an_error_by_rounding_is_added(kind):
     after = rounded(before, 0.04, rel_error=0.5)
     expected = {"none": 0.04, "standard error": 0.05, "bound": 0.07, "lower bound": 0.07}[kind]
     assert after.std_error == pytest.approx(expected)
-    assert after.value == (pytest.approx(0.96) if kind == "lower bound" else 1.0)
+    assert after.value == 1.0
     assert after.error_kind == ("bound" if kind == "none" else kind)
     assert after.converged
     assert not rounded(before, 0.04, rel_error=0.01).converged
