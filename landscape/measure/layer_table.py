@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from landscape.linalg import Lanczos, lanczos_extreme
+from landscape.linalg.diagonal import exact_diagonal
 from landscape.linalg.entries import Entries
 from landscape.linalg.estimate import norm_of, require_positive
 from landscape.linalg.hutchinson import draw_probes
 from landscape.measure.metric import PROBES, Cost, Work, generator, metric
 from landscape.measure.rounding import rounded
 from landscape.objective import Objective
-from landscape.operators import NoExactDiagonalError, Restricted
+from landscape.operators import Hessian, NoExactDiagonalError, Restricted
 from landscape.params import matches
 from landscape.results import Measurement
 from landscape.statistics import half_width, interval_reason, looks
@@ -62,7 +63,8 @@ def layer_table(
     """Trace, its share, gradient norm and largest eigenvalue of the Hessian's diagonal block of each layer.
 
     All traces come from one pass: exact where the network is proved piecewise linear; elsewhere the part of H in a
-    Krylov space of 24 steps is taken exactly, and the rest from the same random signs for every layer, z_l^T (R z)_l.
+    Krylov space of 24 steps is taken exactly, and the rest from the same random signs for every layer, z_l^T (R z)_l,
+    or, where that would take d products, the whole diagonal.
 
     Args:
         objective: the loss around whose parameters to measure.
@@ -147,6 +149,15 @@ def _exact(objective: Objective, layers: Sequence[str]) -> Measurement:
     return Measurement("layer_table", total, num_gradients=num_passes, reason=reason, details=details)
 
 
+def _whole(H: Hessian, rows: Sequence[Tensor], num_matvecs: int) -> Measurement:
+    """By d products the traces are exact, where probes would take as many."""
+    diagonal, _ = exact_diagonal(H)
+    traces = np.array([diagonal[indices].sum().item() for indices in rows])
+    reason = f"exact: the whole diagonal of H, by {len(diagonal)} products"
+    details = {"trace": traces, "trace_std_error": np.zeros(len(rows))}
+    return Measurement("layer_table", float(traces.sum()), num_matvecs=num_matvecs, reason=reason, details=details)
+
+
 def _estimated(
     objective: Objective, rows: Sequence[Tensor], rel_error: float, max_matvecs: int, seed: int
 ) -> Measurement:
@@ -165,7 +176,10 @@ def _estimated(
     entries, rows_with = Entries(H), torch.zeros_like(within)  # globs may overlap
     for indices in rows:
         rows_with[indices] += 1
+    needed = 0.0
     for look in looks(_FIRST_LOOK, max(2, max_matvecs - steps - 1)):
+        if max(look, needed) >= d <= max_matvecs - steps - 1 - entries.count:
+            return _whole(H, rows, num_matvecs=steps + 1 + entries.count + d)
         probes = draw_probes(H, look - entries.count, draws, "rademacher")
         products = H @ probes
         entries.add(probes, products - Q @ (Q.T @ products))
@@ -174,6 +188,7 @@ def _estimated(
         half = half_width(error, look)
         if converged := half <= rel_error * abs(total):
             break
+        needed = look * (half / (rel_error * abs(total))) ** 2 if total else math.inf
     traces = base.numpy() + [entries.mean[indices].sum().item() for indices in rows]
     errors = np.array([math.sqrt(2 / look) * entries.deviations[indices].norm().item() for indices in rows])
     return Measurement(

@@ -35,10 +35,24 @@ def test_every_column_is_that_of_the_dense_block(name):
         assert abs(details["trace"][i] - block.trace().item()) <= allowed
     assert table.value == pytest.approx(H.trace().item(), rel=0.04)
     assert details["share"].sum() == pytest.approx(1)
-    exact = name in ("mlp_relu", "conv_batchnorm")
-    assert (details["method"] == "exact") == exact
-    if exact:
+    piecewise_linear = name in ("mlp_relu", "conv_batchnorm")
+    if piecewise_linear:
+        assert "piecewise" in table.reason
+    assert (details["method"] == "exact") == (piecewise_linear or "whole diagonal" in table.reason)
+    if details["method"] == "exact":
         assert table.value == pytest.approx(H.trace().item(), rel=1e-12)
+
+
+def test_the_whole_diagonal_is_taken_where_probes_would_cost_as_much():
+    objective = objective_of(make("mlp_tanh"), 16)
+    d, H = objective.num_params, oracle("mlp_tanh")
+    table = layer_table(objective, rel_error=1e-3, max_matvecs=1000)
+    assert (table.converged, table.std_error, table.details["method"]) == (True, 0, "exact")
+    assert table.value == pytest.approx(H.trace().item(), rel=1e-12)
+    traces = [H[rows][:, rows].trace().item() for rows in blocks(objective, table.details["layers"])]
+    assert table.details["trace"] == pytest.approx(traces, rel=1e-12)
+    short = layer_table(objective, rel_error=1e-3, max_matvecs=d)
+    assert (short.converged, short.details["method"]) == (False, "deflated")
 
 
 def test_intervals_of_estimated_layers_cover():
@@ -46,7 +60,7 @@ def test_intervals_of_estimated_layers_cover():
     H = oracle(name)
     objective = objective_of(make(name), 70)
     for seed in range(num_seeds):
-        table = layer_table(objective, rel_error=0.1, seed=seed)
+        table = layer_table(objective, rel_error=0.1, max_matvecs=objective.num_params, seed=seed)  # not exactly
         num_probes = table.details["num_probes"]
         for i, rows in enumerate(blocks(objective, table.details["layers"])):
             half = half_width(table.details["trace_std_error"][i], num_probes)
