@@ -7,7 +7,7 @@ import typer
 from typer import Option
 
 from . import options
-from .console import measuring, print_analysis, print_cost, print_documents, print_table
+from .console import measuring, print_analysis, print_cost, print_documents, print_line, print_table
 
 if TYPE_CHECKING:
     from landscape.checkpoint import Checkpoint
@@ -82,10 +82,10 @@ def analyze(
         else:
             if analyses:
                 print()
-            print(f"{file.path}: {analysis.objective['num_params']:,} parameters, {analysis.objective['dtype']}")
+            print_line(f"{file.path}: {analysis.objective['num_params']:,} parameters, {analysis.objective['dtype']}")
             print_analysis(analysis)
             if folder is not None:
-                print(f"Report: {folder / 'report.html'}")
+                print_line(f"Report: {folder / 'report.html'}")
         analyses.append(analysis)
     if json:
         print_documents(documents)

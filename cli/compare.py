@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from .console import cell, print_json, print_notes, print_table, print_text
+from .console import cell, print_json, print_line, print_notes, print_table, print_text
 
 
 def compare(
@@ -53,4 +53,4 @@ def compare(
         "much one training differs from the next: that takes several seeds."
     )
     if out is not None:
-        print(f"Written: {', '.join(str(path) for path in written)}")
+        print_line(f"Written: {', '.join(str(path) for path in written)}")

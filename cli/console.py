@@ -12,6 +12,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from landscape.text import printable
+
 if TYPE_CHECKING:
     from landscape.results import Analysis, Line, Measurement, Plane
 
@@ -20,7 +22,7 @@ _NOTES = {  # by kind of error
     "bound": "Of {} ± is a bound on the error.",
     "lower bound": "≥ is a lower bound: a higher maximum may have been missed.",
 }
-_UNBROKEN = 10_000  # columns of a file or a pipe, so that no line of a table is broken there
+_LONG = 1000  # rows: folding takes a third of a millisecond each
 
 
 def print_analysis(analysis: "Analysis") -> None:
@@ -119,32 +121,59 @@ def _counts(details: dict[str, Any]) -> str:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, num_left: int = 1) -> None:
-    """Print a table whose first ``num_left`` columns are words, to the left, and the others numbers, to the right."""
+    """Print a table whose first ``num_left`` columns are words, to the left, and the others numbers, to the right.
+
+    In a terminal its columns fold to the width; not in a file or a pipe, nor where it is long.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    names, *cells = [list(map(printable, row)) for row in (header, *rows)]
     console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _UNBROKEN
+    if not console.is_terminal or len(cells) > _LONG:
+        print("\n".join(_in_columns([names, *cells], num_left)))
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    for index, name in enumerate(header):
+    for index, name in enumerate(names):
         table.add_column(name, justify="left" if index < num_left else "right", overflow="fold")
-    for row in rows:
+    for row in cells:
         table.add_row(*row)
     console.print(table)
 
 
+def _in_columns(rows: Sequence[Sequence[str]], num_left: int) -> Iterator[str]:
+    from rich.cells import cell_len
+
+    sizes = [[cell_len(cell) for cell in row] for row in rows]
+    widths = list(map(max, zip(*sizes, strict=True)))
+    for number, (row, lengths) in enumerate(zip(rows, sizes, strict=True)):
+        blanks = [" " * (width - length) for width, length in zip(widths, lengths, strict=True)]
+        pairs = zip(row, blanks, strict=True)
+        yield "  ".join(cell + blank if i < num_left else blank + cell for i, (cell, blank) in enumerate(pairs))
+        if number == 0:
+            yield "─" * (sum(widths) + 2 * (len(widths) - 1))
+
+
 def print_text(text: str, *, indent: int = 0) -> None:
     """Print a paragraph in lines of at most 80 columns, those after the first indented."""
-    print(textwrap.fill(text, 80, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
+    print(
+        textwrap.fill(
+            printable(text), 80, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        )
+    )
+
+
+def print_line(text: str) -> None:
+    """Print a line as it is: one that ends in a path or a command to paste."""
+    print(printable(text))
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document; NaN and infinity, which JSON does not have, become null."""
+    """Print one JSON document in ASCII; NaN and infinity, which JSON does not have, become null."""
     from landscape.files import plain
 
-    print(json.dumps(plain(document), indent=1, ensure_ascii=False))
+    print(json.dumps(plain(document), indent=1))
 
 
 def print_documents(documents: Sequence[Any]) -> None:
@@ -187,10 +216,10 @@ def progress(title: str, total: int) -> Iterator[Callable[[float, str], None]]:
         TextColumn("{task.fields[text]}"),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total, text="")
+        task = bar.add_task(printable(title), total=total, text="")
 
         def tell(num_done: float, text: str) -> None:
-            bar.update(task, completed=num_done, text=text)
+            bar.update(task, completed=num_done, text=printable(text))
 
         yield tell
 

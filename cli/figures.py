@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from .console import print_text
+from .console import print_line, print_text
 from .options import listing
 
 
@@ -50,8 +50,8 @@ def figures(
             continue
         out.mkdir(parents=True, exist_ok=True)
         paths = save(drawn, out / name, style=style)
-        print(f"{name}: {', '.join(str(path) for path in paths)}")
+        print_line(f"{name}: {', '.join(str(path) for path in paths)}")
     if missing:
         print("\nNot drawn:")
         for name, why in missing.items():
-            print(f"  {name}: {why}")  # in one line: it ends in a command to paste
+            print_line(f"  {name}: {why}")  # in one line: it ends in a command to paste

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument
 
-from .console import print_json, print_table, print_text
+from .console import print_json, print_line, print_table, print_text
 from .options import Json
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ def inspect(
         return
     tensors = facts.pop("tensors")
     for name, value in facts.items():
-        line = f"{name:<11} {_printable(_words(value))}"
+        line = f"{name:<11} {_words(value)}"
         if isinstance(value, dict):
             print_text(line, indent=12)
         elif value is not None:
-            print(line)
+            print_line(line)
     rows = [
         [
-            _printable(t["name"]),
+            t["name"],
             " × ".join(map(str, t["shape"])) or "scalar",
             t["dtype"],
             f"{t['norm']:.6g}",
@@ -103,8 +103,3 @@ def _words(value: Any) -> str:
     if value.keys() == {"name", "args"}:
         return f"{value['name']}({_words(value['args'])})"
     return ", ".join(f"{name}={_words(item)}" for name, item in value.items() if item != {})
-
-
-def _printable(text: str) -> str:
-    """Names come from outside: a terminal's control codes are shown, not obeyed."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -21,6 +21,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from landscape import __version__
+from landscape.text import printable
 
 from .analyze import analyze
 from .compare import compare
@@ -134,7 +135,7 @@ def _unexpected(kind: type[BaseException], error: BaseException, _: TracebackTyp
 
 
 def _say(*parts: str) -> None:
-    print("landscape", *(" ".join(part.split()) for part in parts), sep=": ", file=sys.stderr)
+    print("landscape", *(printable(" ".join(part.split())) for part in parts), sep=": ", file=sys.stderr)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from . import options
-from .console import duration, print_json, print_table, print_text, progress
+from .console import duration, print_json, print_line, print_table, print_text, progress
 
 if TYPE_CHECKING:
     from landscape.studies import Cost
@@ -85,7 +85,8 @@ def reproduce(
         )
     else:
         print_text(found.answer(collected))
-        print(f"\nThe report is {readme}.")
+        print()
+        print_line(f"The report is {readme}.")
 
 
 def _document(costs: "list[Cost]") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from . import options
-from .console import duration, print_documents, print_surfaces, print_table, print_text, progress
+from .console import duration, print_documents, print_line, print_surfaces, print_table, print_text, progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,7 +112,7 @@ def surface(
                 print()
             print_surfaces(file.path, surfaces)
             if folder is not None and (folder / "report.html").exists():
-                print(f"Report: {folder / 'report.html'}")
+                print_line(f"Report: {folder / 'report.html'}")
     if json:
         print_documents(documents)
 

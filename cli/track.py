@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from . import options
-from .console import cell, print_cost, print_json, print_notes, print_table, print_text, progress
+from .console import cell, print_cost, print_json, print_line, print_notes, print_table, print_text, progress
 
 if TYPE_CHECKING:
     from landscape.results import Analysis
@@ -133,7 +133,7 @@ def _print(tracked: "Track", passed: list[dict[str, str]]) -> None:
     print(f"Measured {tracked.num_measured} checkpoints in {tracked.seconds:.1f} s{before}.")
     if products:
         print(f"All {len(points)} took {products:,} products; warm starts saved 0: every Krylov run begins at random.")
-    print(f"The page is {tracked.out / 'report.html'}; track.png, track.csv and track.jsonl are beside it.")
+    print_line(f"The page is {tracked.out / 'report.html'}; track.png, track.csv and track.jsonl are beside it.")
 
 
 def _print_plan(plan: dict[str, Any]) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from landscape.text import printable
+
 from . import options
-from .console import print_json, print_table, progress
+from .console import print_json, print_line, print_table, progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -147,7 +149,7 @@ def train(
     except KeyboardInterrupt:
         if last.exists():
             again = shlex.join(["landscape", "train", "--out", str(out), "--resume"])
-            print(f"{last} is whole. To go on: {again}", file=sys.stderr)
+            print(printable(f"{last} is whole. To go on: {again}"), file=sys.stderr)
         raise
     done, cost = load_checkpoint(last), {}
     if tracker:
@@ -158,13 +160,13 @@ def train(
         facts = {"path": str(last), "sha256": done.sha256, "epoch": done.epoch, "step": done.step}
         print_json({"checkpoint": facts, "recipe": done.recipe, "metrics": done.metrics, **cost})
     else:
-        print(f"{last}: epoch {done.epoch}, {_words(done.metrics[-1])}")
+        print_line(f"{last}: epoch {done.epoch}, {_words(done.metrics[-1])}")
         if "validation_accuracy" in done.metrics[-1]:
             best = max(done.metrics, key=lambda row: row["validation_accuracy"])
             print(f"Best on validation: epoch {best['epoch']}, {_words(best)}")
         if cost:
             print("Tracking took {seconds:.1f} s, {percent:.0f} % of the training time.".format(**cost["tracking"]))
-        print(f"Next: {shlex.join(['landscape', 'analyze', str(last)])}")
+        print_line(f"Next: {shlex.join(['landscape', 'analyze', str(last)])}")
 
 
 def _tracker(metrics: "Sequence[str]", recipe: "Recipe", model: "nn.Module", splits: Any, out: Path) -> "Tracker":

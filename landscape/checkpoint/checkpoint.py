@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.models import build_model
+from landscape.text import printable
 
 FORMAT = "landscape.checkpoint/1"
 
@@ -23,7 +24,7 @@ class CheckpointError(ValueError):
 
     def __init__(self, message: str) -> None:
         # Paths, names and keys come from outside: a line break or a terminal's control code is shown, not obeyed.
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
+        super().__init__(printable(message))
 
 
 @dataclass(frozen=True, eq=False)

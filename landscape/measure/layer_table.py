@@ -1,7 +1,7 @@
 """Curvature layer by layer: which part of the network the trace and the steepest direction belong to."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -85,16 +85,16 @@ def layer_table(
     """
     require_positive(rel_error=rel_error, max_matvecs=max_matvecs)
     layout = objective.layout
-    globs = dict(zip(layers, layers, strict=True)) if layers else _own_parameters(layout.names)
-    names = tuple(globs)
-    rows = [layout.indices(glob).to(objective.device) for glob in globs.values()]
+    chosen = dict(zip(layers, layers, strict=True)) if layers else _own_parameters(layout.names)
+    names = tuple(chosen)
+    rows = [layout.indices(params).to(objective.device) for params in chosen.values()]
     try:
-        found = _exact(objective, tuple(globs.values()))
+        found = _exact(objective, tuple(chosen.values()))
     except NoExactDiagonalError:
         found = _estimated(objective, rows, rel_error, max_matvecs, seed)
     gradient = objective.gradient().double()
     H = Work.of(objective).hessian
-    runs = [Lanczos(Restricted(H, glob), generator=generator(seed)) for glob in globs.values()]
+    runs = [Lanczos(Restricted(H, params), generator=generator(seed)) for params in chosen.values()]
     largest = [lanczos_extreme(run, rel_error=rel_error, max_matvecs=max_matvecs) for run in runs]
     unsettled = [name for name, e in zip(names, largest, strict=True) if not e.converged]
     if H.rounding:
@@ -130,19 +130,19 @@ def _rounded(found: Measurement, rounding: float, runs: Sequence[Lanczos], rel_e
     return replace(found, details=found.details | {"trace_std_error": errors})
 
 
-def _own_parameters(names: Sequence[str]) -> dict[str, str]:
-    """By module, a glob of its own parameters, without those of the modules in it."""
+def _own_parameters(names: Sequence[str]) -> dict[str, Collection[str]]:
+    """By module, the names of its own parameters, without those of the modules in it."""
     own: dict[str, list[str]] = {}
     for name in names:
         own.setdefault(name.rpartition(".")[0] or name, []).append(name)
-    return {module: ",".join(params) for module, params in own.items()}
+    return dict(own)
 
 
-def _exact(objective: Objective, layers: Sequence[str]) -> Measurement:
+def _exact(objective: Objective, layers: Sequence[str | Collection[str]]) -> Measurement:
     """The traces alone, as ``_estimated`` gives them too."""
     found, num_passes = Work.of(objective).exact_traces
     by_name = dict(zip(objective.names, found.tolist(), strict=True))
-    traces = np.array([math.fsum(by_name[name] for name in by_name if matches(name, glob)) for glob in layers])
+    traces = np.array([math.fsum(by_name[name] for name in by_name if matches(name, params)) for params in layers])
     reason = "exact: the network is piecewise linear in each parameter"
     details = {"trace": traces, "trace_std_error": np.zeros(len(layers))}
     total = float(traces.sum())

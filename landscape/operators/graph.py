@@ -8,7 +8,7 @@ same. Vectors are multiplied one after the other, or 16 as one batched backward 
 small, so that entering them takes longer than their arithmetic; ``chunk`` overrides that.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 
@@ -86,19 +86,19 @@ class ParameterOperator:
 
 
 class Restricted(ParameterOperator):
-    """The diagonal block of an operator that belongs to the parameters a glob selects: P A P^T.
+    """The diagonal block of an operator that belongs to the parameters a glob, or their names, select: P A P^T.
 
     Costs a full product each; ``Objective(..., params=glob)`` gives the same block of the Hessian for less.
 
     Raises:
-        ValueError: where the glob selects no parameter.
+        ValueError: where no parameter is selected.
     """
 
-    def __init__(self, operator: ParameterOperator, glob: str) -> None:
+    def __init__(self, operator: ParameterOperator, chosen: str | Collection[str]) -> None:
         layout = operator.layout
-        self.indices = layout.indices(glob).to(operator.device)
-        chosen = {name: shape for name, shape in zip(layout.names, layout.shapes, strict=True) if matches(name, glob)}
-        super().__init__(ParameterLayout(tuple(chosen), tuple(chosen.values())), operator.dtype, operator.device)
+        self.indices = layout.indices(chosen).to(operator.device)
+        shapes = {name: shape for name, shape in zip(layout.names, layout.shapes, strict=True) if matches(name, chosen)}
+        super().__init__(ParameterLayout(tuple(shapes), tuple(shapes.values())), operator.dtype, operator.device)
         self.operator, self.rounding = operator, operator.rounding
 
     def _product(self, rows: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ import pandas as pd
 
 from landscape.files import whole
 from landscape.results.surface import Line, Plane
+from landscape.text import printable
 
 Surface = Line | Plane
 _HIDDEN = 2  # vtkDataSetAttributes::HIDDENPOINT
@@ -103,9 +104,10 @@ def _require_one_grid(surfaces: Sequence[Surface]) -> None:
 def _columns(surfaces: Sequence[Surface]) -> dict[str, np.ndarray]:
     columns = {}
     for surface in surfaces:
-        columns[f"{surface.split}_loss"] = surface.loss
+        name = printable(surface.split)
+        columns[f"{name}_loss"] = surface.loss
         if surface.accuracy is not None:
-            columns[f"{surface.split}_accuracy"] = surface.accuracy
+            columns[f"{name}_accuracy"] = surface.accuracy
     return columns
 
 
@@ -142,7 +144,7 @@ def _write_vts(surfaces: Sequence[Surface], path: Path) -> None:
     path.write_text(
         '<?xml version="1.0"?>\n<VTKFile type="StructuredGrid" version="1.0" byte_order="LittleEndian">\n'
         f'<StructuredGrid WholeExtent="{extent}">\n<Piece Extent="{extent}">\n'
-        f"<PointData Scalars={quoteattr(f'{first.split}_loss')}>\n{''.join(data)}</PointData>\n"
+        f"<PointData Scalars={quoteattr(f'{printable(first.split)}_loss')}>\n{''.join(data)}</PointData>\n"
         f"<Points>\n{_vts_array('Points', points)}</Points>\n</Piece>\n</StructuredGrid>\n</VTKFile>\n",
         encoding="utf-8",
     )

@@ -8,6 +8,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
 from matplotlib.patches import Patch
 
 from landscape.figures.kinds.kind import kind
@@ -114,7 +115,10 @@ def _legend(analyses: Mapping[str, Analysis], splits: list[str]) -> list[Line2D 
     blank: dict[str, Any] = {"color": rcParams["text.color"], "linestyle": ""}
     interval = Line2D([], [], **blank, marker="|", markersize=9, label="95 % interval")
     marks = [Line2D([], [], **blank, label=split, **split_marker(index)) for index, split in enumerate(splits)]
-    return [*marks, *error_handles([Value.of(m) for m in measurements_of(analyses.values())], interval, "$*$")]
+    return [
+        *marks,
+        *error_handles([Value.of(m) for m in measurements_of(analyses.values())], interval, MarkerStyle((5, 2, 0))),
+    ]
 
 
 def _describe(analysis: Analysis) -> str:

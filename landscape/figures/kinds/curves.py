@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from landscape.figures.kinds.kind import kind
 from landscape.figures.kinds.panels import colours, in_decades, legend, panels, split_style
+from landscape.figures.kinds.style import in_powers
 from landscape.figures.runs.pooled import MissingMeasurementError, Value, command, error_words, pooled, require
 from landscape.figures.runs.run import Run, metrics_of, named, splits_of, subject
 
@@ -46,6 +47,7 @@ def curves(runs: Sequence[Run]) -> Figure:
         if metric != "sam_ratio" and in_decades(finite):
             panel.set_ylim(0.7 * min(finite), 1.4 * max(finite))
             panel.set_yscale("log")
+            in_powers(panel.yaxis)
         panel.set_ylabel(metric)
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         drawn += values
@@ -79,6 +81,7 @@ def ratio(runs: Sequence[Run]) -> Figure:
         xs += [v.value for v in x]
     if in_decades(xs):
         axes.set_xscale("log")
+        in_powers(axes.xaxis)
     axes.set_xlabel("normalized_trace (train)")
     axes.set_ylabel("sam_ratio (train)")
     figure.suptitle(subject(runs))

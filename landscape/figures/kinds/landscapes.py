@@ -24,7 +24,7 @@ from landscape.figures.kinds.planes import (
     remarks,
     surface_command,
 )
-from landscape.figures.kinds.style import COLUMN, TWO_COLUMNS, sized_figure
+from landscape.figures.kinds.style import COLUMN, SUPERSCRIPTS, TWO_COLUMNS, in_powers, sized_figure
 from landscape.figures.runs.pooled import MissingMeasurementError
 from landscape.figures.runs.run import Run, last_epochs, named, subject
 from landscape.results import Line, Plane
@@ -79,7 +79,7 @@ def landscapes_3d(runs: Sequence[Run]) -> Figure:
             axis._axinfo["grid"].update(linewidth=0.3)
         axes.tick_params(pad=-3, labelsize="x-small")
         if isinstance(norm, LogNorm):
-            axes.zaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$10^{{{power:g}}}$"))
+            axes.zaxis.set_major_formatter(FuncFormatter(lambda power, _: f"10{f'{power:g}'.translate(SUPERSCRIPTS)}"))
     for axes in grid.flat[len(planes) :]:
         axes.remove()
     shades = ScalarMappable(norm, colormaps[COLOURS])
@@ -145,6 +145,7 @@ def lines(runs: Sequence[Run]) -> Figure:
             panel.axvline(at, color="0.5", linewidth=0.6, linestyle=":")
         if what == "loss" and in_decades(drawn):
             panel.set_yscale("log")
+            in_powers(panel.yaxis)
         panel.set_ylabel(what)
         panel.set_xlabel(axis_names(found[0][1])[0].replace(" 1:", ":"))
     said = sorted({f"{name}: {remark}" for name, line in found for remark in remarks(line)})

@@ -13,6 +13,7 @@ from landscape.figures.kinds.table import Table
 from landscape.figures.runs.pooled import Value, require
 from landscape.figures.runs.run import Run, last_epochs, named, subject
 from landscape.results import Measurement
+from landscape.text import printable
 
 
 class Layer(NamedTuple):
@@ -39,7 +40,7 @@ def layers_of(table: Measurement) -> list[Layer]:
 
     return [
         Layer(
-            str(name),
+            printable(str(name)),
             int(d["num_params"][i]),
             value("gradient_norm", i),
             value("trace", i, "trace_std_error", num_samples=table.num_samples),

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 from landscape.figures.kinds.kind import kind
 from landscape.figures.kinds.panels import ERROR_BAR, colours, in_decades, panels, split_marker
-from landscape.figures.kinds.style import TWO_COLUMNS, sized_figure
+from landscape.figures.kinds.style import TWO_COLUMNS, in_powers, sized_figure
 from landscape.figures.kinds.table import Table
 from landscape.figures.runs.pooled import MissingMeasurementError, Value, error_words, pooled, require
 from landscape.figures.runs.run import Run, last_epochs, named, splits_of, subject
@@ -60,6 +60,7 @@ def optimizers(runs: Sequence[Run]) -> Figure:
                 drawn.append(value)
         if metric != "accuracy" and in_decades(heights):
             panel.set_yscale("log")
+            in_powers(panel.yaxis)
         panel.set_xlim(-0.6, len(groups) - 0.4)
         panel.set_xticks(range(len(groups)), list(groups))
         if len("".join(groups)) > _WIDEST:

@@ -12,6 +12,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
 from matplotlib.patches import Patch
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
@@ -94,7 +95,7 @@ def arrow_up(axes: Axes, x: float, value: Value, colour: Any) -> None:
         axes.annotate("", (x, value.value), (0, _ARROW_LENGTH), textcoords="offset points", arrowprops=arrow)
 
 
-def error_handles(values: Sequence[Value], interval: Line2D | Patch, missed: str) -> list[Line2D | Patch]:
+def error_handles(values: Sequence[Value], interval: Line2D | Patch, missed: str | MarkerStyle) -> list[Line2D | Patch]:
     """What the errors in a figure are: the interval, as it is drawn there, lower bounds, and errors not known.
 
     Args:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from landscape.figures.kinds.kind import kind
 from landscape.figures.kinds.panels import colours, legend, panels
-from landscape.figures.kinds.style import TWO_COLUMNS, sized_figure
+from landscape.figures.kinds.style import TWO_COLUMNS, in_powers, sized_figure
 from landscape.figures.runs.pooled import Value, error_words, pooled, require
 from landscape.figures.runs.run import Run, last_epochs, named, splits_of, subject
 from landscape.results import Measurement
@@ -44,6 +44,8 @@ def spectrum(runs: Sequence[Run]) -> Figure:
     for panel in axes:
         panel.set_xscale("symlog", linthresh=threshold)
         panel.set_yscale("log")
+        in_powers(panel.xaxis)
+        in_powers(panel.yaxis)
         panel.set_ylim(DEEPEST * highest, 2 * highest)
         panel.axvspan(-threshold, threshold, color="0.5", alpha=0.1, linewidth=0)
         exponent = int(np.ceil(np.log10(threshold)))

@@ -10,6 +10,7 @@ from pathlib import Path
 from landscape.figures.runs.pooled import Value, error_words
 from landscape.files import write_text
 from landscape.metrics import about_metrics
+from landscape.text import printable
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "±": "$\\pm$",
@@ -63,7 +64,7 @@ class Table:
                     error = cell.error if cell.lower_bound else cell.bar
                     cells += [f"{cell.value:.10g}", f"{error:.10g}"] if cell.num_seeds else ["", ""]
                 else:
-                    cells += [cell, ""] if number else [cell]
+                    cells += [printable(cell), ""] if number else [printable(cell)]
             writer.writerow(cells)
         return out.getvalue()
 
@@ -127,7 +128,7 @@ def _symbol(name: str, how: str) -> str:
 
 
 def _words(cell: str | Value) -> str:
-    return cell if isinstance(cell, str) else cell.text + ("" if cell.converged else " *")
+    return printable(cell) if isinstance(cell, str) else cell.text + ("" if cell.converged else " *")
 
 
 def _latex(text: str) -> str:

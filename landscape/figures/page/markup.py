@@ -11,15 +11,16 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from landscape.figures.kinds.style import SUPERSCRIPTS
 from landscape.results import Measurement
+from landscape.text import printable
 
 _SHORT = 0.01  # seconds
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def render(template: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
     """A template of ours with these scripts, in which all that is not markup already is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(asset))
+    environment = Environment(autoescape=True, finalize=_shown, undefined=StrictUndefined, loader=FunctionLoader(asset))
     environment.filters |= {"number": number, "breakable": breakable}
     environment.tests |= {"finite": math.isfinite}
     assets = {"css": Markup(asset("page.css")), "policy": _policy(scripts), "scripts": list(map(Markup, scripts))}
@@ -29,6 +30,10 @@ def render(template: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
 def asset(name: str) -> str:
     """The text of a file that lies beside this one."""
     return (files("landscape.figures.page") / name).read_text(encoding="utf-8")
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)
 
 
 def _policy(scripts: Sequence[str]) -> str:
@@ -64,7 +69,7 @@ def spec(spec: Mapping[str, Any]) -> str:
 
 def code(text: str) -> Markup:
     """As the machine spells it."""
-    return Markup("<code>{}</code>").format(text)
+    return Markup("<code>{}</code>").format(_shown(text))
 
 
 def number(text: str | Markup) -> Markup:
@@ -72,7 +77,7 @@ def number(text: str | Markup) -> Markup:
     printed = re.sub(
         r"(?<=[\d)])e([+-]\d+)\b",
         lambda found: f" × 10{str(int(found[1])).translate(SUPERSCRIPTS)}",
-        str(escape(text)).replace("+-", "±"),
+        str(escape(_shown(text))).replace("+-", "±"),
     )
     return Markup(re.sub(r"(?<![\w&;.])-(?=\d)", "−", printed).replace(" %", "\N{NO-BREAK SPACE}%"))
 
@@ -84,4 +89,4 @@ def short(value: float) -> str:
 
 def breakable(name: str) -> Markup:
     """A long name may be broken after its underscores."""
-    return Markup(str(escape(name)).replace("_", "_<wbr>"))
+    return Markup(str(escape(_shown(name))).replace("_", "_<wbr>"))

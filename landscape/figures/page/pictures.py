@@ -17,11 +17,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from landscape.figures.kinds.planes import axis_names, beyond, common_norm, contours
 from landscape.figures.kinds.spectrum import DEEPEST, draw_density
-from landscape.figures.kinds.style import styled
+from landscape.figures.kinds.style import SUPERSCRIPTS, styled
 from landscape.figures.kinds.track import by_run, legend_handles, panel
-from landscape.figures.page.markup import SUPERSCRIPTS, short
+from landscape.figures.page.markup import short
 from landscape.figures.runs.run import measurements_of, splits_of
 from landscape.results import Analysis, Line, Measurement, Plane
+from landscape.text import printable
 
 _WIDTH = 5.0  # inches, 360 units of the picture: a phone's width, so that type has there the size that it has here
 _TYPE = 10
@@ -230,4 +231,5 @@ def _line(index: int) -> str:
 
 
 def _short(name: str) -> str:
+    name = printable(name)
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

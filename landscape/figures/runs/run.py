@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.results import Analysis, Line, Measurement, Plane, load_surfaces, read_track
+from landscape.text import printable
 
 _FILES = ("analysis.json", "surface.json", "track.jsonl")
 _UNNAMED = ("seed", "epochs", "checkpoint_every", "checkpoint_at")  # what two runs of one name may differ in
@@ -124,7 +125,8 @@ def named(runs: Sequence[Run], *, apart_from: Sequence[str] = ()) -> dict[str, l
     ):
         recipe = recipes[id(run)]
         words = [f"{key.rpartition('.')[2]} {recipe[key]}" for key in differ[run.optimizer] if key in recipe]
-        groups.setdefault(", ".join([run.optimizer or _folder(run, runs), *words]), []).append(run)
+        name = printable(", ".join([run.optimizer or _folder(run, runs), *words]))
+        groups.setdefault(name, []).append(run)
     return groups
 
 
@@ -155,7 +157,7 @@ def made_of(checkpoints: Iterable[Mapping[str, Any]]) -> str:
     """The models and the data that the checkpoints name, as "mlp on digits"; "" where they name none."""
     every = list(checkpoints)
     names = [dict.fromkeys(str(one[key]["name"]) for one in every if one.get(key)) for key in ("model", "data")]
-    return " on ".join(" and ".join(found) for found in names if found)
+    return printable(" on ".join(" and ".join(found) for found in names if found))
 
 
 def subject(runs: Sequence[Run]) -> str:

@@ -1,0 +1,15 @@
+"""Text that comes from outside: names of layers, splits, runs and files, and what others wrote in them."""
+
+from unicodedata import category
+
+_ACTS = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control codes, marks that turn text around, halves of pairs, line breaks
+
+
+def printable(text: str) -> str:
+    r"""The text in one line, where what a terminal or a page would obey, instead of showing it, is spelled out.
+
+    Example:
+        >>> print(printable("conv\x1b[2J\n1"), printable("Größe × 2"))
+        conv\x1b[2J\n1 Größe × 2
+    """
+    return "".join(ascii(c)[1:-1] if category(c) in _ACTS else c for c in text)
