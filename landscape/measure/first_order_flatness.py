@@ -103,7 +103,8 @@ def first_order_flatness(
     )
     num_gradients = objective.num_gradients - before
     error = 0.0
-    if Work.of(objective).rounding.of_gradient(found.value / rho):
+    rounding = Work.of(objective).rounding
+    if rounding.gradient > rounding.eps * found.value / rho:
         exact = rho * unrounded(objective, lambda wide: norm_of(wide.gradient(at=wide.vector() + found.u)))
         found, error = replace(found, value=exact), abs(exact - found.value)
     told = found.measurement("first_order_flatness", rel_error, num_gradients=num_gradients, num_matvecs=num_matvecs)

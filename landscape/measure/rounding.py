@@ -5,7 +5,8 @@
 x' has parameters and inputs in float64, and everything that the model casts to inside: see
 ``landscape.measure.widened``. Where eight examples differ by no more than 100 eps of the dtype of the vectors (1e-5 in
 float32), that is called exact here; elsewhere all are compared. The difference, doubled, belongs into the error bars:
-of a trace or an eigenvalue, that of a random product, relative to the norm of the Hessian. It is an estimate, no bound.
+of a loss or a gradient's norm its own; of a trace or an eigenvalue that of a random product, as a fraction of the
+Hessian's norm: an estimate, no bound.
 """
 
 import copy
@@ -13,6 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -40,10 +42,11 @@ class Rounding:
     """Errors by the rounding of the dtype that a model computes in.
 
     Attributes:
-        loss: root mean square of that of an example's loss.
-        gradient: length of that of the gradient.
+        loss: of the mean loss; of a few examples the root mean square.
+        gradient: of the gradient's norm; of a few examples the length of its own.
         product: of a product of the Hessian with a random vector, as a fraction of it; 0 where it is negligible.
         eps: what is negligible, as a fraction of a number.
+        of_all: the same of all examples, where these are of a few.
         unknown: whether the model holds tensors coarser than float32 and cannot be computed otherwise than it is.
     """
 
@@ -51,15 +54,20 @@ class Rounding:
     gradient: float = 0.0
     product: float = 0.0
     eps: float = 0.0
+    of_all: "Callable[[], Rounding] | None" = None
     unknown: bool = False
 
     def of_loss(self, value: float) -> float:
         """The error of a mean of losses, or 0 where it is a negligible fraction of this value."""
-        return self.loss if self.loss > self.eps * abs(value) else 0.0
+        if self.loss <= self.eps * abs(value):
+            return 0.0
+        return self.of_all().of_loss(value) if self.of_all else self.loss
 
     def of_gradient(self, norm: float) -> float:
-        """The error of a gradient of this norm, likewise."""
-        return self.gradient if self.gradient > self.eps * norm else 0.0
+        """The error of the norm of a gradient, likewise."""
+        if self.gradient <= self.eps * norm:
+            return 0.0
+        return self.of_all().of_gradient(norm) if self.of_all else self.gradient
 
 
 def rounding_of(objective: Objective) -> Rounding:
@@ -83,12 +91,12 @@ def rounding_of(objective: Objective) -> Rounding:
                 if not coarse and objective.dtype == objective.accumulation_dtype:
                     return Rounding()
                 # products of float32 are off as gradients are, or less
-                found, differs = _compared(few, derivatives_of if coarse else _once, coarse=coarse)
-                if differs and objective.num_examples > few.num_examples:
-                    found, _ = _compared(objective, derivatives_of, coarse=coarse)
+                derivatives_of = derivatives_of if coarse else _once
+                of_few, differs = _compared(few, derivatives_of, coarse=coarse, whole=False)
+                of_all = cache(partial(_of_all, objective, derivatives_of, coarse))
+                return of_all() if differs else replace(of_few, of_all=of_all)
             except _CANNOT:
                 continue
-            return found
     return Rounding(unknown=holds_coarse_tensors(objective))
 
 
@@ -128,7 +136,11 @@ def holds_coarse_tensors(objective: Objective) -> bool:
     return any(torch.finfo(dtype).eps > torch.finfo(torch.float32).eps for dtype in floating)
 
 
-def _compared(objective: Objective, derivatives_of: Derivatives, *, coarse: bool) -> tuple[Rounding, bool]:
+def _of_all(objective: Objective, derivatives_of: Derivatives, coarse: bool) -> Rounding:
+    return _compared(objective, derivatives_of, coarse=coarse, whole=True)[0]
+
+
+def _compared(objective: Objective, derivatives_of: Derivatives, *, coarse: bool, whole: bool) -> tuple[Rounding, bool]:
     """The rounding, and whether it is more than negligible."""
     wide, eps = objective.accumulation_dtype, _NEGLIGIBLE * torch.finfo(objective.dtype).eps
     found = _derivatives(objective, derivatives_of)
@@ -136,15 +148,14 @@ def _compared(objective: Objective, derivatives_of: Derivatives, *, coarse: bool
         true = _derivatives(objective.over(objective.data, dtype=wide), derivatives_of)
     off = [norm_of(one.to(wide) - exact) for one, exact in zip(found, true, strict=True)]
     sizes = [norm_of(exact) for exact in true]
-    loss, gradient, product = (one / size if size else float(one > 0) for one, size in zip(off, sizes, strict=True))
-    product = product if sizes[2] else gradient  # nothing where torch drops a second derivative
-    rounding = Rounding(
-        loss=_MARGIN * off[0] / len(true[0]) ** 0.5,
-        gradient=_MARGIN * off[1],
-        product=_MARGIN * product if product > eps else 0.0,
-        eps=eps,
-    )
-    return rounding, max(loss, gradient, product) > eps
+    fractions = [one / size if size else float(one > 0) for one, size in zip(off, sizes, strict=True)]
+    product = fractions[2] if sizes[2] else fractions[1]  # nothing where torch drops a second derivative
+    loss, gradient = off[0] / len(true[0]) ** 0.5, off[1]
+    if whole:
+        loss = abs(float((found[0].to(wide) - true[0]).mean()))
+        gradient = abs(norm_of(found[1].to(wide)) - sizes[1])
+    rounding = Rounding(_MARGIN * loss, _MARGIN * gradient, _MARGIN * product if product > eps else 0.0, eps)
+    return rounding, max(fractions) > eps
 
 
 def _derivatives(objective: Objective, derivatives_of: Derivatives) -> list[Tensor]:

@@ -81,7 +81,8 @@ def zeroth_order_flatness(
     )
     num_gradients = objective.num_gradients - before
     error = 0.0
-    if Work.of(objective).rounding.of_loss(found.value):
+    rounding = Work.of(objective).rounding
+    if rounding.loss > rounding.eps * found.value:
         exact = unrounded(objective, lambda wide: Rise(wide, adaptive=adaptive)(found.u))
         found, error = replace(found, value=exact), abs(exact - found.value)
     told = found.measurement("zeroth_order_flatness", rel_error, num_gradients=num_gradients)
