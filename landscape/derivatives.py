@@ -15,7 +15,9 @@ operator a product and two or three gradients, over at most 64 examples.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ from torch.autograd.graph import Node
 from landscape.batches import num_rows_of, pick
 from landscape.errors import MeasurementError
 from landscape.surroundings import rng_untouched
+from landscape.widened import coarsest_met, widened
 
 T = TypeVar("T")
 
@@ -40,6 +43,7 @@ _TOLD = 0.1  # a quotient whose two sides differ by less, relative to it, tells 
 _ROUNDING = 16  # times eps, of a loss
 _NOTHING = 1e-7  # of a whole product: what a tensor's part may be off by in any case
 _NAMED = 3  # tensors in a message
+_EPS = "eps"  # the key of what ``coarsest_eps`` is
 
 
 class Differentiating(Protocol):
@@ -141,40 +145,48 @@ def _direction(objective: "Objective") -> Tensor:
 
 
 def _on_a_sample(objective: "Objective", wrong: Callable[[Sample, float], T]) -> T | None:
-    """What is found wrong on a sample, for the eps of its dtype; None where the model takes no part of a batch."""
-    _, first = next(objective.batches())
-    num = max(_FEWEST, min(_MOST, (num_rows_of(first) or 0) * objective.num_batches // _PART))
-    for num_examples, dtype in ((num, objective.accumulation_dtype), (num, None), (0, None)):
-        try:
-            with rng_untouched():
-                few = _kept(objective, num_examples, dtype)
-                eps = torch.finfo(few.objective.dtype).eps
-                found = wrong(few, eps)
-                coarse = coarsest_eps(few.objective) if found else eps
-                return wrong(few, coarse) if coarse > eps else found
-        except Exception:  # whatever fails in a model that is called in another way than the user's
-            objective.doubts.pop(Sample, None)
+    """What is found wrong on a sample, for the eps of its dtype; None where the model takes no part of a batch.
+
+    What the model rounds to coarser dtypes on the way would drown it: so without that, or, where the model cannot do
+    without, to the accuracy of those.
+    """
+    wide = objective.accumulation_dtype
+    for num_examples, dtype in ((_num_examples(objective), wide), (_num_examples(objective), None), (0, None)):
+        with suppress(Exception), rng_untouched():  # whatever fails in a model called in another way than the user's
+            few, coarse = _kept(objective, num_examples, dtype)
+            eps = torch.finfo(few.objective.dtype).eps
+            if coarse > eps:
+                with suppress(Exception), widened(wide):
+                    return wrong(sample(objective, num_examples, wide), torch.finfo(wide).eps)
+            return wrong(few, max(eps, coarse))
+        objective.doubts.pop(Sample, None)
     return None
 
 
-def _kept(objective: "Objective", num_examples: int, dtype: torch.dtype | None) -> Sample:
-    """A sample, the same for gradient and products where it is small: making it takes as long as three passes."""
+def coarsest_eps(objective: "Objective") -> float:
+    """The largest eps of the dtypes in which the model computes, also where it is handed the widest; 0 if unknown."""
+    if _EPS not in objective.doubts:
+        _on_a_sample(objective, lambda *_: None)
+    return objective.doubts.get(_EPS, 0.0)
+
+
+def _num_examples(objective: "Objective") -> int:
+    _, first = next(objective.batches())
+    return max(_FEWEST, min(_MOST, (num_rows_of(first) or 0) * objective.num_batches // _PART))
+
+
+def _kept(objective: "Objective", num_examples: int, dtype: torch.dtype | None) -> tuple[Sample, float]:
+    """A sample, and the coarsest eps in it: the same for gradient and products where it is small.
+
+    Making it takes as long as three passes.
+    """
     few: Sample | None = objective.doubts.get(Sample)
     if few is None:
         few = sample(objective, num_examples, dtype)
+        objective.doubts[_EPS] = torch.finfo(coarsest_met(partial(few.objective.losses, at=few.objective.vector()))).eps
         if objective.num_params <= _SMALL:
             objective.doubts[Sample] = few
-    return few
-
-
-def coarsest_eps(objective: "Objective") -> float:
-    """The largest eps of the dtypes on the way to the losses."""
-
-    def met(terms: Any) -> float:
-        dtypes = {one.dtype for node in nodes([terms.losses]) for one in node._input_metadata} | {objective.dtype}
-        return max(torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
-
-    return max(objective.over_batches(objective.leaves(), met))
+    return few, objective.doubts[_EPS]
 
 
 def _wrong_gradient(few: Sample, eps: float) -> str:

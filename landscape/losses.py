@@ -132,7 +132,8 @@ class LossTerms(nn.Module):
             if _broadcast(criterion, outputs, targets, losses):
                 raise ValueError(_would_broadcast(name, outputs, targets))
         if isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)):
-            return _class_terms(criterion, outputs, losses, targets)
+            terms = _class_terms(criterion, outputs, losses, targets)
+            return _of_its_own_mean(terms, criterion, outputs, targets) if check else terms
         if losses.ndim == 0 or len(losses) != len(targets):
             raise ValueError(
                 f"{type(criterion).__name__} gives losses of shape {tuple(losses.shape)} for {len(targets)} examples. "
@@ -140,7 +141,23 @@ class LossTerms(nn.Module):
             )
         entries = losses.flatten(1) if losses.ndim > 1 else losses[:, None]
         per_example = entries.sum(1) if sum_over_entries else entries.mean(1)
-        return Terms(per_example, len(per_example))
+        terms = Terms(per_example, len(per_example))
+        return _of_its_own_mean(terms, criterion, outputs, targets) if check else terms
+
+
+def _of_its_own_mean(terms: Terms, criterion: nn.Module, outputs: Tensor, targets: Tensor) -> Terms:
+    """The terms. Raises ValueError where the criterion makes another mean of them, as with a mask of its own."""
+    if criterion.reduction != "mean":
+        return terms
+    own = criterion(outputs, targets).detach().mean().reshape(1)
+    ours = terms.losses.detach().sum().reshape(1) / terms.weight
+    if torch.isfinite(own).all() and torch.isfinite(ours).all() and not same_losses(own.to(ours), ours):
+        raise ValueError(
+            f"{type(criterion).__name__} gives {float(own):.6g} for a batch, and {float(ours):.6g} is the mean of the "
+            "losses that it gives with reduction='none'. Give loss as a function loss(model, batch) that returns the "
+            "mean that is meant, and weight=lambda batch: what it divides by."
+        )
+    return terms
 
 
 @contextmanager
@@ -164,7 +181,7 @@ def _called(what: str, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
     except (BatchError, torch.OutOfMemoryError):
         raise
-    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError) as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise BatchError(f"{what} failed: {type(error).__name__}: {text}.") from error
 

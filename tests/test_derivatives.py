@@ -281,3 +281,51 @@ def test_a_surface_needs_no_gradient_and_says_that_it_is_another():
     (check,) = found.details["checks"]["curvature"]
     assert check["agrees"] is False
     assert "gradient" in check["reason"]
+
+
+def rounded_inside(act, cast):
+    """A network whose activation is computed in a coarser dtype."""
+    torch.manual_seed(0)
+    return Model(lambda m, x: m.b(act(m.a(x).to(cast)).to(x.dtype)), a=nn.Linear(6, 8), b=nn.Linear(8, 3)).double()
+
+
+@pytest.mark.parametrize("cast", [torch.float32, torch.bfloat16])
+def test_a_cast_on_the_way_hides_no_wrong_gradient(cast):
+    def halved(h):
+        h = h.tanh()
+        if h.requires_grad:
+            h.register_hook(halve)
+        return h
+
+    for act in (halved, lambda h: h * h.sigmoid().detach()):
+        with pytest.raises(DerivativeError, match="not that of the loss"):
+            objective(rounded_inside(act, cast)).gradient()
+    right = objective(rounded_inside(torch.tanh, cast))
+    assert right.gradient().norm() > 0
+    assert measure.trace(right).converged
+
+
+@pytest.mark.parametrize("cast", [torch.float32, torch.bfloat16])
+def test_nor_a_wrong_product_and_differences_step_over_no_stairs(cast):
+    true = measure.trace(objective(rounded_inside(torch.square, torch.float64)), rel_error=1e-6)
+    found = measure.trace(objective(rounded_inside(Square.apply, cast)))
+    assert found.converged
+    assert "differences" in found.details["engine"]
+    assert abs(found.value - true.value) <= found.half_width()
+
+
+def test_a_cast_to_float32_in_a_float32_model_hides_nothing_in_float64():
+    class Reversed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):  # noqa: ARG004
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):  # noqa: ARG004
+            return -0.1 * g
+
+    torch.manual_seed(0)
+    model = Model(lambda m, x: (m.b(torch.tanh(m.a(x))) + m.c(Reversed.apply(m.a(x)))).float(),
+                  a=nn.Linear(6, 8), b=nn.Linear(8, 3), c=nn.Linear(8, 3))  # fmt: skip
+    with pytest.raises(DerivativeError):
+        Objective(model, nn.CrossEntropyLoss(), [(X.float(), Y)]).gradient()

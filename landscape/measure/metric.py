@@ -16,7 +16,7 @@ import torch
 
 from landscape.linalg import Estimate, Lanczos
 from landscape.linalg.slq import SpectralQuadrature, slq
-from landscape.measure.rounding import Rounding, holds_coarse_tensors, rounded, rounding_of
+from landscape.measure.rounding import Rounding, rounded, rounding_of
 from landscape.metrics import DEFAULT as DEFAULT
 from landscape.metrics import About
 from landscape.objective import MeasurementError, Objective
@@ -75,7 +75,7 @@ def metric(
                         measurement = function(objective, *args, **kwargs)
                 except MeasurementError as error:
                     measurement = Measurement(name, math.nan, math.nan, converged=False, reason=str(error))
-                if holds_coarse_tensors(objective) and work.rounding.unknown:
+                if work.rounding.unknown:
                     measurement = rounded(measurement, math.nan)
                 done[key] = replace(measurement, seconds=time.perf_counter() - start)
             return done[key]

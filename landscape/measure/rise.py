@@ -12,8 +12,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from landscape.measure.widened import widened
 from landscape.objective import Objective
+from landscape.widened import widened
 
 
 class Rise:

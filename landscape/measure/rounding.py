@@ -3,7 +3,7 @@
     x - x',    x' the same of the same examples without that rounding
 
 x' has parameters and inputs in float64, and everything that the model casts to inside: see
-``landscape.measure.widened``. Where eight examples differ by no more than 100 eps of the dtype of the vectors (1e-5 in
+``landscape.widened``. Where eight examples differ by no more than 100 eps of the dtype of the vectors (1e-5 in
 float32), that is called exact here; elsewhere all are compared. The difference, doubled, belongs into the error bars:
 of a loss or a gradient's norm its own; of a trace or an eigenvalue that of a random product, as a fraction of the
 Hessian's norm: an estimate, no bound.
@@ -24,11 +24,11 @@ from landscape.batches import recut
 from landscape.derivatives import coarsest_eps
 from landscape.linalg.estimate import norm_of
 from landscape.losses import Terms
-from landscape.measure.widened import widened
 from landscape.objective import Objective
 from landscape.operators.graph import derivatives
 from landscape.results import Measurement
 from landscape.second_derivatives import twice_differentiable
+from landscape.widened import widened
 
 _EXAMPLES = 8
 _NEGLIGIBLE = 100  # eps
@@ -83,13 +83,13 @@ def rounding_of(objective: Objective) -> Rounding:
         >>> 1e-4 < rounding_of(Objective(model, torch.nn.MSELoss(), [batch], dtype=torch.bfloat16)).product < 0.1
         True
     """
+    coarse = coarsest_eps(objective) > torch.finfo(objective.dtype).eps
+    if not coarse and objective.dtype == objective.accumulation_dtype:
+        return Rounding()
     for some in (_rows, _first_batch):  # there are models that take no fewer rows than they are handed
         for derivatives_of in (_twice, _once):  # and those without a second derivative
             try:
                 few = objective.over(some(objective))
-                coarse = coarsest_eps(few) > torch.finfo(objective.dtype).eps
-                if not coarse and objective.dtype == objective.accumulation_dtype:
-                    return Rounding()
                 # products of float32 are off as gradients are, or less
                 derivatives_of = derivatives_of if coarse else _once
                 of_few, differs = _compared(few, derivatives_of, coarse=coarse, whole=False)
@@ -97,7 +97,7 @@ def rounding_of(objective: Objective) -> Rounding:
                 return of_all() if differs else replace(of_few, of_all=of_all)
             except _CANNOT:
                 continue
-    return Rounding(unknown=holds_coarse_tensors(objective))
+    return Rounding(unknown=coarse or holds_coarse_tensors(objective))
 
 
 def rounded(measurement: Measurement, error: float, *, rel_error: float = 0.05) -> Measurement:
@@ -151,9 +151,10 @@ def _compared(objective: Objective, derivatives_of: Derivatives, *, coarse: bool
     fractions = [one / size if size else float(one > 0) for one, size in zip(off, sizes, strict=True)]
     product = fractions[2] if sizes[2] else fractions[1]  # nothing where torch drops a second derivative
     loss, gradient = off[0] / len(true[0]) ** 0.5, off[1]
-    if whole:
-        loss = abs(float((found[0].to(wide) - true[0]).mean()))
-        gradient = abs(norm_of(found[1].to(wide)) - sizes[1])
+    if whole:  # what they come to in the mean and in the norm, or what they would at random, if that is more
+        loss = max(abs(float((found[0].to(wide) - true[0]).mean())), loss / len(true[0]) ** 0.5)
+        along = max(abs(norm_of(found[1].to(wide)) - sizes[1]), gradient / len(true[1]) ** 0.5)
+        gradient = min(gradient, along + gradient**2 / (2 * sizes[1] or math.inf))
     rounding = Rounding(_MARGIN * loss, _MARGIN * gradient, _MARGIN * product if product > eps else 0.0, eps)
     return rounding, max(fractions) > eps
 

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from landscape.derivatives import sample
+from landscape.derivatives import DerivativeError, sample
 from landscape.losses import Terms
-from landscape.objective import MeasurementError, Objective
+from landscape.objective import Objective
 from landscape.operators.layer_squares import RULES, NoExactDiagonalError, Products, sum_of_squares, total_of_squares
 from landscape.operators.piecewise import obstacle
 from landscape.operators.verified import require_affine, require_same, verify_batch
@@ -93,11 +93,11 @@ def exact_passes(objective: Objective) -> int:
 def _no_other_error() -> Iterator[None]:
     """Whatever fails in a model or loss that is not what the rules expect is no exact diagonal.
 
-    That the loss is not finite is left to be said by the estimators.
+    That the loss is not finite is left to be said by the estimators: one example alone may have no finite loss.
     """
     try:
         yield
-    except MeasurementError:
+    except (DerivativeError, NoExactDiagonalError):
         raise
     except Exception as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
@@ -249,12 +249,13 @@ def _factors(objective: Objective, terms: Terms) -> Tensor:
     """Vectors s with d^2 l / dz^2 = sum_c s_c s_c^T for each example, (C, n, outputs)."""
     outputs = _checked_outputs(terms)
     criterion = objective.criterion
-    if isinstance(criterion, nn.CrossEntropyLoss) and criterion.weight is None and len(terms.losses) == len(outputs):
-        p = outputs.detach().softmax(1)  # also with label smoothing, which is linear in the outputs
-        return (torch.diag_embed(p.sqrt()) - p[:, :, None] * p.sqrt()[:, None, :]).permute(2, 0, 1)
     (slope,) = torch.autograd.grad(objective.summed(terms), [outputs], create_graph=True)
     if not slope.requires_grad:
         raise NoExactDiagonalError("no curvature: the loss is linear in the output")
+    if isinstance(criterion, nn.CrossEntropyLoss) and criterion.weight is None and len(terms.losses) == len(outputs):
+        p = outputs.detach().softmax(1)  # also with label smoothing, which is linear in the outputs
+        if _is_curved_as_softmax(slope, outputs, p):
+            return (torch.diag_embed(p.sqrt()) - p[:, :, None] * p.sqrt()[:, None, :]).permute(2, 0, 1)
     columns = [torch.autograd.grad(slope[:, c].sum(), [outputs], retain_graph=True)[0] for c in range(outputs.shape[1])]
     blocks = torch.stack(columns, dim=2)  # (n, outputs, outputs), if each loss depends on its own output alone
     ramp = torch.linspace(1, 2, outputs.numel(), dtype=outputs.dtype, device=outputs.device).reshape(outputs.shape)
@@ -265,6 +266,14 @@ def _factors(objective: Objective, terms: Terms) -> Tensor:
     if float(values.min()) < -1e-4 * float(values.abs().max()):
         raise NoExactDiagonalError("no exact diagonal for a loss that is not convex in the output")
     return (vectors * values.clamp(min=0).sqrt()[:, None, :]).permute(2, 0, 1)
+
+
+def _is_curved_as_softmax(slope: Tensor, outputs: Tensor, p: Tensor) -> bool:
+    """Whether d^2 l / dz^2 = diag(p) - p p^T in every example, as it need not be of a subclass: along a direction."""
+    u = torch.linspace(1, 2, outputs.numel(), dtype=p.dtype, device=p.device).reshape(p.shape).sin()
+    (curved,) = torch.autograd.grad(slope, [outputs], u, retain_graph=True)
+    off = (curved - p * (u - (p * u).sum(1, keepdim=True))).norm(dim=1)
+    return bool((off <= 1e-3 * curved.norm(dim=1) + 64 * torch.finfo(p.dtype).eps).all())
 
 
 def _back(outputs: Tensor, into: list[Tensor], factors: Tensor) -> list[Tensor]:

@@ -120,3 +120,15 @@ def test_a_model_that_takes_no_float64_is_refused_as_before():
     H = Hessian(objective, engine="finite-difference")
     with pytest.raises(InaccurateProductError, match="estimated error"):
         H @ torch.randn(H.shape[0], generator=torch.Generator().manual_seed(0))
+
+
+def test_a_vector_of_the_null_space_is_as_accurate_as_the_others():
+    """Its product is nothing but rounding, which is small beside those of other vectors."""
+    model = nn.Linear(3, 1, bias=False).double()
+    x = torch.tensor([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0]], dtype=torch.float64)
+    H = FiniteDifferenceHessian(Objective(model, nn.MSELoss(), [(x, torch.zeros(2, 1).double())]))
+    product = H @ torch.tensor([1.0, 1.0, 0.0]).double()
+    nothing = H @ torch.tensor([1e-9, 0.0, 1.0]).double()
+    assert product.norm() > 10
+    assert nothing.norm() < 1e-6
+    assert H.estimated_error < 1e-6

@@ -133,6 +133,8 @@ CASES = {
     "batch means": (net, lambda model, batch: functional.cross_entropy(model(batch[0]), batch[1]), X),
 }
 
+CURVED_OTHERWISE = ("a focal loss", "a temperature", "soft targets")  # in the output alone: exact, by autograd there
+
 
 def objective_of(name):
     torch.manual_seed(3)
@@ -158,8 +160,10 @@ def test_the_trace_is_within_its_interval(name):
     for found in (measure.trace(objective, rel_error=0.01), measure.layer_table(objective, rel_error=0.01)):
         low, high = found.interval()
         assert low - 1e-5 * abs(truth) <= truth <= high + 1e-5 * abs(truth)
-    assert measure.trace(objective, rel_error=0.01).details["method"] == "deflated"
-    assert len(measure.trace(objective, rel_error=0.01).details["not_exact"]) > 20
+    details = measure.trace(objective, rel_error=0.01).details
+    if name not in CURVED_OTHERWISE:
+        assert details["method"] == "deflated"
+        assert len(details["not_exact"]) > 20
 
 
 def test_what_is_exact_stays_exact():
@@ -189,3 +193,25 @@ def test_examples_that_the_first_rows_do_not_show():
     trace = measure.trace(Objective(model, loss, [(late, Y)]), rel_error=0.01)
     plain = measure.trace(Objective(model, lambda m, b: each(m(b[0][:, :4]), b[1]), [(late, Y)]))
     assert trace.interval()[0] <= plain.value + 2 * 0.5 * 15 <= trace.interval()[1]
+
+
+def test_a_loss_that_acts_otherwise_on_few_examples():
+    class Rare(nn.CrossEntropyLoss):
+        def forward(self, outputs, y):
+            return super().forward(torch.where((y == 2)[:, None], 3 * outputs, outputs), y)
+
+    torch.manual_seed(0)
+    x = torch.randn(400, 4, generator=torch.Generator().manual_seed(0)).double()
+    y = torch.where(torch.arange(400) % 29 == 7, 2, torch.arange(400) % 2)
+    objective = Objective(net().double(), Rare(), [(x, y)])
+    found, other = (measure.trace(objective, method=method, rel_error=1e-6) for method in ("auto", "deflated"))
+    assert found.value == pytest.approx(other.value, rel=1e-6)
+
+
+def test_a_loss_that_is_not_finite_for_one_example_alone_falls_back():
+    torch.manual_seed(0)
+    spread = lambda model, x: torch.relu(1 - (model(x).var(0) + 1e-4).sqrt()).mean()  # noqa: E731
+    objective = Objective(net().double(), spread, [X], weight=len)
+    found = measure.trace(objective)
+    assert found.converged, found.reason
+    assert found.value == pytest.approx(measure.trace(objective, method="deflated").value, rel=0.05)

@@ -7,7 +7,7 @@ Each operation gets its coarser floating tensors widened first, and each cast to
 widest, in forward and in backward passes. What a model stores as integers stays as it is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,37 @@ def widened(wide: torch.dtype) -> Iterator[None]:
     """
     with _Widened(wide):
         yield
+
+
+def coarsest_met(work: Callable[[], Any]) -> torch.dtype:
+    """The coarsest floating dtype of what operations give while ``work`` is done.
+
+    Example:
+        >>> coarsest_met(lambda: torch.ones(2).bfloat16().double())
+        torch.bfloat16
+    """
+    with _Met() as met:
+        work()
+    return max(met.dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=torch.float64)
+
+
+class _Met(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for one in found if isinstance(found, (list, tuple)) else [found]:
+            if isinstance(one, Tensor) and (one.is_floating_point() or one.is_complex()):
+                self.dtypes.add(one.dtype)
+        return found
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as below
 
 
 class _Widened(TorchDispatchMode):
