@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from landscape.surface.directions import Directions
 
 _TOWARDS = "to:"
-_EXPORTS = ("csv", "vts", "h5")  # and surface.npz is there anyway
 
 
 def surface(
@@ -118,10 +118,12 @@ def surface(
 
 
 def _formats(export: str | None, out: Path | None, line: bool) -> list[str]:
+    from landscape.results.surface import EXPORTS
+
     formats = options.names_in(export) if export else []
     for name in formats:
-        if name not in _EXPORTS or (line and name == "vts"):
-            known = ", ".join(one for one in _EXPORTS if not (line and one == "vts"))
+        if name not in EXPORTS or (line and name == "vts"):
+            known = ", ".join(one for one in EXPORTS if not (line and one == "vts"))
             raise ValueError(f"--export {name} is not supported{' of a line' if line else ''}. Expected: {known}.")
     if formats and out is None:
         raise ValueError("--export writes beside surface.json. Say where with --out DIR.")
@@ -198,10 +200,15 @@ def _save(surfaces: "Sequence[Line | Plane]", folder: Path, formats: Sequence[st
     """Write the surfaces, their exports and the report."""
     from landscape.results import save_surfaces
     from landscape.results.export import export
+    from landscape.results.surface import EXPORTS
 
+    there = [name for name in EXPORTS if (folder / f"surface.{name}").is_file()]
     save_surfaces(folder, [*surfaces, *_beside(surfaces[0], folder)])
     for name in formats:
         export(surfaces, folder / f"surface.{name}")
+    for name in there:
+        with suppress(ValueError):  # without h5py, or of a line, there is none any more
+            export(surfaces, folder / f"surface.{name}")
     shutil.rmtree(folder / ".rows", ignore_errors=True)  # they are all in the result
     if (folder / "analysis.json").exists():
         from landscape.figures.page import write_page

@@ -186,8 +186,8 @@ class Objective(Passes):
     def fingerprint(self) -> Fingerprint:
         """What L is a function of beside the weights: data, loss and model (``landscape.fingerprint``).
 
-        The data are hashed once, until they are edited: less than a tenth of a forward pass of a small network; over
-        data that are no list, in the passes that prove them fixed.
+        The data are hashed once, until they are edited, at about a gigabyte a second; data that are no list were in the
+        passes that proved them fixed.
         """
         self.refresh()
         known = held(self.data)
