@@ -125,7 +125,7 @@ def save_surfaces(directory: str | Path, surfaces: Sequence[_Surface]) -> Path:
         own |= {f"details/{name}": value for name, value in surface.details.items()}
         arrays |= {f"{index}/{name}": value for name, value in own.items() if isinstance(value, np.ndarray)}
     outdated = reports_of("surface.json", directory)
-    if not _holds(directory / "surface.npz", arrays):
+    if not _holds(directory, arrays):
         outdated += [directory / f"surface.{name}" for name in EXPORTS]
     return write_document(
         directory / "surface.json",
@@ -163,10 +163,10 @@ def surfaces_document(surfaces: Sequence[_Surface]) -> dict[str, Any]:
     return {"schema": SCHEMA, "surfaces": [_entry(surface) for surface in surfaces]}
 
 
-def _holds(path: Path, arrays: dict[str, np.ndarray]) -> bool:
-    """Whether a file holds these arrays, and no others."""
+def _holds(directory: Path, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether a directory holds these arrays, and no others, and was not stopped while they were being replaced."""
     try:
-        there = read_arrays(path)
+        there = read_arrays(directory / "surface.npz", read_document(directory / "surface.json", SCHEMA, ""))
     except ValueError:
         return False
     return there.keys() == arrays.keys() and all(
