@@ -9,6 +9,7 @@ A fingerprint is plain values, as JSON holds them:
     problem    of a problem file: the function that was asked for, and the text of what it imports of one's own
     state      buffers and frozen weights, where that is not told by a checkpoint's hash
     data_spec  what the data were loaded by: it decides nothing, since folders move, and says what changed in words
+    sample     of which it was drawn, where one was asked for: data of two samples differ as they should
 """
 
 import re
@@ -84,7 +85,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """
     specs = [as_arguments(one.get("data_spec")) for one in (then, now)]
     how = "".join(_values(*pair, key) for key, pair in _changed(*specs) if key not in ("path", "clean"))
-    found = [f"the data of split {split}{how}" for split, _ in _changed(then.get("data"), now.get("data"))]
+    asked_alike = not _changed(*({"sample": one.get("sample")} for one in (then, now)))
+    data = _changed(then.get("data"), now.get("data")) if asked_alike else []
+    found = [f"the data of split {split}{how}" for split, _ in data]
     for part in ("loss", "model"):
         found += [f"{key} of the {part}{_values(*pair)}" for key, pair in _changed(then.get(part), now.get(part))]
     files = [dict((one.get("problem") or {}).get("files", {})) for one in (then, now)]

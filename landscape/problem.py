@@ -134,7 +134,7 @@ class Problem:
             made = pilot.over(data.batches(_batch_size(pilot)), prove=True)
         else:
             made = objective(data)
-        made.origin = self.origin
+        made.origin = self._origin(num_samples, seed)
         return made
 
     def objectives(self, split: str = "both", **options: Any) -> dict[str, Objective]:
@@ -151,7 +151,10 @@ class Problem:
             with rng_untouched(*generators(batches)):
                 hashes[name] = of_data(batches)
         told = {"loss": of_loss(self.loss, model=self.model), "model": of_model(self.model)}
-        return {"data": hashes, **told, **self.origin}
+        return {"data": hashes, **told, **self._origin(num_samples, seed)}
+
+    def _origin(self, num_samples: int | None, seed: int) -> Fingerprint:
+        return self.origin | ({} if num_samples is None else {"sample": {"num_samples": num_samples, "seed": seed}})
 
     def _names(self, split: str) -> list[str]:
         return list(self.splits) if split == "both" else [split]

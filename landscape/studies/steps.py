@@ -108,7 +108,10 @@ class Measure:
             }
             found.splits[split] = {name: self._compact(m) for name, m in (analysis[split] | variants).items()}
             examples = found.objective.get("num_examples", {}) | analysis.objective["num_examples"]
-            found.objective.update(analysis.objective | {"splits": list(examples), "num_examples": examples})
+            of, before = analysis.objective["fingerprint"], found.objective.get("fingerprint", {"data": {}})
+            told = {"splits": list(examples), "num_examples": examples}
+            told |= {"fingerprint": of | {"data": before["data"] | of["data"]}}
+            found.objective.update(analysis.objective | told)
             found.provenance.update(analysis.provenance)
         found.provenance.pop("command")  # which may name places on this machine
         found.provenance["seconds"] = time.perf_counter() - start
