@@ -111,13 +111,18 @@ def _num_rows(leaf: Any) -> int | None:
 
 def _kind(leaf: Any, start: int) -> Any:
     """Type and shape, from a dimension on."""
+    if isinstance(leaf, Tensor) and leaf.is_nested:  # each of its rows says its own
+        return "nested"
     is_array = isinstance(leaf, (Tensor, np.ndarray))
     return (str(leaf.dtype).removeprefix("torch."), *leaf.shape[start:]) if is_array else type(leaf).__name__
 
 
 def _feed_bare(take: Callable[[Any], None], leaf: Any) -> None:
     """The content of a leaf, without its shape."""
-    if isinstance(leaf, Tensor):
+    if isinstance(leaf, Tensor) and leaf.is_nested:
+        for row in leaf.unbind():
+            _feed(take, row, set())
+    elif isinstance(leaf, Tensor):
         for part in _strided(leaf.detach()):
             take(part.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     elif isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "OSUV":
@@ -129,9 +134,7 @@ def _feed_bare(take: Callable[[Any], None], leaf: Any) -> None:
 
 
 def _strided(t: Tensor) -> list[Tensor]:
-    """The tensors that a sparse, nested or quantized one is made of."""
-    if t.is_nested:
-        return [part for one in t.unbind() for part in _strided(one)]
+    """The tensors that a sparse or quantized one is made of."""
     if t.is_quantized:
         return [t.int_repr(), t.dequantize()]
     if t.layout != torch.strided:

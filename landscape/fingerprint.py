@@ -55,7 +55,7 @@ def of_loss(loss: Any, *, weight: Any = None, model: nn.Module | None = None) ->
         return {"name": getattr(loss, "__qualname__", "partial"), "source": digest(loss, without=model), **told}
     if not type(loss).__module__.startswith("torch."):
         told["source"] = digest(type(loss))
-    own = {key: value for key, value in attributes(loss).items() if value is not model}
+    own = {key: value for key, value in attributes(loss).items() if model is None or value is not model}
     return {"name": type(loss).__name__, **told} | {key: _word(own[key], model) for key in sorted(own)}
 
 
@@ -83,25 +83,26 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         >>> differences(then, then | {"loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.1}})
         ['label_smoothing of the loss (0.0 then, 0.1 now)']
     """
-    specs = [as_arguments(one.get("data_spec")) for one in (then, now)]
+    specs = [as_arguments(_part(one, "data_spec")) for one in (then, now)]
     how = "".join(_values(*pair, key) for key, pair in _changed(*specs) if key not in ("path", "clean"))
-    asked_alike = not _changed(*({"sample": one.get("sample")} for one in (then, now)))
-    data = _changed(then.get("data"), now.get("data")) if asked_alike else []
+    asked_alike = _part(then, "sample") == _part(now, "sample")
+    data = _changed(_part(then, "data"), _part(now, "data")) if asked_alike else []
     found = [f"the data of split {split}{how}" for split, _ in data]
     for part in ("loss", "model"):
-        found += [f"{key} of the {part}{_values(*pair)}" for key, pair in _changed(then.get(part), now.get(part))]
-    files = [dict((one.get("problem") or {}).get("files", {})) for one in (then, now)]
-    found += [
-        f"the {key} of the problem file{_values(*pair)}"
-        for key, pair in _changed(then.get("problem"), now.get("problem"))
-        if key == "function"
-    ]
-    if all(files):
+        changed = _changed(_part(then, part), _part(now, part))
+        found += [f"{key} of the {part}{_values(*pair)}" for key, pair in changed]
+    problems = [_part(one, "problem") for one in (then, now)]
+    names = [{key: value for key, value in one.items() if key == "function"} for one in problems]
+    found += [f"the function of the problem file{_values(*pair)}" for _, pair in _changed(*names)]
+    if all(files := [_part(one, "files") for one in problems]):
         found += [
             f"the text of {name}" for name in {**files[0], **files[1]} if files[0].get(name) != files[1].get(name)
         ]
     words = {"mode": "the mode", "dtype": "the dtype", "state": "buffers or frozen weights of the model"}
-    return found + [f"{words[key]}{_values(*pair)}" for key, pair in _changed(then, now) if key in words]
+    of_whole = [{key: one[key] for key in words if key in one} for one in (then, now) if isinstance(one, Mapping)]
+    return found + [
+        f"{words[key]}{_values(*pair)}" for key, pair in (_changed(*of_whole) if len(of_whole) == 2 else [])
+    ]
 
 
 def refuse_other(where: Any, then: Mapping[str, Any], now: Mapping[str, Any], remedy: str) -> None:
@@ -118,17 +119,22 @@ def refuse_other(where: Any, then: Mapping[str, Any], now: Mapping[str, Any], re
 
 def as_arguments(spec: Mapping[str, Any] | None) -> Fingerprint:
     """{"name": ..., "args": {...}} as one."""
-    return {"name": spec["name"], **spec["args"]} if spec else {}
+    return {"name": spec.get("name"), **_part(spec, "args")} if spec else {}
 
 
-def _changed(then: Any, now: Any) -> list[tuple[str, tuple[Any, Any]]]:
-    """What both have, and is not the same in JSON."""
-    return [
-        (key, (then[key], now[key])) for key in then or {} if key in (now or {}) and _json(then[key]) != _json(now[key])
-    ]
+def _part(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """What a fingerprint, which may have been read from a file, says of something; nothing where that is no mapping."""
+    part = of.get(key) if isinstance(of, Mapping) else None
+    return _json(part) if isinstance(part, Mapping) else {}
+
+
+def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, tuple[Any, Any]]]:
+    """What both have, and is not the same."""
+    return [(key, (then[key], now[key])) for key in then if key in now and then[key] != now[key]]
 
 
 def _json(value: Any) -> Any:
+    """As JSON has it, which knows no tuples."""
     if isinstance(value, Mapping):
         return {str(key): _json(item) for key, item in value.items()}
     return [_json(item) for item in value] if isinstance(value, (list, tuple)) else value
