@@ -55,7 +55,7 @@ class DataHash:
     def add(self, batch: Any) -> str:
         """Take a batch in; the hash of all tensors so far."""
         leaves = list(_leaves(batch, ""))
-        num_rows = next((len(leaf) for _, leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), None)
+        num_rows = next((_num_rows(leaf) for _, leaf in leaves if isinstance(leaf, Tensor)), None)
         for place, leaf in leaves:
             of_rows = not isinstance(leaf, str) and num_rows is not None and _num_rows(leaf) == num_rows
             kind = (_kind(leaf, 1),) if of_rows else (_kind(leaf, 0), self._num_batches)
@@ -104,7 +104,9 @@ def _leaves(batch: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _num_rows(leaf: Any) -> int | None:
-    if isinstance(leaf, (Tensor, np.ndarray)):
+    if isinstance(leaf, Tensor):
+        return leaf.size(0) if leaf.dim() else None
+    if isinstance(leaf, np.ndarray):
         return len(leaf) if leaf.ndim else None
     return len(leaf) if isinstance(leaf, (list, tuple)) else None
 
