@@ -226,23 +226,21 @@ def _save(surfaces: "Sequence[Line | Plane]", folder: Path, formats: Sequence[st
 
 def _refuse_other(where: Path, there: "list[Line | Plane]", file: "Checkpoint", fingerprint: dict[str, Any]) -> None:
     """Raise ValueError where the surfaces that are there are of other weights, or of the same on other data."""
-    from landscape.fingerprint import refuse_other
+    from landscape.fingerprint import refuse_other, united
 
     remedy = "Choose another --out, or replace it with --overwrite."
-    for old in there:
-        of = old.details.get("checkpoint") or {}
+    for of in (old.details.get("checkpoint") or {} for old in there):
         if of.get("sha256") not in (None, file.sha256):
             raise ValueError(f"{where}: is of another checkpoint, {of.get('path')}. {remedy}")
-        refuse_other(where, old.details.get("fingerprint") or {}, fingerprint, remedy)
+    refuse_other(where, united(old.details.get("fingerprint") for old in there), fingerprint, remedy)
 
 
 def _beside(new: "Sequence[Line | Plane]", folder: Path) -> "list[Line | Plane]":
     """What the folder holds of the same weights and data and is not measured anew: lines where there is a plane now."""
-    from landscape.fingerprint import differences
+    from landscape.fingerprint import differences, united
 
     sha256 = new[0].details["checkpoint"]["sha256"]
-    told = [one.details["fingerprint"] for one in new]
-    now = {**told[0], "data": {split: content for one in told for split, content in one["data"].items()}}
+    now = united(one.details["fingerprint"] for one in new)
     return [
         old
         for old in _there(folder)

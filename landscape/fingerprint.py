@@ -75,6 +75,18 @@ def of_splits(of_each: Mapping[str, Fingerprint]) -> Fingerprint:
     return {**first, "data": {split: one["data"] for split, one in of_each.items()}}
 
 
+def united(told: Iterable[Any]) -> Fingerprint:
+    """The fingerprint of several splits, each of whose ``data`` is a hash by split.
+
+    Example:
+        >>> united([{"data": {"train": "a"}}, {"data": {"test": "b"}}, None])
+        {'data': {'train': 'a', 'test': 'b'}}
+    """
+    known = [one for one in told if isinstance(one, Mapping)]
+    whole = {key: value for one in reversed(known) for key, value in one.items()}
+    return {**whole, "data": {split: value for one in known for split, value in _part(one, "data").items()}}
+
+
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two fingerprints, in words; what only one of them tells is passed over.
 
