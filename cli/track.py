@@ -77,7 +77,7 @@ def track(
             )
     on = options.find_device(device)
     if dry_run:
-        plan = tracking.estimate_cost(sources, settings, out=out, every=every, device=on)
+        plan = tracking.estimate_cost(sources, settings, out=out, every=every, overwrite=overwrite, device=on)
         print_json({"dry_run": plan}) if json else _print_plan(plan)
         return
 

@@ -121,13 +121,14 @@ def test_surface_does_not_go_on_from_rows_of_something_else(mine, change):
     code, said = mine.surface()
     assert (code, words in said, "--overwrite" in said) == (2, True, True)
     assert not (mine.folder / "out" / "surface.json").exists()
-    assert mine.surface("--overwrite") == (0, "")
+    assert mine.surface("--overwrite", stop=True)[0] == 130
+    assert mine.surface() == (0, "")  # of the old rows there are none any more
     anew = load_surfaces(mine.folder / "out")
     shutil.rmtree(mine.folder / "out")
     assert mine.surface() == (0, "")
     for one, other in zip(anew, load_surfaces(mine.folder / "out"), strict=True):
         np.testing.assert_array_equal(one.loss, other.loss)
-        assert one.details["resumed_rows"] == 0
+        assert (one.details["resumed_rows"], other.details["resumed_rows"]) == (3, 0)
 
 
 def test_surface_of_another_function_is_refused_and_a_moved_folder_is_not(mine):

@@ -29,7 +29,8 @@ def read_track(path: str | Path, *settings: str | None) -> list[Analysis]:
     for row in read_lines(Path(path), SCHEMA):
         if not chosen or row["settings"] in chosen:
             of = row["checkpoint"] or {}
-            rows[row["settings"], of.get("sha256"), of.get("step")] = row
+            told = row.get("settings"), of.get("sha256"), of.get("step")
+            rows[len(rows) if None in told[:2] else told] = row
     return [Analysis.from_dict(row) for row in rows.values()]
 
 

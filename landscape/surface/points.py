@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from landscape.files import append_line, plain, read_lines
+from landscape.files import append_line, plain, read_lines, write_text
 from landscape.fingerprint import differences, refuse_other
 from landscape.objective import Objective
 from landscape.surface.directions import random
@@ -162,17 +162,17 @@ class FinishedRows:
         self.path, self._fingerprint = Path(directory) / f"{key}.jsonl", plain(fingerprint or {})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.finished: dict[tuple[str, int], Found] = {}
-        unknown = 0
-        for split, row, loss, accuracy, *rest in read_lines(self.path):
-            then = rest[0] if rest else {}
-            if overwrite and (not then or differences(then, self._fingerprint)):
-                self.finished.pop((split, row), None)
-                continue
+        rows = read_lines(self.path)
+        if overwrite:
+            kept = [row for row in rows if row[4:] and not differences(row[4], self._fingerprint)]
+            if len(kept) < len(rows):
+                write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in kept))
+            rows = kept
+        for split, row, loss, accuracy, *then in rows:
             remedy = "Measure it where its rows are not, or anew with overwrite=True (--overwrite)."
-            refuse_other(self.path, then, self._fingerprint, remedy)
-            unknown += not then
+            refuse_other(self.path, then[0] if then else {}, self._fingerprint, remedy)
             self.finished[split, row] = np.array(loss), None if accuracy is None else np.array(accuracy)
-        if unknown and fingerprint:
+        if fingerprint and not all(row[4:] for row in rows):
             warnings.warn(
                 f"{self.path} does not say on what its rows were measured: that is not compared.", stacklevel=2
             )

@@ -138,15 +138,18 @@ def estimate_cost(
     *,
     out: str | Path | None = None,
     every: int = 1,
+    overwrite: bool = False,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
     """What ``track`` would cost, from one timed product on the first checkpoint that is not done; nothing is written.
+
+    Arguments and errors are those of ``track``.
 
     Returns:
         "num_checkpoints", "num_done"; where there is one to do, its cost on each of the "splits", as of
         ``landscape.measure.cost``, and "seconds" {"least", "most"} for all of them.
     """
-    tracking = _Tracking(sources, settings, out, every, False, device, True)
+    tracking = _Tracking(sources, settings, out, every, False, device, overwrite)
     found, _ = tracking.find()
     todo = tracking.without_row(found)
     plan: dict[str, Any] = {"num_checkpoints": len(found), "num_done": len(found) - len(todo)}
