@@ -168,7 +168,7 @@ def _feed(take: Callable[[Any], None], value: Any, inside: set[int], *, deep: bo
         for item in value:
             _feed(take, item, inside, deep=deep)
     elif isinstance(value, (set, frozenset)):
-        take(f"set:{sorted(map(repr, value))};".encode())
+        take(f"set:{sorted(without_addresses(repr(item)) for item in value)};".encode())
     elif isinstance(value, (torch.dtype, torch.device, np.generic)):
         take(f"{value!r};".encode())
     elif isinstance(value, _FUNCTIONS):
@@ -196,7 +196,7 @@ def _feed_function(take: Callable[[Any], None], function: Any, inside: set[int])
         _feed_function(take, function.__func__, inside)
         _feed(take, attributes(function.__self__), inside, deep=False)
         return
-    take(f"{getattr(function, '__qualname__', function)};".encode())
+    take(f"{getattr(function, '__qualname__', type(function).__name__)};".encode())
     try:
         take(inspect.getsource(function).encode())
     except (OSError, TypeError):  # typed in, or compiled
