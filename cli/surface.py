@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from landscape.surface.directions import Directions
 
 _TOWARDS = "to:"
-_EXPORTS = ("csv", "vts", "h5")  # and surface.npz is there anyway
 
 
 def surface(
@@ -48,6 +48,9 @@ def surface(
     data: options.Data = None,
     problem: options.ProblemFile = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Where to write surface.json and surface.npz.")] = None,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Measure anew what is there of other weights or data.")
+    ] = False,
     export: Annotated[str | None, Option(metavar="A,B", help="Write surface.csv, .vts or .h5 there too.")] = None,
     json: options.Json = False,
     dry_run: options.DryRun = False,
@@ -75,6 +78,11 @@ def surface(
     others = _read_others(directions)
     problems = [Problem.of(file, model=model, data=data, file=problem) for file in centres]
     folders = options.find_folders(out, [file.path for file in centres])
+    if not (overwrite or dry_run):
+        for file, one, folder in zip(centres, problems, folders, strict=True):
+            if folder is not None and (there := _there(folder)):
+                fingerprint = one.fingerprint(split, num_samples=samples, seed=seed)
+                _refuse_other(folder / "surface.json", there, file, fingerprint)
     how = {"num_samples": samples, "seed": seed, "dtype": options.find_dtype(dtype), "device": on}
     objectives = [one.objectives(split, **how) for one in problems]
     if dry_run:
@@ -92,7 +100,7 @@ def surface(
         _find_directions(directions, next(iter(of.values())), one, trajectory, others, **drawn)
         for of, one in zip(objectives, problems, strict=True)
     ]
-    asked = {"num_points": grid, "span": span, "seed": seed, "biases": biases, "mode": mode}
+    asked = {"num_points": grid, "span": span, "seed": seed, "biases": biases, "mode": mode, "overwrite": overwrite}
     asked |= {} if line else {"orthogonalize": orthogonalize, "refine": refine}
     if len(found) > 1:
         asked["reach"] = [span * max(norms) for norms in zip(*(one.norms for one in found), strict=True)]
@@ -118,10 +126,12 @@ def surface(
 
 
 def _formats(export: str | None, out: Path | None, line: bool) -> list[str]:
+    from landscape.results.surface import EXPORTS
+
     formats = options.names_in(export) if export else []
     for name in formats:
-        if name not in _EXPORTS or (line and name == "vts"):
-            known = ", ".join(one for one in _EXPORTS if not (line and one == "vts"))
+        if name not in EXPORTS or (line and name == "vts"):
+            known = ", ".join(one for one in EXPORTS if not (line and one == "vts"))
             raise ValueError(f"--export {name} is not supported{' of a line' if line else ''}. Expected: {known}.")
     if formats and out is None:
         raise ValueError("--export writes beside surface.json. Say where with --out DIR.")
@@ -198,10 +208,15 @@ def _save(surfaces: "Sequence[Line | Plane]", folder: Path, formats: Sequence[st
     """Write the surfaces, their exports and the report."""
     from landscape.results import save_surfaces
     from landscape.results.export import export
+    from landscape.results.surface import EXPORTS
 
-    save_surfaces(folder, [*surfaces, *_beside(surfaces[0], folder)])
+    there = [name for name in EXPORTS if (folder / f"surface.{name}").is_file()]
+    save_surfaces(folder, [*surfaces, *_beside(surfaces, folder)])
     for name in formats:
         export(surfaces, folder / f"surface.{name}")
+    for name in there:
+        with suppress(ValueError):  # without h5py, or of a line, there is none any more
+            export(surfaces, folder / f"surface.{name}")
     shutil.rmtree(folder / ".rows", ignore_errors=True)  # they are all in the result
     if (folder / "analysis.json").exists():
         from landscape.figures.page import write_page
@@ -209,16 +224,40 @@ def _save(surfaces: "Sequence[Line | Plane]", folder: Path, formats: Sequence[st
         write_page(folder)
 
 
-def _beside(new: "Line | Plane", folder: Path) -> "list[Line | Plane]":
-    """What the folder holds of the same weights that is not measured anew: lines where there is a plane now."""
+def _refuse_other(where: Path, there: "list[Line | Plane]", file: "Checkpoint", fingerprint: dict[str, Any]) -> None:
+    """Raise ValueError where the surfaces that are there are of other weights, or of the same on other data."""
+    from landscape.fingerprint import refuse_other, united
+
+    remedy = "Choose another --out, or replace it with --overwrite."
+    for of in (old.details.get("checkpoint") or {} for old in there):
+        if of.get("sha256") not in (None, file.sha256):
+            raise ValueError(f"{where}: is of another checkpoint, {of.get('path')}. {remedy}")
+    refuse_other(where, united(old.details.get("fingerprint") for old in there), fingerprint, remedy)
+
+
+def _beside(new: "Sequence[Line | Plane]", folder: Path) -> "list[Line | Plane]":
+    """What the folder holds of the same weights and data and is not measured anew: lines where there is a plane now."""
+    from landscape.fingerprint import differences, united
+
+    sha256 = new[0].details["checkpoint"]["sha256"]
+    now = united(one.details["fingerprint"] for one in new)
+    return [
+        old
+        for old in _there(folder)
+        if type(old) is not type(new[0])
+        and (old.details.get("checkpoint") or {}).get("sha256") == sha256
+        and not differences(old.details.get("fingerprint") or {}, now)
+    ]
+
+
+def _there(folder: Path) -> "list[Line | Plane]":
+    """The surfaces of a folder; none where it has none, or none that can be read."""
     from landscape.results import load_surfaces
 
     try:
-        old = load_surfaces(folder)
-    except ValueError:  # there is none, or none that can be read
+        return load_surfaces(folder)
+    except ValueError:
         return []
-    same = new.details["checkpoint"]["sha256"]
-    return [one for one in old if type(one) is not type(new) and one.details["checkpoint"]["sha256"] == same]
 
 
 def _fraction(tell: Callable[[float, str], None]) -> Callable[[int, int, float], None]:

@@ -29,6 +29,9 @@ def track(
     out: Annotated[
         Path | None, Option(metavar="DIR", help="Where to write track.* and report.html.", show_default="RUN_DIR")
     ] = None,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Measure anew what was measured on other data, or with another problem.")
+    ] = False,
     split: options.Split = "both",
     samples: options.Samples = None,
     rel_error: options.RelError = 0.05,
@@ -74,7 +77,7 @@ def track(
             )
     on = options.find_device(device)
     if dry_run:
-        plan = tracking.estimate_cost(sources, settings, out=out, every=every, device=on)
+        plan = tracking.estimate_cost(sources, settings, out=out, every=every, overwrite=overwrite, device=on)
         print_json({"dry_run": plan}) if json else _print_plan(plan)
         return
 
@@ -94,6 +97,7 @@ def track(
             out=out,
             every=every,
             follow=follow,
+            overwrite=overwrite,
             device=on,
             progress=lambda share, text: tell(round(100 * share), text),
             on_point=warn,

@@ -68,6 +68,7 @@ def train(
         Option("--set", metavar="KEY=VALUE", help="Any line of a recipe: augment.crop=4, data_args.severity=3."),
     ] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from OUT/last.pt, with its recipe.")] = False,
+    anyway: Annotated[bool, Option("--anyway", help="Resume over other data than the run began with.")] = False,
     track: Annotated[
         str | None, Option(metavar="A,B", help="Measure these after every epoch, or those of --checkpoint-every.")
     ] = None,
@@ -141,6 +142,7 @@ def train(
                 made,
                 out,
                 resume=resume,
+                anyway=anyway,
                 device=options.find_device(device),
                 on_start=on_start,
                 on_epoch=on_epoch,

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from landscape.attributes import version
+from landscape.content import DataHash
 
 _SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
@@ -41,17 +42,24 @@ def refuse_unfixed(data: Iterable[Any]) -> None:
             )
 
 
-def refuse_changing(data: Iterable[Any]) -> None:
-    """Raise ValueError where two passes over ``data`` differ: augmentation, noise or a shuffling batch sampler."""
+def refuse_changing(data: Iterable[Any]) -> str | None:
+    """Raise ValueError where two passes over ``data`` differ: augmentation, noise or a shuffling batch sampler.
+
+    Returns:
+        the hash of all batches; None of a list, over which no pass is made, and of data that know their own.
+    """
     if isinstance(data, (list, tuple)):
-        return  # the same objects in every pass
-    first_pass = [_fingerprint(batch) for batch in data]
-    for index, (first, second) in enumerate(zip_longest(first_pass, map(_fingerprint, data))):
-        if first != second:
+        return None  # the same objects in every pass
+    first, second = DataHash(), DataHash()
+    for index, (one, other) in enumerate(zip_longest([first.add(batch) for batch in data], map(second.add, data))):
+        if one != other:
             raise ValueError(
                 f"Two passes over the data differ, first at batch {index}: it is shuffled, augmented or random. "
                 "Turn off shuffling and random transforms, or pass list(loader) to fix one draw."
             )
+    if hasattr(data, "content_hash"):
+        return None
+    return first.hexdigest(tensors_only=first.hexdigest() != second.hexdigest())
 
 
 def held(data: Iterable[Any]) -> list[tuple[Any, int]]:
@@ -175,14 +183,3 @@ def _tensors(batch: Any) -> list[Tensor]:
 
     _map(batch, keep)
     return found
-
-
-def _fingerprint(batch: Any) -> list[tuple[Any, ...]]:
-    """Shapes, sums and position-weighted sums: differs when any entry or the order changes."""
-    return [(tuple(t.shape), *_sums(t)) for t in _tensors(batch)]
-
-
-def _sums(t: Tensor) -> tuple[str, str]:
-    flat = t.detach().reshape(-1).cpu().double()
-    ramp = torch.arange(1, len(flat) + 1, dtype=torch.float64)
-    return repr(flat.sum().item()), repr((flat @ ramp).item())

@@ -3,25 +3,30 @@
 A file is written under a name of its own in the same folder, ``.NAME.*.tmp``, and takes the place of the old one once
 all of it is on the disk. Only SIGKILL or a power cut can leave such a file behind, and none is ever read.
 
-JSON has no NaN or infinity: in a document they are written as null. Arrays keep them, and are never pickled.
+JSON has no NaN or infinity: in a document they are written as null. Arrays keep them, and are never pickled. A document
+names the hash of the arrays that belong to it, and reading refuses others: a writer that was killed between replacing
+the one and the other leaves no mix.
 """
 
+import hashlib
 import json
 import math
 import os
 import stat
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 if sys.platform != "win32":
     import fcntl
+
+_NAMED = b"A document beside this file names its SHA-256."  # comment of an archive: documents used not to
 
 
 @contextmanager
@@ -63,18 +68,30 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_document(
-    path: Path, document: Mapping[str, Any], arrays: tuple[Path, Mapping[str, Any]] | None = None
+    path: Path,
+    document: Mapping[str, Any],
+    arrays: tuple[Path, Mapping[str, Any]] | None = None,
+    *,
+    outdated: Iterable[Path] = (),
 ) -> Path:
     """Write a document as JSON and return its path; first the arrays that belong to it, if any, as npz to their path.
 
-    Nothing is replaced unless both can be written.
+    Nothing is replaced unless both can be written. Files that were made of the old ones are removed, once it is certain
+    that these will not be whole any more.
     """
-    text = json.dumps(plain(document), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     with whole(path) as part:
-        part.write_text(text, encoding="utf-8", newline="")
         if arrays:
-            with whole(arrays[0]) as arrays_part, arrays_part.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays[1])
+            with whole(arrays[0]) as arrays_part:
+                with arrays_part.open("wb") as file:
+                    np.savez_compressed(file, allow_pickle=False, **arrays[1])
+                with ZipFile(arrays_part, "a") as archive:
+                    archive.comment = _NAMED
+                sha256 = hashlib.sha256(arrays_part.read_bytes()).hexdigest()
+                _write_json(part, {**document, "arrays": {"file": arrays[0].name, "sha256": sha256}})
+            for one in outdated:
+                one.unlink(missing_ok=True)
+        else:
+            _write_json(part, document)
     return path
 
 
@@ -96,15 +113,30 @@ def read_document(
     return document
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays at ``path``, by name. Raises ValueError where there is no such file, or not what was written."""
+def read_arrays(
+    path: Path, document: Mapping[str, Any] | None = None, remedy: str = "Measure again."
+) -> dict[str, np.ndarray]:
+    """The arrays at ``path``, by name; those that belong to a document, if one is given.
+
+    Raises:
+        ValueError: where there is no such file, it is not what was written, or belongs to another document.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays, comment = {key: archive[key] for key in archive.files}, archive.zip.comment
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or 'unreadable'}. Measure again.") from error
+        raise ValueError(f"{path}: {error.strerror or 'unreadable'}. {remedy}") from error
     except (ValueError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path}: not the archive of arrays that was written. Measure again.") from error
+        raise ValueError(f"{path}: not the archive of arrays that was written. {remedy}") from error
+    if document is not None and not _belongs(sha256, comment, document.get("arrays")):
+        raise ValueError(
+            f"{path}: does not belong to the document beside it: writing was interrupted while the two were being "
+            f"replaced. {remedy}"
+        )
+    return arrays
 
 
 def plain(value: Any) -> Any:
@@ -194,6 +226,18 @@ def _target(path: Path) -> Path:
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
         raise OSError(f"{path}: is {kind}, and is not replaced. Expected a file, or a name that is still free.")
     return Path(os.path.realpath(path))
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    text = json.dumps(plain(document), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", newline="")
+
+
+def _belongs(sha256: str, comment: bytes, named: Any) -> bool:
+    """Whether arrays are those that a document names; one that names none has arrays of its time."""
+    if named is None:
+        return comment != _NAMED
+    return isinstance(named, Mapping) and named.get("sha256") == sha256
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import generators, num_rows_of, recut, refuse_changing, refuse_unfixed
+from landscape.batches import generators, held, num_rows_of, recut, refuse_changing, refuse_unfixed
+from landscape.content import digest
 from landscape.derivatives import DerivativeError, two_functions, wrong_gradient
 from landscape.errors import MeasurementError, NonFiniteError, gradient_errors
+from landscape.fingerprint import Fingerprint, of_data, of_loss, of_model
 from landscape.losses import LossTerms, Terms, refuse_random_modules, refuse_without_numbers
 from landscape.params import matches, no_match
-from landscape.passes import Passes
+from landscape.passes import Passes, same_objects
 from landscape.proofs import refuse_acting_modes, refuse_cut_rows, refuse_stale_values, refuse_two_functions
 from landscape.surroundings import rng_untouched
 
@@ -57,6 +59,7 @@ class Objective(Passes):
         classifies: whether the loss tells which examples are classified correctly.
         num_gradients: full-data gradients computed so far, for the cost of measurements.
         work: what measurements share (``landscape.measure.metric``), until the weights change.
+        origin: what is known of where model and data came from, as parts of the fingerprint.
 
     Cost: construction is two forward passes, after which the losses at the weights are known, and two passes over the
     data alone where ``data`` is not a list.
@@ -101,9 +104,11 @@ class Objective(Passes):
         self.criterion = terms.criterion
         self.num_gradients = 0
         refuse_random_modules(model, training=mode == "train")
+        self.origin: Fingerprint = {}
         with rng_untouched(*generators(data)):
-            refuse_changing(data)
+            content = refuse_changing(data)
         self.refresh()
+        self._content: tuple[list[tuple[Any, int]], str | None] = self._held, content
         self._count(prove_fixed=True)
         self._refuse_hidden_state()
 
@@ -178,6 +183,29 @@ class Objective(Passes):
             self._gradient, self.known_unused = gradient, [name for name in self.names if name in unused]
         return gradient.clone()
 
+    def fingerprint(self) -> Fingerprint:
+        """What L is a function of beside the weights: data, loss and model (``landscape.fingerprint``).
+
+        The data are hashed once, until they are edited, at about a gigabyte a second; data that are no list were in the
+        passes that proved them fixed.
+        """
+        self.refresh()
+        known = held(self.data)
+        if self._content[1] is None or not same_objects(known, self._content[0]):
+            with rng_untouched(*generators(self.data)):
+                self._content = known, of_data(self.data)
+        function, weight = self.loss_terms.function, self.loss_terms.weight_of
+        told = {"data": self._content[1], "loss": of_loss(function, weight=weight, model=self.model)}
+        how = {"mode": self.mode, "dtype": str(self.dtype).removeprefix("torch.")}
+        return {**told, "model": of_model(self.model), **how, **self.origin}
+
+    def state_hash(self) -> str:
+        """The hash of buffers and of weights that are not among the parameters."""
+        self.refresh()
+        chosen = {f"model.{name}" for name in self.names}
+        others = {name: t for name, t in self._snapshot.items() if name.startswith("model.") and name not in chosen}
+        return digest(others)
+
     def verify(self) -> None:
         """Hold the gradient against differences of the loss on a few examples: once for the weights as they are.
 
@@ -232,6 +260,7 @@ class Objective(Passes):
         if dtype is not None:
             other.dtype = other._cast = dtype
             other._snapshot = {}  # so that the weights are cast anew
+        other._content = [], None
         other.forget()
         other.refresh()
         other.doubts = self.doubts

@@ -91,7 +91,7 @@ class Passes:
         live = dict(self.loss_terms.named_parameters()) | dict(self.loss_terms.named_buffers())
         known, data = self._snapshot, held(self.data)
         edited = [name for name, tensor in live.items() if name not in known or not _same(tensor, known[name])]
-        same_data = _same_objects(data, self._held)
+        same_data = same_objects(data, self._held)
         same_attributes = self.attributes is not None and self.attributes.unchanged()
         if not edited and len(live) == len(known) and same_data and same_attributes:
             return
@@ -359,7 +359,8 @@ def _other_names(model: nn.Module) -> dict[str, list[str]]:
     return {first: others for first, *others in names.values() if others}
 
 
-def _same_objects(now: list[tuple[Any, int]], before: list[tuple[Any, int]]) -> bool:
+def same_objects(now: list[tuple[Any, int]], before: list[tuple[Any, int]]) -> bool:
+    """Whether the data are made of the same tensors and nobody wrote to them: (object, its version) each."""
     return len(now) == len(before) and all(a is b and v == w for (a, v), (b, w) in zip(now, before, strict=True))
 
 

@@ -7,7 +7,7 @@ that model. A split is a ``landscape.data.Split`` or any fixed iterable of batch
 
 import runpy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from landscape.batches import generators, refuse_unfixed
 from landscape.checkpoint import Checkpoint, CheckpointError
 from landscape.data import Split, load_data
+from landscape.fingerprint import Fingerprint, as_arguments, of_data, of_loss, of_model
 from landscape.losses import LOSSES, BatchError
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.operators.graph import saved_bytes
 from landscape.registry import find
 from landscape.second_derivatives import twice_differentiable
+from landscape.sources import sources
+from landscape.surroundings import rng_untouched
 
 _PILOT = 8  # examples whose forward pass is weighed
 _BATCH_BYTES = 2**30  # saved by the forward pass of a batch; a Hessian's graph of it saves twice that, which 8 GiB hold
@@ -34,6 +38,9 @@ _LARGEST_BATCH = 2048  # beyond, a batch gains nothing and the graph's memory tr
 class Problem:
     """A model with its weights, a loss, and data by split.
 
+    Attributes:
+        origin: what is known of where they came from, as parts of the fingerprint.
+
     Example:
         >>> problem = Problem(nn.Linear(1, 1), nn.MSELoss(), {"train": [(torch.ones(4, 1), torch.ones(4, 1))]})
         >>> problem.objective("train").num_examples
@@ -43,6 +50,7 @@ class Problem:
     model: nn.Module
     loss: Any
     splits: Mapping[str, Split | Iterable[Any]]
+    origin: Fingerprint = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -71,7 +79,9 @@ class Problem:
             checkpoint.load_into(network)
         else:
             network = checkpoint.build_model()
-        return cls(network, criterion(**loss_spec["args"]), {"train": loaded.train, "test": loaded.test})
+        made_of = {"name": model} if model else as_arguments(checkpoint.model)
+        origin = {"model": made_of, "data_spec": {"name": loaded.name, "args": loaded.args}}
+        return cls(network, criterion(**loss_spec["args"]), {"train": loaded.train, "test": loaded.test}, origin)
 
     @classmethod
     def from_file(cls, where: str, checkpoint: Checkpoint) -> "Problem":
@@ -93,7 +103,7 @@ class Problem:
         match function():
             case (nn.Module() as model, loss, Mapping() as splits) if splits and callable(loss):
                 checkpoint.load_into(model)
-                return cls(model, loss, splits)
+                return cls(model, loss, splits, {"problem": {"function": name, "files": sources(Path(file))}})
             case returned:
                 found = type(returned).__name__
                 raise ValueError(f"{where}() returned {found}. Expected (model, loss, {{'train': ..., 'test': ...}}).")
@@ -117,22 +127,47 @@ class Problem:
         Raises:
             ValueError: for a split that is not there, or a sample of data that are not a ``Split``.
         """
-        if split not in self.splits:
-            raise ValueError(f"There is no split {split!r}. Expected one of: {', '.join(self.splits)}.")
-        data = self.splits[split]
+        data = self._data(split, num_samples, seed)
         objective = partial(Objective, self.model, self.loss, params=params, dtype=dtype, device=device)
-        if not isinstance(data, Split):
-            if num_samples is not None:
-                raise ValueError("--samples needs data of ours. Let the problem's function return fewer examples.")
-            return objective(data)
-        if num_samples is not None and num_samples < len(data):
-            data = data.sample(num_samples, seed=seed)
-        pilot = objective(data.batches(_PILOT)[:1])
-        return pilot.over(data.batches(_batch_size(pilot)), prove=True)
+        if isinstance(data, Split):
+            pilot = objective(data.batches(_PILOT)[:1])
+            made = pilot.over(data.batches(_batch_size(pilot)), prove=True)
+        else:
+            made = objective(data)
+        made.origin = self._origin(num_samples, seed)
+        return made
 
     def objectives(self, split: str = "both", **options: Any) -> dict[str, Objective]:
         """The objectives of a split, or of all splits where it is "both"; the options are those of ``objective``."""
-        return {name: self.objective(name, **options) for name in (self.splits if split == "both" else [split])}
+        return {name: self.objective(name, **options) for name in self._names(split)}
+
+    def fingerprint(self, split: str = "both", *, num_samples: int | None = None, seed: int = 0) -> Fingerprint:
+        """What ``objectives`` with these options are functions of beside the weights, without a forward pass."""
+        hashes = {}
+        for name in self._names(split):
+            data = self._data(name, num_samples, seed)
+            batches = data.batches() if isinstance(data, Split) else data
+            refuse_unfixed(batches)
+            with rng_untouched(*generators(batches)):
+                hashes[name] = of_data(batches)
+        told = {"loss": of_loss(self.loss, model=self.model), "model": of_model(self.model)}
+        return {"data": hashes, **told, **self._origin(num_samples, seed)}
+
+    def _origin(self, num_samples: int | None, seed: int) -> Fingerprint:
+        return self.origin | ({} if num_samples is None else {"sample": {"num_samples": num_samples, "seed": seed}})
+
+    def _names(self, split: str) -> list[str]:
+        return list(self.splits) if split == "both" else [split]
+
+    def _data(self, split: str, num_samples: int | None, seed: int) -> Split | Iterable[Any]:
+        if split not in self.splits:
+            raise ValueError(f"There is no split {split!r}. Expected one of: {', '.join(self.splits)}.")
+        data = self.splits[split]
+        if num_samples is None or (isinstance(data, Split) and num_samples >= len(data)):
+            return data
+        if not isinstance(data, Split):
+            raise ValueError("--samples needs data of ours. Let the problem's function return fewer examples.")
+        return data.sample(num_samples, seed=seed)
 
 
 def _batch_size(pilot: Objective) -> int:

@@ -1,5 +1,6 @@
 """A file is there whole or not at all, whoever writes and whatever happens; a line is there once its break is."""
 
+import hashlib
 import json
 import math
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from landscape.files import append_line, read_document, read_lines, whole, write_document, write_text
+from landscape.files import append_line, read_arrays, read_document, read_lines, whole, write_document, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -141,7 +142,10 @@ def test_a_document_and_its_arrays_are_replaced_together(tmp_path):
     paths = tmp_path / "a.json", tmp_path / "a.npz"
     write_document(paths[0], {"schema": "s/1", "a": math.nan}, (paths[1], {"x": [1.0]}))
     before = [path.read_bytes() for path in paths]
-    assert read_document(paths[0], "s/1", "a test") == {"schema": "s/1", "a": None}
+    document = read_document(paths[0], "s/1", "a test")
+    sha256 = hashlib.sha256(before[1]).hexdigest()
+    assert document == {"schema": "s/1", "a": None, "arrays": {"file": "a.npz", "sha256": sha256}}
+    assert read_arrays(paths[1], document)["x"].tolist() == [1.0]
     for document, arrays in (({"a": {1, 2}}, {"x": [2.0]}), ({"a": 1}, {"x": [object()]})):  # neither can be written
         with pytest.raises((TypeError, ValueError)):
             write_document(paths[0], document, (paths[1], arrays))

@@ -43,6 +43,7 @@ class Checkpoint:
         epoch: epochs done.
         step: optimizer steps done.
         metrics: one row an epoch, so far.
+        fingerprint: of what it was trained on (``landscape.fingerprint``); empty in files that do not say.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Checkpoint:
     epoch: int | None = None
     step: int | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    fingerprint: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -98,12 +98,14 @@ def _our_fields(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     wrong += [name for name in _SPECS if name not in wrong and not _is_spec(content[name])]
     if "state" not in wrong and not _is_state_dict(content["state"].get("model")):
         wrong.append("state")
+    if not isinstance(content.get("fingerprint", {}), dict):  # which checkpoints used not to have
+        wrong.append("fingerprint")
     if wrong:
         raise CheckpointError(
             f"{path}: is of format {FORMAT} but has missing or malformed fields: {', '.join(wrong)}. "
             "Write it with landscape.save_checkpoint."
         )
-    return {name: content[name] for name in _FIELDS}
+    return {name: content[name] for name in _FIELDS} | {"fingerprint": content.get("fingerprint", {})}
 
 
 def _weights(path: Path, content: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def save_checkpoint(
     metrics: list[dict[str, Any]],
     optimizer: torch.optim.Optimizer | None = None,
     rng: dict[str, Any] | None = None,
+    fingerprint: dict[str, Any] | None = None,
 ) -> None:
     """Write a self-describing checkpoint of format ``landscape.checkpoint/1``, atomically.
 
@@ -43,6 +44,7 @@ def save_checkpoint(
         metrics: one row an epoch, so far.
         optimizer: whose state dict is written, to resume from.
         rng: generator states, to resume from.
+        fingerprint: of what it is trained on (``landscape.fingerprint``), so that it is resumed on nothing else.
 
     Raises:
         CheckpointError: the file cannot be written, or could not be read back safely; the old one is as it was.
@@ -70,6 +72,7 @@ def save_checkpoint(
         "epoch": epoch,
         "step": step,
         "metrics": metrics,
+        "fingerprint": fingerprint or {},
         "state": to_device(state, torch.device("cpu")),
         "versions": {"landscape": __version__, "torch": str(torch.__version__)},
     }

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.content import digest
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -67,6 +69,10 @@ class Split:
         if self.inputs.is_floating_point():
             return list(zip(self.inputs.split(size), self.targets.split(size), strict=True))
         return _Batches(self, size)
+
+    def content_hash(self) -> str:
+        """The hash of the examples, as ``landscape.fingerprint`` has them; of pixels, with their normalization."""
+        return digest(self.inputs, self.targets, self.mean, self.std)
 
     def sample(self, num_examples: int, *, seed: int) -> "Split":
         """Draw a stratified subset without replacement, in the original order.
@@ -177,6 +183,9 @@ class _Batches(Sequence[tuple[Tensor, Tensor]]):
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def content_hash(self) -> str:
+        return self.split.content_hash()
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):

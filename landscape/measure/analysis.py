@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from landscape import __version__
+from landscape.fingerprint import Fingerprint, of_splits
 from landscape.measure.metric import DEFAULT, METRICS, Work
 from landscape.objective import Objective
 from landscape.results import Analysis, Measurement
@@ -50,6 +51,7 @@ def analyze(
     splits = dict(objective) if isinstance(objective, Mapping) else {"train": objective}
     options = {"rel_error": rel_error, "num_probes": num_probes, "seed": seed}
     started, start = datetime.now(UTC), time.perf_counter()
+    fingerprint = fingerprint_of(splits)  # where the data have gone, that is told before the measuring
     results: dict[str, dict[str, Measurement]] = {}
     for split, one in splits.items():
         results[split] = {}
@@ -70,9 +72,22 @@ def analyze(
         "unused": first.known_unused,
         "mode": first.mode,
         "dtype": str(first.dtype).removeprefix("torch."),
+        "fingerprint": fingerprint,
     }
     told = provenance(first.device, started, **options)
     return Analysis(results, subject, told | {"seconds": time.perf_counter() - start})
+
+
+def fingerprint_of(objectives: Mapping[str, Objective]) -> Fingerprint:
+    """What an analysis of these objectives is of, beside the weights: see ``landscape.fingerprint``.
+
+    Example:
+        >>> batch = (torch.eye(2), torch.zeros(2, 1))
+        >>> objective = Objective(torch.nn.Linear(2, 1), torch.nn.MSELoss(), [batch])
+        >>> list(fingerprint_of({"train": objective}))
+        ['data', 'loss', 'model', 'mode', 'dtype']
+    """
+    return of_splits({split: one.fingerprint() for split, one in objectives.items()})
 
 
 def metric_names(metrics: Sequence[str], objective: Objective | None = None) -> list[str]:

@@ -80,7 +80,10 @@ class Analysis:
         return pd.DataFrame(rows, columns=["split", "metric", *_SCALARS])
 
     def save(self, directory: str | Path) -> Path:
-        """Write ``arrays.npz`` and ``analysis.json`` into ``directory``, each whole or not at all."""
+        """Write ``arrays.npz`` and ``analysis.json`` into ``directory``, each whole or not at all.
+
+        A ``report.html`` of the analysis that was there is removed; ``landscape.figures.page`` writes one anew.
+        """
         directory = Path(directory)
         arrays = {
             f"{split}/{name}/{key}": value
@@ -89,19 +92,27 @@ class Analysis:
             for key, value in m.details.items()
             if isinstance(value, np.ndarray)
         }
-        return write_document(directory / "analysis.json", self.to_dict(), (directory / "arrays.npz", arrays))
+        return write_document(
+            directory / "analysis.json",
+            self.to_dict(),
+            (directory / "arrays.npz", arrays),
+            outdated=reports_of("analysis.json", directory),
+        )
 
     @classmethod
     def load(cls, directory: str | Path) -> "Analysis":
         """Read what ``save`` wrote.
 
         Raises:
-            ValueError: where ``analysis.json`` is missing, is no JSON, or has another schema, or the arrays are broken.
+            ValueError: where ``analysis.json`` is missing, is no JSON, or has another schema, or the arrays are broken
+                or those of another analysis.
         """
         path, arrays_path = Path(directory) / "analysis.json", Path(directory) / "arrays.npz"
-        analysis = cls.from_dict(read_document(path, (SCHEMA, SCHEMA_1), "Analysis.save"))
+        document = read_document(path, (SCHEMA, SCHEMA_1), "Analysis.save")
+        analysis = cls.from_dict(document)
         if arrays_path.exists():
-            for key, value in read_arrays(arrays_path).items():
+            remedy = f"Measure again: landscape analyze CKPT --out {directory}."
+            for key, value in read_arrays(arrays_path, document, remedy).items():
                 split, name, detail = key.split("/", 2)
                 analysis.splits[split][name].details[detail] = value
         return analysis
@@ -114,6 +125,12 @@ class Analysis:
             for split, metrics in document["splits"].items()
         }
         return cls(splits, document["objective"], document["provenance"], document["checkpoint"])
+
+
+def reports_of(name: str, directory: Path) -> list[Path]:
+    """The ``report.html`` of a directory, if it says that it was made of the file of this name."""
+    report = directory / "report.html"
+    return [report] if report.is_file() and f"SHA-256 of {name}".encode() in report.read_bytes() else []
 
 
 def _scalars(m: Measurement) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from landscape.files import read_arrays, read_document, write_document
+from landscape.results.analysis import reports_of
 
 SCHEMA = "landscape.surface/1"
+EXPORTS = ("csv", "vts", "h5")  # that may lie beside, as surface.csv
 
 
 class _Surface:
@@ -112,26 +114,39 @@ _KINDS: dict[str, type[Line] | type[Plane]] = {"line": Line, "plane": Plane}
 
 
 def save_surfaces(directory: str | Path, surfaces: Sequence[_Surface]) -> Path:
-    """Write several surfaces, such as train and test over one grid, into one ``surface.json`` and ``surface.npz``."""
+    """Write several surfaces, such as train and test over one grid, into one ``surface.json`` and ``surface.npz``.
+
+    A ``report.html`` that shows the surfaces that were there is removed, and so are exports that say something else.
+    """
     directory = Path(directory)
     arrays: dict[str, np.ndarray] = {}
     for index, surface in enumerate(surfaces):
         own = {name: getattr(surface, name) for name in (*surface.axes, "loss", "accuracy")}
         own |= {f"details/{name}": value for name, value in surface.details.items()}
         arrays |= {f"{index}/{name}": value for name, value in own.items() if isinstance(value, np.ndarray)}
-    return write_document(directory / "surface.json", surfaces_document(surfaces), (directory / "surface.npz", arrays))
+    outdated = reports_of("surface.json", directory)
+    if not _holds(directory, arrays):
+        outdated += [directory / f"surface.{name}" for name in EXPORTS]
+    return write_document(
+        directory / "surface.json",
+        surfaces_document(surfaces),
+        (directory / "surface.npz", arrays),
+        outdated=outdated,
+    )
 
 
 def load_surfaces(directory: str | Path) -> list[Line | Plane]:
     """Read what ``save_surfaces`` wrote, in its order.
 
     Raises:
-        ValueError: where a file is missing, is not what was written, or has another schema.
+        ValueError: where a file is missing, is not what was written, has another schema, or is of another writing.
     """
     path = Path(directory) / "surface.json"
-    entries = read_document(path, SCHEMA, "landscape surface")["surfaces"]
+    document = read_document(path, SCHEMA, "landscape surface")
+    entries = document["surfaces"]
     own: list[dict[str, Any]] = [{"accuracy": None} for _ in entries]
-    for key, value in read_arrays(path.with_name("surface.npz")).items():
+    remedy = f"Measure again: landscape surface CKPT --out {directory}."
+    for key, value in read_arrays(path.with_name("surface.npz"), document, remedy).items():
         index, _, name = key.partition("/")
         if name.startswith("details/"):
             entries[int(index)]["details"][name.removeprefix("details/")] = value
@@ -146,6 +161,17 @@ def load_surfaces(directory: str | Path) -> list[Line | Plane]:
 def surfaces_document(surfaces: Sequence[_Surface]) -> dict[str, Any]:
     """What ``surface.json`` says: everything but the arrays."""
     return {"schema": SCHEMA, "surfaces": [_entry(surface) for surface in surfaces]}
+
+
+def _holds(directory: Path, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether a directory holds these arrays, and no others, and was not stopped while they were being replaced."""
+    try:
+        there = read_arrays(directory / "surface.npz", read_document(directory / "surface.json", SCHEMA, ""))
+    except ValueError:
+        return False
+    return there.keys() == arrays.keys() and all(
+        there[key].shape == value.shape and there[key].tobytes() == value.tobytes() for key, value in arrays.items()
+    )
 
 
 def _entry(surface: _Surface) -> dict[str, Any]:

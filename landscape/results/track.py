@@ -6,7 +6,9 @@ rate where it is known. A line is there when its line break is: what a kill left
 process writes; it holds a lock where the system has them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from landscape.files import append_line, lock, read_lines
 from landscape.results.analysis import Analysis
@@ -14,14 +16,31 @@ from landscape.results.analysis import Analysis
 SCHEMA = "landscape.track/1"
 
 
-def read_track(path: str | Path, settings: str | None = None) -> list[Analysis]:
-    """The rows of a log in the order in which they were measured, of all settings or of one; none without a file.
+def read_track(path: str | Path, *settings: str | None) -> list[Analysis]:
+    """The rows of a log in the order in which they were measured, of all settings or of some; none without a file.
+
+    A row that was measured anew, of the same settings, weights and step, stands where the first one was.
 
     Raises:
         ValueError: a line is no row of ours.
     """
-    rows = read_lines(Path(path), SCHEMA)
-    return [Analysis.from_dict(row) for row in rows if settings is None or row["settings"] == settings]
+    chosen = [one for one in settings if one is not None]
+    rows: dict[Any, Any] = {}
+    for row in read_lines(Path(path), SCHEMA):
+        if not chosen or row["settings"] in chosen:
+            of = row["checkpoint"] or {}
+            told = row.get("settings"), of.get("sha256"), of.get("step")
+            rows[len(rows) if None in told[:2] else told] = row
+    return [Analysis.from_dict(row) for row in rows.values()]
+
+
+def row_of(analyses: Sequence[Analysis], sha256: str, *, step: int | None = None) -> Analysis | None:
+    """The last row of these weights, at that step if one is given."""
+    for analysis in reversed(analyses):
+        of = analysis.checkpoint or {}
+        if of["sha256"] == sha256 and step in (None, of["step"]):
+            return analysis
+    return None
 
 
 class TrackLog:
@@ -30,6 +49,7 @@ class TrackLog:
     Args:
         path: the file, made if need be.
         settings: hash of the settings; rows of others are kept in the file and left out here.
+        earlier: the hash that an earlier version gave them, whose rows count too.
 
     Raises:
         ValueError: another process writes it, or a line is not ours.
@@ -44,22 +64,21 @@ class TrackLog:
         (True, False, 0.5)
     """
 
-    def __init__(self, path: str | Path, settings: str) -> None:
+    def __init__(self, path: str | Path, settings: str, *, earlier: str | None = None) -> None:
         self.path, self.settings = Path(path), settings
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+b")
         try:
             if not lock(self._file, wait=False):
                 raise ValueError(f"{self.path} is being written by another process. Wait for it, or give --out.")
-            self.analyses = read_track(self.path, settings)
+            self.analyses = read_track(self.path, settings, earlier)
         except BaseException:
             self._file.close()
             raise
 
     def has(self, sha256: str, *, step: int | None = None) -> bool:
         """Whether there is a row of these weights, at that step if one is given."""
-        rows = (analysis.checkpoint or {} for analysis in self.analyses)
-        return any(row["sha256"] == sha256 and step in (None, row["step"]) for row in rows)
+        return row_of(self.analyses, sha256, step=step) is not None
 
     def append(self, analysis: Analysis) -> None:
         """Write the row; when this returns, it is on the disk."""

@@ -14,8 +14,9 @@ whole seeds to compare.
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,8 +24,10 @@ from typing import Any, Protocol
 import torch
 
 from landscape.checkpoint import Checkpoint
+from landscape.data import DataError, load_data
 from landscape.figures import Run, named
 from landscape.files import plain, read_document, write_document
+from landscape.fingerprint import of_data, refuse_other
 from landscape.results import read_track
 from landscape.training import Recipe
 
@@ -94,6 +97,7 @@ class Store:
     plan: Plan
     facts: dict[str, Any]  # of the call, as in study.json: study, scale, seeds, data, command
     trainings: dict[str, dict[str, Any]]  # by run: name, seed, status ("finished" or "diverged"), reason, seconds
+    data: dict[str, dict[str, str]] = field(default_factory=dict)  # hashes of the splits, by the name of the data
 
     @classmethod
     def open(cls, out: Path, plan: Plan, facts: dict[str, Any]) -> "Store":
@@ -109,7 +113,7 @@ class Store:
         ours = sum(len(read_track(track, digest)) for digest in {step.digest for step in plan.steps})
         if ours != len(read_track(track)):
             raise ValueError(f"{out}: holds measurements made with other settings. Choose another folder.")
-        return cls(out, plan, facts, there.get("trainings", {}))
+        return cls(out, plan, facts, there.get("trainings", {}), there.get("data_hashes", {}))
 
     @property
     def results(self) -> Path:
@@ -142,9 +146,29 @@ class Store:
         }
         self.write()
 
+    def compare_data(self) -> None:
+        """Take the hashes of the data into study.json; what was done of others, under the same name, is refused.
+
+        Raises:
+            ValueError: it was; says of which splits.
+        """
+        for name, args in dict.fromkeys((run.data, tuple(run.data_args.items())) for run in self.plan.recipes):
+            try:
+                data = load_data(name, **dict(args))
+            except DataError as error:  # what is left to do says so; what is done can be drawn without
+                warnings.warn(f"Whether {self.out} was made from the same data is not known. {error}", stacklevel=2)
+                continue
+            told = ", ".join([data.name, *(f"{key}={value}" for key, value in data.args.items() if key != "path")])
+            hashes = {split: of_data(one.batches()) for split, one in data.splits.items()}
+            refuse_other(self.out, {"data": self.data.get(told)}, {"data": hashes}, "Choose another folder.")
+            if self.trainings and told not in self.data:
+                warnings.warn(f"{self.out} does not say from which data it was made: it is not compared.", stacklevel=2)
+            self.data[told] = hashes
+
     def write(self) -> None:
         """Write study.json."""
-        write_document(self.results / "study.json", {"schema": _SCHEMA, **self.facts, "trainings": self.trainings})
+        known = {"trainings": self.trainings, "data_hashes": self.data}
+        write_document(self.results / "study.json", {"schema": _SCHEMA, **self.facts, **known})
 
 
 def read_facts(out: Path) -> dict[str, Any]:

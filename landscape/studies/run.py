@@ -38,10 +38,12 @@ def reproduce(study: Study, store: Store, *, device: torch.device, progress: Pro
         progress: called with the runs that are done, all of them, and what is being done.
 
     Raises:
-        ValueError: a folder of weights is of another recipe; data or settings that are refused.
+        ValueError: a folder of weights is of another recipe; what is done is of other data; data or settings that are
+            refused.
         KeyboardInterrupt: everything up to there is kept.
     """
     plan = store.plan
+    store.compare_data()
     for name, recipe in plan.names.items():
         write_text(store.out / "recipes" / f"{slug(name)}.toml", recipe.to_toml())
     store.write()

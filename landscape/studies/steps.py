@@ -16,6 +16,7 @@ import torch
 from landscape.checkpoint import Checkpoint, load_checkpoint
 from landscape.data import Data, Split, corrupt, load_data
 from landscape.data.corruptions import CORRUPTIONS
+from landscape.fingerprint import united
 from landscape.losses import LOSSES
 from landscape.measure import METRICS, analyze
 from landscape.measure.cost import estimate_cost as cost_of_metrics
@@ -108,7 +109,9 @@ class Measure:
             }
             found.splits[split] = {name: self._compact(m) for name, m in (analysis[split] | variants).items()}
             examples = found.objective.get("num_examples", {}) | analysis.objective["num_examples"]
-            found.objective.update(analysis.objective | {"splits": list(examples), "num_examples": examples})
+            fingerprint = united([found.objective.get("fingerprint"), analysis.objective["fingerprint"]])
+            told = {"splits": list(examples), "num_examples": examples, "fingerprint": fingerprint}
+            found.objective.update(analysis.objective | told)
             found.provenance.update(analysis.provenance)
         found.provenance.pop("command")  # which may name places on this machine
         found.provenance["seconds"] = time.perf_counter() - start

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from landscape.derivatives import DerivativeError
-from landscape.measure.analysis import provenance
+from landscape.measure.analysis import fingerprint_of, provenance
 from landscape.measure.rise import Rise
 from landscape.objective import MeasurementError, Objective
 from landscape.operators import Hessian
@@ -71,6 +71,7 @@ def details_of(
         "num_params": objective.num_params,
         "num_examples": objective.num_examples,
         "dtype": str(objective.dtype).removeprefix("torch."),
+        "fingerprint": fingerprint_of({surface.split: objective}),
         "num_forwards": points.num_points,
         "points_at_once": points.walks[surface.split].points_at_once,
         "resumed_rows": points.num_resumed,

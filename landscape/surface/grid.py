@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from landscape import __version__
+from landscape.measure.analysis import fingerprint_of
 from landscape.objective import Objective
 from landscape.results import Line, Plane
 from landscape.surface.checks import MODES, details_of
@@ -37,6 +38,7 @@ class _Options(TypedDict, total=False):
     biases: bool
     mode: str
     rows: str | Path | None
+    overwrite: bool
     progress: Progress | None
 
 
@@ -68,6 +70,7 @@ def line(
     biases: bool = False,
     mode: str = "eval",
     rows: str | Path | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Line | dict[str, Line]:
     """The loss along one direction. One forward pass a point, and what its checks cost.
@@ -87,7 +90,7 @@ def line(
     found = find_directions(first, direction, num=1, normalize=normalize, seed=seed, biases=biases)
     (x,), spans = _axes(found, span, None if reach is None else [reach], num_points)
     asked = {"span": spans[0], "seed": seed, "mode": mode}
-    points = _points(objectives, found, asked, len(x), biases, rows, progress)
+    points = _points(objectives, found, asked, len(x), biases, rows, overwrite, progress)
     points(x[:, None])
     lines = {}
     for split, one in objectives.items():
@@ -114,6 +117,7 @@ def plane(
     biases: bool = False,
     mode: str = "eval",
     rows: str | Path | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Plane | dict[str, Plane]:
     """The loss, and accuracy, over a plane. ``num_points``^2 forward passes a split, and what its checks cost.
@@ -137,6 +141,7 @@ def plane(
         mode: "eval", or "reestimate": batch-normalization statistics are estimated anew at every point, from the data
             of "train" (the first).
         rows: a directory in which finished rows are kept. The same call again takes up from them.
+        overwrite: rows there of other data, another loss or another model are measured anew, and not refused.
         progress: called with (rows done, rows in all, seconds left) after each row.
 
     ``details`` says what was done: "directions", "normalize", "norms", "cosine", "excluded" (parameters that stay),
@@ -144,7 +149,7 @@ def plane(
     "path" or "marks" where there are such; the extrema (``landscape.surface.persistence.extrema``).
 
     Raises:
-        ValueError: for an argument out of its range, or objectives of different weights.
+        ValueError: for an argument out of its range, objectives of different weights, or rows of something else.
         MeasurementError: where eigenvectors or the gradient cannot be computed.
 
     Example:
@@ -170,7 +175,7 @@ def plane(
     asked = {"span": span if reach is None else spans, "seed": seed, "mode": mode}
     asked |= {"orthogonalize": orthogonalize, "refine": refine}
     n = len(x)
-    points = _points(objectives, found, asked, n, biases, rows, progress)
+    points = _points(objectives, found, asked, n, biases, rows, overwrite, progress)
     on_grid: Callable[[np.ndarray], np.ndarray]
     if refine:
         spent = refined(points, span_x=x[-1], span_y=y[-1], num_points=n**2)
@@ -227,6 +232,7 @@ def _points(
     n: int,
     biases: bool,
     rows: str | Path | None,
+    overwrite: bool,
     progress: Progress | None,
 ) -> Points:
     """The points of a grid of n along each axis, with the finished parts of the same run."""
@@ -238,7 +244,8 @@ def _points(
         spans = [f"{one:.9g}" for one in np.atleast_1d(asked["span"])]  # likewise
         told = {**asked, "biases": biases, "points": n, "span": spans}
         settings = [__version__, found.kind, found.normalize, num_axes, told, counts, str(first.dtype)]
-        kept = FinishedRows(rows, run_key([first.vector(), *given], settings))
+        fingerprint = fingerprint_of(objectives) | {"state": first.state_hash()}
+        kept = FinishedRows(rows, run_key([first.vector(), *given], settings), fingerprint, overwrite=overwrite)
     return Points(
         objectives,
         found.vectors,

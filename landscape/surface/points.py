@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from landscape.files import append_line, read_lines
+from landscape.files import append_line, plain, read_lines, write_text
+from landscape.fingerprint import differences, refuse_other
 from landscape.objective import Objective
 from landscape.surface.directions import random
 from landscape.surface.walk import Walk
@@ -133,10 +135,16 @@ class FinishedRows:
     """The finished rows of one run on disk, so that a killed one goes on where it was.
 
     One file a run, ``DIR/KEY.jsonl``, a line a row, KEY from ``run_key``. A line that the kill cut off is left out.
+    Every row has the fingerprint of what it was measured on (``landscape.fingerprint``).
 
     Args:
         directory: where to keep the file; made where it is missing.
         key: of the run.
+        fingerprint: of what is measured now.
+        overwrite: measure rows of something else anew.
+
+    Raises:
+        ValueError: there are rows of other data, another loss or another model, and they are not to be overwritten.
 
     Example:
         >>> import tempfile
@@ -148,17 +156,32 @@ class FinishedRows:
         {}
     """
 
-    def __init__(self, directory: str | Path, key: str) -> None:
-        self.path = Path(directory) / f"{key}.jsonl"
+    def __init__(
+        self, directory: str | Path, key: str, fingerprint: Mapping[str, Any] | None = None, *, overwrite: bool = False
+    ) -> None:
+        self.path, self._fingerprint = Path(directory) / f"{key}.jsonl", plain(fingerprint or {})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.finished: dict[tuple[str, int], Found] = {}
-        for split, row, loss, accuracy in read_lines(self.path):
+        rows = read_lines(self.path)
+        if overwrite:
+            kept = [row for row in rows if row[4:] and not differences(row[4], self._fingerprint)]
+            if len(kept) < len(rows):
+                write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in kept))
+            rows = kept
+        for split, row, loss, accuracy, *then in rows:
+            remedy = "Measure it where its rows are not, or anew with overwrite=True (--overwrite)."
+            refuse_other(self.path, then[0] if then else {}, self._fingerprint, remedy)
             self.finished[split, row] = np.array(loss), None if accuracy is None else np.array(accuracy)
+        if fingerprint and not all(row[4:] for row in rows):
+            warnings.warn(
+                f"{self.path} does not say on what its rows were measured: that is not compared.", stacklevel=2
+            )
 
     def add(self, split: str, row: int, loss: np.ndarray, accuracy: np.ndarray | None) -> None:
         """Keep a finished row: it is on the disk when this returns."""
+        values = [loss.tolist(), None if accuracy is None else accuracy.tolist()]
         with self.path.open("a+b") as file:
-            append_line(file, [split, row, loss.tolist(), None if accuracy is None else accuracy.tolist()])
+            append_line(file, [split, row, *values, self._fingerprint])
         self.finished[split, row] = loss, accuracy
 
 

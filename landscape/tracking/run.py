@@ -5,7 +5,8 @@
     OUT/report.html            all of it on a page that opens offline
 
 A checkpoint is known by its hash and the hash of the settings: what has a line is not measured again, whatever its file
-is called. A kill loses the checkpoint that was being measured, and no other.
+is called. Where the line says that it was measured on other data, with another loss or another text of the problem's
+file, that is refused. A kill loses the checkpoint that was being measured, and no other.
 
 Every Krylov run begins at a random vector, as in ``analyze``: warm starts were tried on 20 checkpoints each of three
 networks on digits, and save no products. Begun at a mix with the last eigenvector, they took 4 to 29 % more, since the
@@ -15,7 +16,7 @@ bound on what lies beyond rests on the random part; begun beside the last k Ritz
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from typing import Any
 import torch
 
 from landscape.checkpoint import CheckpointError, load_checkpoint
+from landscape.fingerprint import Fingerprint, differences, refuse_other
 from landscape.measure.cost import estimate_cost as cost_of_metrics
 from landscape.results import Analysis, TrackLog, read_track
+from landscape.results.track import row_of
 from landscape.tracking.settings import Objectives, Settings
 from landscape.tracking.summary import latest, summarize
 from landscape.tracking.survey import Found, Survey
@@ -54,6 +57,7 @@ def track(
     out: str | Path | None = None,
     every: int = 1,
     follow: bool = False,
+    overwrite: bool = False,
     patience: float = 600.0,
     device: str | torch.device = "cpu",
     progress: Callable[[float, str], None] | None = None,
@@ -67,6 +71,7 @@ def track(
         out: where to write; by default the folder in which the checkpoints lie.
         every: measure every so manieth checkpoint: of 20, with 5, the 5th, 10th, 15th and 20th.
         follow: wait for new ones until the run has ended.
+        overwrite: measure anew what was measured on other data, or with another loss or problem.
         patience: a run that was stopped cannot say so: following ends, with a warning, when ``last.pt`` and the
             checkpoints have not changed for so many seconds, and for ten times as long as the last epoch trained.
         device: where to measure.
@@ -75,7 +80,7 @@ def track(
 
     Raises:
         CheckpointError: there are no checkpoints, or one cannot be read or does not describe itself.
-        ValueError: wrong settings, or another process is writing the same log.
+        ValueError: wrong settings, rows of something else, or another process is writing the same log.
 
     Example:
         >>> import tempfile
@@ -86,20 +91,20 @@ def track(
         ...     [analysis.checkpoint["step"] for analysis in tracked.analyses], tracked.num_measured
         ([23, 46, 69], 3)
     """
-    tracking = _Tracking(sources, settings, out, every, follow, device)
+    tracking = _Tracking(sources, settings, out, every, follow, device, overwrite)
     start = time.perf_counter()
     found, ended = tracking.find()
     if not found and not follow:
         raise CheckpointError(f"{', '.join(map(str, tracking.survey.sources))}: no checkpoints to measure.")
     if todo := tracking.without_row(found):
         tracking.objectives.of(load_checkpoint(todo[0].path))  # what is wrong is said before anything is written
-    with TrackLog(tracking.log_path, tracking.settings.digest) as log:
+    with TrackLog(tracking.log_path, tracking.settings.digest, earlier=tracking.settings.earlier_digest) as log:
         num_before = len(log.analyses)
         drawing = _Drawing(tracking.out, log)
         changed = time.monotonic()
         while True:
             for place, one in enumerate(found):
-                if log.has(one.sha256):
+                if tracking.is_done(one, log.analyses):
                     continue
                 point = tracking.measure(one, log, place / len(found), progress)
                 if point is not None:
@@ -133,15 +138,18 @@ def estimate_cost(
     *,
     out: str | Path | None = None,
     every: int = 1,
+    overwrite: bool = False,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
     """What ``track`` would cost, from one timed product on the first checkpoint that is not done; nothing is written.
+
+    Arguments and errors are those of ``track``.
 
     Returns:
         "num_checkpoints", "num_done"; where there is one to do, its cost on each of the "splits", as of
         ``landscape.measure.cost``, and "seconds" {"least", "most"} for all of them.
     """
-    tracking = _Tracking(sources, settings, out, every, False, device)
+    tracking = _Tracking(sources, settings, out, every, False, device, overwrite)
     found, _ = tracking.find()
     todo = tracking.without_row(found)
     plan: dict[str, Any] = {"num_checkpoints": len(found), "num_done": len(found) - len(todo)}
@@ -165,6 +173,7 @@ class _Tracking:
         every: int,
         follow: bool,
         device: str | torch.device,
+        overwrite: bool,
     ) -> None:
         if every < 1:
             raise ValueError(f"every={every} is out of range. Expected at least 1.")
@@ -173,7 +182,10 @@ class _Tracking:
         self.out = Path(out) if out is not None else self.survey.folder()
         self.log_path = self.out / "track.jsonl"
         self.objectives = Objectives(self.settings, device)
+        self.overwrite, self._has_warned = overwrite, False
         self.seen: set[str] = set()
+        self._compared: dict[str, Analysis] = {}  # rows that are of the same, by the checkpoint's hash
+        self._fingerprints: dict[str, Fingerprint] = {}  # by what checkpoints describe; empty where it is not known
         self.epoch_seconds = 0.0
 
     def find(self) -> tuple[list[Found], bool]:
@@ -184,9 +196,42 @@ class _Tracking:
         return found[self.every - 1 :: self.every], bool(lasts) and all(last.ended for last in lasts)
 
     def without_row(self, found: list[Found]) -> list[Found]:
-        done = read_track(self.log_path, self.settings.digest)
-        hashes = {analysis.checkpoint["sha256"] for analysis in done if analysis.checkpoint}
-        return [one for one in found if one.sha256 not in hashes]
+        rows = read_track(self.log_path, self.settings.digest, self.settings.earlier_digest)
+        return [one for one in found if not self.is_done(one, rows)]
+
+    def is_done(self, one: Found, rows: Sequence[Analysis]) -> bool:
+        """Whether a checkpoint has its row. Raises ValueError for one of other data, another loss or problem."""
+        row = row_of(rows, one.sha256)
+        if row is None or self._compared.get(one.sha256) is row:
+            return row is not None
+        then = row.objective.get("fingerprint") or {}
+        changed = differences(then, now) if (now := self._fingerprint_of(one)) else []
+        if self.overwrite and (changed or not then):
+            return False
+        if changed:
+            remedy = "Choose another --out, or measure it anew with --overwrite."
+            refuse_other(f"{self.log_path}: the row of {one.path.name}", then, now, remedy)
+        if not then:
+            self._warn_once(
+                f"{self.log_path} has rows that do not say on what they were measured: that is not compared."
+            )
+        self._compared[one.sha256] = row
+        return True
+
+    def _fingerprint_of(self, one: Found) -> Fingerprint:
+        """What a measurement of this checkpoint is of; empty where its data or its problem have gone."""
+        if one.describes not in self._fingerprints:
+            try:
+                self._fingerprints[one.describes] = self.objectives.fingerprint(load_checkpoint(one.path))
+            except (OSError, ValueError, ImportError) as error:
+                self._fingerprints[one.describes] = {}
+                self._warn_once(f"On what {self.log_path} was measured is not compared: {error}")
+        return self._fingerprints[one.describes]
+
+    def _warn_once(self, message: str) -> None:
+        if not self._has_warned:
+            warnings.warn(message, stacklevel=4)
+        self._has_warned = True
 
     def measure(
         self, one: Found, log: TrackLog, share: float, progress: Callable[[float, str], None] | None
@@ -200,7 +245,7 @@ class _Tracking:
                 return None
             raise
         facts = Found.of(checkpoint)
-        if log.has(facts.sha256):
+        if self.is_done(facts, log.analyses):
             return None
         objectives = self.objectives.of(checkpoint)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from landscape.checkpoint import Checkpoint
+from landscape.fingerprint import Fingerprint
 from landscape.linalg.estimate import require_positive
 from landscape.measure import analyze
 from landscape.measure.analysis import metric_names
@@ -70,11 +71,17 @@ class Settings:
 
     @property
     def digest(self) -> str:
-        """A hash of all of it, and of the content of the problem's file."""
+        """A hash of all of it: of the problem, the names of its file and function."""
         values = asdict(self) | {"metrics": self.names}
+        return digest(values | ({"problem": Path(self.problem).name} if self.problem else {}))
+
+    @property
+    def earlier_digest(self) -> str | None:
+        """What ``digest`` was in an earlier version, of the text of a problem's file and not of its function."""
         if self.problem and (file := Path(self.problem.rpartition(":")[0])).is_file():
-            values["problem"] = hashlib.sha256(file.read_bytes()).hexdigest()
-        return digest(values)
+            values = asdict(self) | {"metrics": self.names}
+            return digest(values | {"problem": hashlib.sha256(file.read_bytes()).hexdigest()})
+        return None
 
     def analyze(
         self, objectives: Mapping[str, Objective], progress: Callable[[str, str], None] | None = None
@@ -99,6 +106,7 @@ class Objectives:
         self._made_for: Any = None
         self._problem: Problem
         self._objectives: dict[str, Objective] = {}
+        self._fingerprint: Fingerprint = {}
 
     def of(self, checkpoint: Checkpoint) -> dict[str, Objective]:
         """The objectives by split, around the weights of the checkpoint.
@@ -107,17 +115,31 @@ class Objectives:
             ValueError: for a model, data or split that is not there.
             CheckpointError: weights that do not fit.
         """
-        describes = (checkpoint.model, checkpoint.data, checkpoint.loss)
-        if self._objectives and describes == self._made_for:
+        self._make(checkpoint)
+        s = self.settings
+        if self._objectives:
             checkpoint.load_into(self._problem.model)  # which an objective notices
             return self._objectives
-        s = self.settings
-        self._problem = Problem.of(checkpoint, model=s.model, data=s.data, file=s.problem)
         options: dict[str, Any] = {"num_samples": s.num_samples, "seed": s.seed, "params": s.params}
         options |= {"dtype": getattr(torch, s.dtype) if s.dtype else None, "device": self.device}
         self._objectives = self._problem.objectives(s.split, **options)
-        self._made_for = describes
         return self._objectives
+
+    def fingerprint(self, checkpoint: Checkpoint) -> Fingerprint:
+        """What the objectives of the checkpoint are of beside the weights; errors as of ``of``."""
+        self._make(checkpoint)
+        if not self._fingerprint:
+            s = self.settings
+            self._fingerprint = self._problem.fingerprint(s.split, num_samples=s.num_samples, seed=s.seed)
+        return self._fingerprint
+
+    def _make(self, checkpoint: Checkpoint) -> None:
+        describes = (checkpoint.model, checkpoint.data, checkpoint.loss)
+        if describes != self._made_for:
+            s = self.settings
+            self._objectives, self._fingerprint, self._made_for = {}, {}, None
+            self._problem = Problem.of(checkpoint, model=s.model, data=s.data, file=s.problem)
+            self._made_for = describes
 
 
 def digest(values: Mapping[str, Any]) -> str:

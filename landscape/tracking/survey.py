@@ -28,6 +28,7 @@ class Found:
     lr: float | None  # of its last epoch
     ended: bool  # whether it is the last of its run
     epoch_seconds: float  # how long its last epoch trained, 0 where that is not known
+    describes: str = ""  # its model, data and loss
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> "Found":
@@ -50,6 +51,7 @@ class Found:
             lr=last_row.get("lr", checkpoint.recipe.get("lr")),
             ended=checkpoint.epoch is not None and checkpoint.epoch == checkpoint.recipe.get("epochs"),
             epoch_seconds=last_row.get("seconds", 0.0),
+            describes=repr((checkpoint.model, checkpoint.data, checkpoint.loss)),
         )
 
 

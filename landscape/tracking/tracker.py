@@ -13,8 +13,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from landscape.fingerprint import refuse_other
+from landscape.measure.analysis import fingerprint_of
 from landscape.objective import Objective
 from landscape.results import Analysis, TrackLog
+from landscape.results.track import row_of
 from landscape.tracking.settings import Settings, digest
 from landscape.tracking.summary import summarize
 
@@ -91,7 +94,10 @@ class Tracker:
         start = time.perf_counter()
         self._begun = start if self._begun is None else self._begun
         sha256 = _hash(next(iter(self.objectives.values())).model)
-        if self._log and self._log.has(sha256, step=step):
+        if self._log and (row := row_of(self._log.analyses, sha256, step=step)):
+            remedy = "Give another folder, or remove the file."
+            then = row.objective.get("fingerprint") or {}
+            refuse_other(f"{self._log.path}: the row of step {step}", then, fingerprint_of(self.objectives), remedy)
             return None
         facts = {"path": None, "sha256": sha256, "epoch": epoch, "step": step, "lr": lr}
         analysis = self.settings.analyze(self.objectives).with_checkpoint(facts)

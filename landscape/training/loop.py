@@ -34,6 +34,7 @@ from torch.nn.functional import cross_entropy
 from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from landscape.data import Split, augment, load_data
 from landscape.files import whole
+from landscape.fingerprint import Fingerprint, differences, of_data, of_loss, refuse_other
 from landscape.models import build_model
 from landscape.registry import check, options
 from landscape.surroundings import rng_untouched
@@ -53,6 +54,7 @@ def train(
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
+    anyway: bool = False,
     device: str | torch.device = "cpu",
     on_start: Callable[[nn.Module, Mapping[str, Split]], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
@@ -66,6 +68,7 @@ def train(
         recipe: What is trained, and how.
         out: The folder of the run; it is made if need be.
         resume: Go on from OUT/last.pt; where there is none, begin. A finished run is left as it is.
+        anyway: Resume over other data than those that the run began with, which its checkpoints say from then on.
         device: Where to train. A run goes on bit for bit on one machine and device only.
         on_start: Called before the first step with the model, to measure and not to change, and the data by split.
         on_epoch: Called with the row of metrics after the files of each epoch are written.
@@ -74,7 +77,8 @@ def train(
     Raises:
         TrainingError: The loss is not finite any more.
         CheckpointError: OUT/last.pt cannot be read.
-        ValueError: OUT holds a run and ``resume`` is not set, or one of another recipe; a recipe that cannot be built.
+        ValueError: OUT holds a run and ``resume`` is not set, or one of another recipe or other data; a recipe that
+            cannot be built.
         KeyboardInterrupt: SIGINT or SIGTERM came; OUT/last.pt holds the run up to there.
 
     Example:
@@ -93,7 +97,7 @@ def train(
         if begun is None:
             run.save("last.pt")
         else:
-            run.go_on_from(begun)
+            run.go_on_from(begun, anyway)
         if on_start:
             on_start(run.model, run.splits)
         with interrupts_wait() as check:
@@ -161,8 +165,30 @@ class _Run:
         self.loss: Callable[..., Tensor] = partial(cross_entropy, label_smoothing=recipe.label_smoothing)
         self.epoch = self.step = 0
         self.metrics: list[dict[str, Any]] = []
+        self.fingerprint: Fingerprint = {
+            "data": {name: of_data(split.batches()) for name, split in self.data.splits.items()},
+            "loss": of_loss(nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)),
+            "model": {"name": recipe.model, **self.model_args},
+            "data_spec": {"name": self.data.name, "args": self.data.args},
+        }
 
-    def go_on_from(self, begun: Checkpoint) -> None:
+    def go_on_from(self, begun: Checkpoint, anyway: bool) -> None:
+        then = begun.fingerprint
+        if not then:
+            warnings.warn(
+                f"{begun.path} does not say what data it was trained on: they cannot be compared.", stacklevel=3
+            )
+        changed = differences(then, self.fingerprint)
+        if not anyway:
+            remedy = (
+                "Give it the data that it began with, another folder, or anyway=True (--anyway) to go on over these."
+            )
+            refuse_other(begun.path, then, self.fingerprint, remedy)
+        before = (
+            [{"epoch": begun.epoch, "step": begun.step, "changed": changed, "data": then["data"]}] if changed else []
+        )
+        if earlier := [*then.get("before", []), *before]:
+            self.fingerprint["before"] = earlier
         begun.load_into(self.model)
         self.optimizer.load_state_dict(begun.state["optimizer"])
         set_rng_states(begun.state["rng"], self.device)
@@ -182,6 +208,7 @@ class _Run:
             metrics=self.metrics,
             optimizer=self.optimizer,
             rng=rng_states(self.device),
+            fingerprint=self.fingerprint,
         )
 
     def save_epoch(self) -> None:

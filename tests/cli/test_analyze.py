@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from landscape import load_checkpoint
+from landscape.problem import Problem
 from landscape.results import Analysis
 from landscape.training import Recipe, train
 
@@ -65,6 +67,10 @@ def test_json_is_one_document_of_the_schema(of_another_process, folder):
     checkpoint = load_checkpoint(folder / "tanh.pt")
     identity = {"path": "tanh.pt", "sha256": checkpoint.sha256, "epoch": 2, "step": 46}
     assert found["checkpoint"].items() >= identity.items()
+    assert found["objective"].pop("fingerprint") == Problem.of(checkpoint).fingerprint() | {
+        "mode": "eval",
+        "dtype": "float32",
+    }
     assert found["objective"] == {
         "splits": ["train", "test"],
         "num_examples": {"train": 1437, "test": 360},
@@ -97,7 +103,10 @@ def test_out_holds_the_same_document_the_arrays_and_the_report(of_another_proces
     report = (folder / "results" / "report.html").read_text(encoding="utf-8")
     assert "tanh.pt" in report
     assert "2 / lr = 20" in report  # of the recipe in the checkpoint
-    assert json.loads((folder / "results" / "analysis.json").read_text()) == document(of_another_process)
+    written = json.loads((folder / "results" / "analysis.json").read_text())
+    sha256 = hashlib.sha256((folder / "results" / "arrays.npz").read_bytes()).hexdigest()
+    assert written.pop("arrays") == {"file": "arrays.npz", "sha256": sha256}  # which only the file has
+    assert written == document(of_another_process)
     with np.load(folder / "results" / "arrays.npz", allow_pickle=False) as arrays:
         assert arrays["test/trace/samples"].ndim == 1
     assert Analysis.load(folder / "results").to_dict() == document(of_another_process)

@@ -164,7 +164,8 @@ def test_in_json_they_are_null_and_say_why(run, not_finite):
         for m in measured.values():
             assert (m["value"], m["converged"]) == (None, False)
             assert m["reason"].startswith("The loss is nan, first at batch 0")
-    assert json.loads((not_finite.parent / "results" / "analysis.json").read_text()) == found
+    written = json.loads((not_finite.parent / "results" / "analysis.json").read_text())
+    assert {key: value for key, value in written.items() if key != "arrays"} == found
 
 
 def test_inspect_counts_them(run, not_finite):

@@ -114,7 +114,10 @@ def test_weights_of_somebody_else_go_by_the_numbers_in_their_names(tmp_path):
     first, second = (point["train"]["loss"].value for point in tracked.analyses)
     assert second > first > 0
     file.write_text(file.read_text().replace("num_train=40", "num_train=41"))
-    assert track(tmp_path / "step-*.pth", settings).num_measured == 2  # what the file says is a setting
+    with pytest.raises(ValueError, match=r"step-9\.pth: is of something else: the data of split train; the text of th"):
+        track(tmp_path / "step-*.pth", settings)
+    assert track(tmp_path / "step-*.pth", settings, overwrite=True).num_measured == 2
+    assert steps(track(tmp_path / "step-*.pth", settings)) == [9, 10]
     torch.save(state, tmp_path / "step-009.pth")
     with pytest.raises(ValueError, match="are both of step 9"):
         track(tmp_path / "step-*.pth", settings)
