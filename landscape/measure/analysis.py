@@ -60,19 +60,23 @@ def analyze(
             accepted = inspect.signature(function).parameters
             results[split][name] = function(one, **{key: value for key, value in options.items() if key in accepted})
         Work.of(one).release()  # the next split needs the memory
-    first = next(iter(splits.values()))
-    subject = {
-        "splits": list(splits),
-        "num_examples": {split: one.num_examples for split, one in splits.items()},
-        "batch_size": {split: one.batch_size for split, one in splits.items()},
+    told = provenance(next(iter(splits.values())).device, started, **options)
+    return Analysis(results, subject(splits), told | {"seconds": time.perf_counter() - start})
+
+
+def subject(objectives: Mapping[str, Objective]) -> dict[str, Any]:
+    """What is measured, as an analysis says it in ``objective``."""
+    first = next(iter(objectives.values()))
+    return {
+        "splits": list(objectives),
+        "num_examples": {split: one.num_examples for split, one in objectives.items()},
+        "batch_size": {split: one.batch_size for split, one in objectives.items()},
         "num_params": first.num_params,
         "params": first.params,
         "unused": first.known_unused,
         "mode": first.mode,
         "dtype": str(first.dtype).removeprefix("torch."),
     }
-    told = provenance(first.device, started, **options)
-    return Analysis(results, subject, told | {"seconds": time.perf_counter() - start})
 
 
 def metric_names(metrics: Sequence[str], objective: Objective | None = None) -> list[str]:
