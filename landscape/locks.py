@@ -77,7 +77,7 @@ def writing(folder: str | os.PathLike[str], what: Literal["results", "training"]
                 file.truncate(0)
                 file.write(json.dumps(_facts()).encode())
                 file.flush()
-            _remove_leftovers(path.parent)
+            remove_leftovers(path.parent)
             yield
         finally:
             _held.discard(mine)
@@ -120,6 +120,17 @@ def claim(path: Path, *, wait: bool) -> BinaryIO | None:
         file.close()  # it was removed before the lock was ours
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove files that a writer was at when it was killed, from a folder and none below it."""
+    if sys.platform == "win32":
+        return
+    for path in folder.glob(".*.tmp"):
+        if _LEFTOVER.fullmatch(path.name):
+            with suppress(OSError), _open(path, os.O_RDWR) as file:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where somebody is at it
+                path.unlink()
+
+
 def _open(path: Path, flags: int) -> BinaryIO:
     descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -148,14 +159,3 @@ def _holder(path: Path) -> str:
     except (OSError, ValueError, TypeError, LookupError):
         return ""
     return ": " + "".join(c for c in words if c.isprintable())
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove files that a writer was at when it was killed."""
-    if sys.platform == "win32":
-        return
-    for path in folder.glob(".*.tmp"):
-        if _LEFTOVER.fullmatch(path.name):
-            with suppress(OSError), _open(path, os.O_RDWR) as file:
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where somebody is at it
-                path.unlink()

@@ -18,7 +18,7 @@ import torch
 from landscape.checkpoint import Checkpoint, load_checkpoint
 from landscape.data import load_data
 from landscape.files import write_text
-from landscape.locks import writing
+from landscape.locks import remove_leftovers, writing
 from landscape.problem import Problem
 from landscape.studies.plan import Store, key, read_facts, slug
 from landscape.studies.sense import require_sense
@@ -47,6 +47,9 @@ def reproduce(study: Study, store: Store, *, device: torch.device, progress: Pro
     """
     plan = store.plan
     with writing(store.out):
+        for below in ("recipes", "results", "results/planes/*", "tables", "figures"):
+            for folder in store.out.glob(below):
+                remove_leftovers(folder)
         store.trainings |= read_facts(store.out).get("trainings", {})
         require_sense(store)
         for name, recipe in plan.names.items():
