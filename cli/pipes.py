@@ -1,6 +1,6 @@
 """Output whose reader may go away, as ``| head`` does: work that leaves files goes on without it, all else ends.
 
-What is written after that is lost. Whoever ends, ends quietly; and messages on stderr stop nothing.
+What is written after that is lost. Whoever ends, ends quietly; and stderr stops nothing, whatever becomes of it.
 """
 
 import io
@@ -17,14 +17,14 @@ def outlive_readers(arguments: Sequence[str]) -> None:
     command = next((argument for argument in arguments if not argument.startswith("-")), "")
     leaves_files = command in _LEAVE_FILES or any(one.partition("=")[0] == "--out" for one in arguments)
     if sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__:  # nobody put others in their place
-        sys.stdout = _opened(sys.stdout, "standard output", goes_on=leaves_files)
-        sys.stderr = _opened(sys.stderr, "standard error", goes_on=True)
+        sys.stdout = _opened(sys.stdout, outlived=BrokenPipeError if leaves_files else ())
+        sys.stderr = _opened(sys.stderr, outlived=OSError)
 
 
-def _opened(stream: Any, name: str, *, goes_on: bool) -> io.TextIOWrapper:
+def _opened(stream: Any, *, outlived: type[OSError] | tuple[()]) -> io.TextIOWrapper:
     stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Pipe(stream.fileno(), name, goes_on=goes_on)),
+        io.BufferedWriter(_Pipe(stream.fileno(), outlived)),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,
@@ -33,20 +33,19 @@ def _opened(stream: Any, name: str, *, goes_on: bool) -> io.TextIOWrapper:
 
 
 class _Pipe(io.FileIO):
-    """A file descriptor that leads nowhere after the first error."""
+    """A file descriptor that leads nowhere after the first error; of errors some are outlived, the others raised."""
 
-    def __init__(self, descriptor: int, name: str, *, goes_on: bool) -> None:
+    def __init__(self, descriptor: int, outlived: type[OSError] | tuple[()]) -> None:
         super().__init__(descriptor, "w", closefd=False)
-        self._told, self._goes_on = name, goes_on
+        self._outlived = outlived
 
     def write(self, data: Any, /) -> int:
-        """Write; where nobody reads any more, nothing is written, or BrokenPipeError raised."""
+        """Write all or nothing."""
         try:
             return super().write(data)
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # where buffers go, too
-            if not isinstance(error, BrokenPipeError):
-                raise OSError(error.errno, error.strerror, self._told) from error
-            if not self._goes_on:
-                raise
-            return memoryview(data).nbytes
+            if isinstance(error, self._outlived):
+                return memoryview(data).nbytes
+            error.filename = "standard output"
+            raise

@@ -74,9 +74,8 @@ def writing(folder: str | os.PathLike[str], what: Literal["results", "training"]
         _held.add(mine)
         try:
             with suppress(OSError):  # on a full disk it is a lock all the same
-                file.truncate(0)
-                file.write(json.dumps(_facts()).encode())
-                file.flush()
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), json.dumps(_facts()).encode())  # past the buffer, which closing would write
             remove_leftovers(path.parent)
             yield
         finally:

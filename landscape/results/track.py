@@ -9,6 +9,7 @@ process writes; it holds the lock of the folder.
 from contextlib import ExitStack
 from pathlib import Path
 
+from landscape.disk import told_if_full
 from landscape.files import append_line, read_lines
 from landscape.locks import lock, writing
 from landscape.results.analysis import Analysis
@@ -50,7 +51,8 @@ class TrackLog:
         self.path, self.settings = Path(path), settings
         with ExitStack() as stack:
             stack.enter_context(writing(self.path.parent))
-            self._file = stack.enter_context(self.path.open("a+b"))
+            with told_if_full(self.path):
+                self._file = stack.enter_context(self.path.open("a+b"))
             if not lock(self._file, wait=False):  # by another log of this thread
                 raise ValueError(f"{self.path} is being written by another process. Wait for it, or give --out.")
             self.analyses = read_track(self.path, settings)

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from landscape.disk import told_if_full
 from landscape.files import append_line, read_lines
 from landscape.objective import Objective
 from landscape.surface.directions import random
@@ -135,7 +137,7 @@ class FinishedRows:
     One file a run, ``DIR/KEY.jsonl``, a line a row, KEY from ``run_key``. A line that the kill cut off is left out.
 
     Args:
-        directory: where to keep the file; made where it is missing.
+        directory: where to keep the file; made with the first row.
         key: of the run.
 
     Example:
@@ -150,15 +152,22 @@ class FinishedRows:
 
     def __init__(self, directory: str | Path, key: str) -> None:
         self.path = Path(directory) / f"{key}.jsonl"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.finished: dict[tuple[str, int], Found] = {}
         for split, row, loss, accuracy in read_lines(self.path):
             self.finished[split, row] = np.array(loss), None if accuracy is None else np.array(accuracy)
 
     def add(self, split: str, row: int, loss: np.ndarray, accuracy: np.ndarray | None) -> None:
         """Keep a finished row: it is on the disk when this returns."""
-        with self.path.open("a+b") as file:
-            append_line(file, [split, row, loss.tolist(), None if accuracy is None else accuracy.tolist()])
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with told_if_full(self.path), self.path.open("a+b") as file:
+                append_line(file, [split, row, loss.tolist(), None if accuracy is None else accuracy.tolist()])
+        except OSError:
+            with suppress(OSError):
+                if not self.path.stat().st_size:
+                    self.path.unlink()
+                    self.path.parent.rmdir()
+            raise
         self.finished[split, row] = loss, accuracy
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -17,7 +18,13 @@ _TIMES = ("seconds", "started", "seconds_grid", "tracking", "resumed_rows", "sha
 _CALLS = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
 
 
-def run(arguments: list[str], die_at: int | None = None, count_in: Path | None = None) -> None:
+def run(
+    arguments: list[str],
+    die_at: int | None = None,
+    count_in: Path | None = None,
+    say_in: Path | None = None,
+    largest_file: int | None = None,
+) -> None:
     """Run ``landscape ARGUMENTS`` in this process, which ends with it.
 
     Args:
@@ -25,6 +32,8 @@ def run(arguments: list[str], die_at: int | None = None, count_in: Path | None =
         die_at: kill it at the so manieth event, an event being that a call which makes or removes a name, or makes a
             file durable, is about to begin or has ended.
         count_in: a file for the number of events.
+        say_in: a file for what it says on stderr.
+        largest_file: as ``ulimit -f`` has it, in bytes.
     """
     events = -1
 
@@ -49,6 +58,10 @@ def run(arguments: list[str], die_at: int | None = None, count_in: Path | None =
         setattr(os, name, told(getattr(os, name)))
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
+    if say_in is not None:
+        os.dup2(os.open(say_in, os.O_WRONLY | os.O_CREAT), 2)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     sys.argv = ["landscape", *arguments]
     try:
         main()
