@@ -99,7 +99,8 @@ def surface(
     asked = {"num_points": grid, "span": span, "seed": seed, "biases": biases, "mode": mode}
     asked |= {} if line else {"orthogonalize": orthogonalize, "refine": refine}
     told = [
-        _told(file, of, trajectory, others, directions, asked) for file, of in zip(centres, objectives, strict=True)
+        _told(file, of, trajectory, others, directions, normalize, asked)
+        for file, of in zip(centres, objectives, strict=True)
     ]
     documents = []
     num_not_finite = 0
@@ -154,6 +155,7 @@ def _told(
     trajectory: "list[Checkpoint]",
     others: "dict[str, Checkpoint]",
     directions: str,
+    normalize: str | None,
     asked: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What was asked, as the result says it: by it another call knows whether it is the same."""
@@ -162,6 +164,7 @@ def _told(
         "checkpoint": file.sha256,
         "directions": directions.partition(":")[0],
         "towards": [other.sha256 for other in (*trajectory, *others.values())],
+        "normalize": normalize or ("filter" if directions == "random" else "none"),
         **asked,
         "num_points": asked["num_points"] + 1 - asked["num_points"] % 2,  # with the middle
         "num_examples": {split: one.num_examples for split, one in objectives.items()},
