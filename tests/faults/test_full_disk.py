@@ -16,6 +16,8 @@ from tests.cli.command import here
 
 from .killed import contents, run
 
+pytestmark = pytest.mark.slow
+
 STUDY = Path(__file__).parent / "tiny_study.py"
 KIB = 1024
 
@@ -66,7 +68,7 @@ def check(code: int, said: str, out: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in commands(Path()) if name != "demo"])
-@pytest.mark.parametrize("limit", [0, 1, 3, 12])
+@pytest.mark.parametrize("limit", [0, 3])
 def test_files_that_may_not_grow(results, tmp_path, processes, name, limit):
     out, said = tmp_path / "out", tmp_path / "said"
     arguments = ([*commands(results)[name], "--out", str(out)],)
@@ -106,7 +108,7 @@ def disk(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", commands(Path()))
-@pytest.mark.parametrize("num_left", [0, 4, 16, 40])
+@pytest.mark.parametrize("num_left", [0, 16])
 def test_a_full_disk(results, disk, monkeypatch, capsys, name, num_left):
     at, fill = disk
     fill(num_left * KIB)

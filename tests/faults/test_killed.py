@@ -20,6 +20,8 @@ from landscape.training import Recipe, train
 
 from .killed import contents, run
 
+pytestmark = pytest.mark.slow
+
 STUDY = Path(__file__).parent / "tiny_study.py"
 SMALL = {"model_args": {"hidden": (8,)}, "data_args": {"num_train": 300}, "batch_size": 50}
 TRAIN = [
@@ -134,7 +136,7 @@ def prepared(out: Path, command: Command, trained: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", NAMES, indirect=True)
-@pytest.mark.parametrize("num_kills", [3, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("num_kills", [2, pytest.param(50, marks=pytest.mark.long)])
 def test_kills_at_random_moments_change_nothing(
     command: Command, straight, num_kills: int, trained: Path, tmp_path: Path, processes
 ) -> None:
@@ -155,7 +157,7 @@ def test_kills_at_random_moments_change_nothing(
 
 
 @pytest.mark.parametrize("command", NAMES, indirect=True)
-@pytest.mark.parametrize("num_events", [6, pytest.param(10**6, marks=pytest.mark.long)])
+@pytest.mark.parametrize("num_events", [4, pytest.param(10**6, marks=pytest.mark.long)])
 def test_kills_at_its_events_change_nothing(
     command: Command, straight, num_events: int, trained: Path, tmp_path: Path, processes
 ) -> None:

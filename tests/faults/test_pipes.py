@@ -8,6 +8,8 @@ import pytest
 
 from landscape.training import Recipe, train
 
+pytestmark = pytest.mark.slow
+
 STUDY = Path(__file__).parent / "tiny_study.py"
 PROGRAM = "from landscape_cli.main import main; main()"
 SMALL = ["--set", "model_args.hidden=[4]", "--set", "data_args.num_train=100", "--epochs", "2"]
@@ -26,7 +28,6 @@ def piped(arguments: list[str], reader: str, both: str = "", cwd: Path | None = 
     return [int(code) for code in done.stdout.splitlines()[-1].split()], done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("both", ["", "2>&1"])
 @pytest.mark.parametrize(
     ("arguments", "code", "made"),
@@ -48,7 +49,6 @@ def test_work_that_leaves_files_goes_on_to_its_own_exit_code(last, tmp_path, arg
     assert "BrokenPipe" not in said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["analyze", "LAST", "--metrics", "loss"], ["inspect", "LAST"], ["train", "--list"]]
 )
@@ -58,7 +58,6 @@ def test_what_only_prints_ends_quietly(last, arguments):
     assert said == ""
 
 
-@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_told(last):
     words = [sys.executable, "-c", PROGRAM, "inspect", str(last)]
     with open("/dev/full", "w") as full:
