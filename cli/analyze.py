@@ -33,6 +33,7 @@ def analyze(
     out: Annotated[
         Path | None, Option(metavar="DIR", help="Where to write report.html, analysis.json and arrays.npz.")
     ] = None,
+    overwrite: options.Overwrite = False,
     json: options.Json = False,
     dry_run: options.DryRun = False,
     device: options.Device = "cpu",
@@ -43,50 +44,60 @@ def analyze(
     [bold]landscape analyze theirs.safetensors --problem mine.py:problem --out results[/]
 
     Exit code 4 means that a number did not reach the accuracy asked for; the table says which, and why.
+    With --out, a closed pipe (| head) stops the table and not the work.
     """
     from landscape.checkpoint import load_checkpoint
     from landscape.measure import analyze as measure
-    from landscape.measure.analysis import metric_names
+    from landscape.measure.analysis import fingerprint_of, metric_names, subject
     from landscape.measure.cost import estimate_cost
     from landscape.problem import Problem
+    from landscape.results.kept import require_same_analysis
 
     names, on = options.names_in(metrics), options.find_device(device)
+    metric_names(names)
     files = [load_checkpoint(path) for path in checkpoints]  # all of them before the first is measured
     problems = [Problem.of(file, model=model, data=data, file=problem) for file in files]
     folders = options.find_folders(out, checkpoints)
     how = {"num_samples": samples, "seed": seed, "params": layers, "dtype": options.find_dtype(dtype), "device": on}
+    asked: dict[str, Any] = {"rel_error": rel_error, "num_probes": num_probes, "seed": seed}
     analyses: list[Analysis] = []
-    documents = []
-    for file, one, folder in zip(files, problems, folders, strict=True):
-        objectives = one.objectives(split, **how)
-        if dry_run:
-            costs = {name: estimate_cost(objective, names) for name, objective in objectives.items()}
-            documents.append({"checkpoint": file.identity, "dry_run": costs})
-            if not json:
-                _print_costs(file, costs)
-            continue
-        total = sum(len(metric_names(names, objective)) for objective in objectives.values())
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)  # where that fails, it fails before the measuring
-        with measuring(str(file.path), total) as progress:
-            analysis = measure(
-                objectives, names, rel_error=rel_error, num_probes=num_probes, seed=seed, progress=progress
-            ).with_checkpoint(file.identity)
-        if folder is not None:
-            from landscape.figures.page import write_page
-
-            analysis.save(folder)
-            write_page(folder)
-        if json:
-            documents.append(analysis.to_dict())
-        else:
-            if analyses:
-                print()
-            print_line(f"{file.path}: {analysis.objective['num_params']:,} parameters, {analysis.objective['dtype']}")
-            print_analysis(analysis)
+    documents: list[Any] = []
+    with options.writing_all([] if dry_run else folders):
+        for file, folder in zip(files, folders, strict=True):
+            if folder is not None and not overwrite:
+                require_same_analysis(folder, {"checkpoint": file.identity, "provenance": asked})
+        for file, one, folder in zip(files, problems, folders, strict=True):
+            objectives = one.objectives(split, **how)
+            if dry_run:
+                costs = {name: estimate_cost(objective, names) for name, objective in objectives.items()}
+                documents.append({"checkpoint": file.identity, "dry_run": costs})
+                if not json:
+                    _print_costs(file, costs)
+                continue
+            todo = {split: metric_names(names, objective) for split, objective in objectives.items()}
+            if folder is not None and not overwrite:
+                require_same_analysis(
+                    folder, {"objective": subject(objectives, fingerprint_of(objectives)), "splits": todo}
+                )
+            with measuring(str(file.path), sum(map(len, todo.values()))) as progress:
+                analysis = measure(objectives, names, progress=progress, **asked).with_checkpoint(file.identity)
             if folder is not None:
-                print_line(f"Report: {folder / 'report.html'}")
-        analyses.append(analysis)
+                from landscape.figures.page import write_page
+
+                analysis.save(folder)
+                write_page(folder)
+            if json:
+                documents.append(analysis.to_dict())
+            else:
+                if analyses:
+                    print()
+                print_line(
+                    f"{file.path}: {analysis.objective['num_params']:,} parameters, {analysis.objective['dtype']}"
+                )
+                print_analysis(analysis)
+                if folder is not None:
+                    print_line(f"Report: {folder / 'report.html'}")
+            analyses.append(analysis)
     if json:
         print_documents(documents)
     if not all(analysis.converged for analysis in analyses):

@@ -24,6 +24,7 @@ def compare(
     A difference of two estimates is put in words with the p value of Welch's t; of bounds, whether intervals meet.
     """
     from landscape.figures import compared, comparison, comparison_table, run_names, save_figure, save_table
+    from landscape.locks import writing
     from landscape.results import Analysis
 
     if len(results) < 2:
@@ -34,9 +35,9 @@ def compare(
     if not rows:
         raise ValueError("The results share no metric. Expected analyses of the same metrics.")
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        written = save_figure(comparison(analyses, style=style), out / "comparison", style=style)
-        written += save_table(comparison_table(analyses), out / "comparison")
+        with writing(out):
+            written = save_figure(comparison(analyses, style=style), out / "comparison", style=style)
+            written += save_table(comparison_table(analyses), out / "comparison")
     if json:
         print_json([row.to_dict() for row in rows])
         return

@@ -91,26 +91,29 @@ def train_and_measure(out: Path, *, seed: int, **recipe: Any) -> dict[str, "Anal
     """Write the folder of a demo and return its analyses; files there that are not a demo's are left alone.
 
     Raises:
-        ValueError: where no demo wrote the files that this one would replace.
+        ValueError: where no demo wrote the files that this one would replace, or another is at it.
     """
     from landscape.figures import comparison, save_figure
+    from landscape.locks import writing
     from landscape.measure import DEFAULT
     from landscape.training import Recipe
 
     recipes = {name: Recipe(optimizer=optimizer, seed=seed, **recipe) for name, optimizer in _RUNS.items()}
-    _make_room(out)
     done = count(1)
-    with progress("Demo", sum(one.epochs + 2 * len(DEFAULT) for one in recipes.values())) as tell:
+    with writing(out), progress("Demo", sum(one.epochs + 2 * len(DEFAULT) for one in recipes.values())) as tell:
+        _make_room(out)
         analyses = {
             name: _train_and_measure(one, out / one.optimizer, lambda text: tell(next(done), text))
             for name, one in recipes.items()
         }
-    save_figure(comparison(analyses), out / "comparison")
+        save_figure(comparison(analyses), out / "comparison")
     return analyses
 
 
 def _make_room(out: Path) -> None:
     """Remove the files of an earlier demo, and no others."""
+    from landscape.files import write_text
+
     sign = out / "NEXT.txt"
     in_run = ("last.pt", "metrics.csv", "analysis.json", "arrays.npz")
     paths = [out / "comparison.png", out / "comparison.pdf"]
@@ -120,8 +123,7 @@ def _make_room(out: Path) -> None:
     if not ours and (there or sign.exists()):
         found = there[0] if there else sign
         raise ValueError(f"{found} exists, and no demo wrote it. Expected a new folder: landscape demo --out ANOTHER.")
-    out.mkdir(parents=True, exist_ok=True)
-    sign.write_text(_SIGN + "\n".join(_next_commands(out)) + "\n", encoding="utf-8")
+    write_text(sign, _SIGN + "\n".join(_next_commands(out)) + "\n")
     for path in there:
         path.unlink()
 

@@ -37,20 +37,21 @@ def figures(
     that measures it.
     """
     from landscape.figures import KINDS, MissingMeasurementError, draw, load_runs, save
+    from landscape.locks import writing
 
     runs = load_runs(results)
     missing: dict[str, str] = {}
-    for name in [kind] if kind else KINDS:
-        try:
-            drawn = draw(name, runs, style=style)
-        except MissingMeasurementError as error:
-            if kind:
-                raise
-            missing[name] = str(error)
-            continue
-        out.mkdir(parents=True, exist_ok=True)
-        paths = save(drawn, out / name, style=style)
-        print_line(f"{name}: {', '.join(str(path) for path in paths)}")
+    with writing(out):
+        for name in [kind] if kind else KINDS:
+            try:
+                drawn = draw(name, runs, style=style)
+            except MissingMeasurementError as error:
+                if kind:
+                    raise
+                missing[name] = str(error)
+                continue
+            paths = save(drawn, out / name, style=style)
+            print_line(f"{name}: {', '.join(str(path) for path in paths)}")
     if missing:
         print("\nNot drawn:")
         for name, why in missing.items():

@@ -8,7 +8,6 @@ An error is one line on stderr; ``--traceback``, anywhere among the arguments, s
 imported here or at the top of a subcommand, so that ``--help`` and mistakes answer at once.
 """
 
-import os
 import signal
 import sys
 import traceback
@@ -29,6 +28,7 @@ from .demo import demo
 from .doctor import doctor
 from .figures import figures
 from .inspect import inspect
+from .pipes import outlive_readers
 from .reproduce import reproduce
 from .surface import surface
 from .track import track
@@ -95,11 +95,11 @@ def main() -> None:
     warnings.showwarning = _warn
     signal.signal(signal.SIGTERM, _interrupt)
     code: int | None
+    outlive_readers(arguments)
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="landscape", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has gone, and wants no message about it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except (TyperException, ValueError, OSError, ArithmeticError) as error:
         if in_full:
@@ -116,6 +116,8 @@ def _exit_code(error: Exception) -> int:
     refusals = (getattr(sys.modules[module], name) for module, name in _REFUSALS.items() if module in sys.modules)
     if isinstance(error, (OSError, *refusals)):
         return 3
+    if "landscape.errors" in sys.modules and isinstance(error, sys.modules["landscape.errors"].MeasurementError):
+        return 4
     return 1 if isinstance(error, ArithmeticError) else 2
 
 

@@ -1,7 +1,8 @@
 """Options that several subcommands share, and what is made of them: devices, dtypes, folders."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ ProblemFile = Annotated[
     str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
 ]
 Json = Annotated[bool, Option("--json", help="Print one JSON document.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Write over results of another checkpoint or other settings.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what it would cost, by timing a little of it, and stop.")]
 Device = Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")]
 
@@ -102,3 +104,15 @@ def find_folders(out: Path | None, checkpoints: Sequence[Path]) -> Sequence[Path
         if (first := found.index(folder)) < index:
             raise ValueError(f"{checkpoints[first]} and {checkpoints[index]} would both be written to {folder}.")
     return found
+
+
+@contextmanager
+def writing_all(folders: Sequence[Path | None]) -> Iterator[None]:
+    """Keep others from writing into the folders, which are made; errors as ``landscape.locks.writing``."""
+    from landscape.locks import writing
+
+    with ExitStack() as stack:
+        for folder in folders:
+            if folder is not None:
+                stack.enter_context(writing(folder))
+        yield

@@ -42,7 +42,8 @@ def reproduce(
     [bold]landscape reproduce cr-sam-geometry[/]
     [bold]landscape reproduce gam-geometry --scale gpu --device cuda --data cifar10:PATH --dry-run[/]
 
-    It says first what it will cost. It can be stopped at any moment, and goes on where it was.
+    It says first what it will cost. It can be stopped at any moment, and goes on where it was; a closed pipe (| head)
+    does not stop it.
     """
     from landscape.studies import SCALES, Collected, Store, estimate_cost, find_study
     from landscape.studies import reproduce as run
@@ -60,16 +61,17 @@ def reproduce(
     command = ["landscape", "reproduce", Path(study).name, *(["--scale", scale] if scale != "laptop" else [])]
     command += ["--seeds", str(seeds)] if seeds else []
     facts: dict[str, Any] = {"study": found.name, "scale": scale, "num_seeds": plan.num_seeds}
-    store = Store.open(folder, plan, facts | {"command": shlex.join(command)})
-    cost = _document(estimate_cost(store, on))
-    if not json:
-        _print_cost(cost)
-    elif dry_run:
-        print_json({"dry_run": cost})
-    if dry_run:
-        return
-    with progress("Runs", len(plan.runs)) as tell:
-        run(found, store, device=on, progress=lambda done, _, text: tell(done, text))
+    with options.writing_all([] if dry_run else [folder]):
+        store = Store.open(folder, plan, facts | {"command": shlex.join(command)})
+        cost = _document(estimate_cost(store, on))
+        if not json:
+            _print_cost(cost)
+        elif dry_run:
+            print_json({"dry_run": cost})
+        if dry_run:
+            return
+        with progress("Runs", len(plan.runs)) as tell:
+            run(found, store, device=on, progress=lambda done, _, text: tell(done, text))
     collected = Collected(plan, folder)
     readme = folder / "README.md"
     if json:

@@ -1,12 +1,14 @@
 """``landscape surface``: the loss along a line or over a plane through the weights of checkpoints."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from typer import Option
 
 from . import options
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from landscape.surface.directions import Directions
 
 _TOWARDS = "to:"
+_NOT_FINITE = 4
 
 
 def surface(
@@ -48,10 +51,8 @@ def surface(
     data: options.Data = None,
     problem: options.ProblemFile = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Where to write surface.json and surface.npz.")] = None,
-    overwrite: Annotated[
-        bool, Option("--overwrite", help="Measure anew what is there of other weights or data.")
-    ] = False,
     export: Annotated[str | None, Option(metavar="A,B", help="Write surface.csv, .vts or .h5 there too.")] = None,
+    overwrite: options.Overwrite = False,
     json: options.Json = False,
     dry_run: options.DryRun = False,
     device: options.Device = "cpu",
@@ -65,10 +66,14 @@ def surface(
     Several checkpoints otherwise make a surface each, with the same draws and on the same axes: they all reach to the
     true displacement that the one with the longest directions needs.
     With --out, a run that was stopped goes on from where it was, and report.html, where there is one, is made anew.
+    Exit code 4 means that the loss is not finite at the weights.
     """
     from landscape.checkpoint import load_checkpoint
+    from landscape.measure.analysis import fingerprint_of
     from landscape.problem import Problem
+    from landscape.results.kept import require_same_surfaces
     from landscape.results.surface import surfaces_document
+    from landscape.surface.grid import require_finite
 
     on, formats = options.find_device(device), _formats(export, out, line)
     _require_sense(directions, line=line, refine=refine)
@@ -78,13 +83,8 @@ def surface(
     others = _read_others(directions)
     problems = [Problem.of(file, model=model, data=data, file=problem) for file in centres]
     folders = options.find_folders(out, [file.path for file in centres])
-    if not (overwrite or dry_run):
-        for file, one, folder in zip(centres, problems, folders, strict=True):
-            if folder is not None and (there := _there(folder)):
-                fingerprint = one.fingerprint(split, num_samples=samples, seed=seed)
-                _refuse_other(folder / "surface.json", there, file, fingerprint)
-    how = {"num_samples": samples, "seed": seed, "dtype": options.find_dtype(dtype), "device": on}
-    objectives = [one.objectives(split, **how) for one in problems]
+    sample = {"num_samples": samples, "seed": seed, "dtype": options.find_dtype(dtype), "device": on}
+    objectives = [one.objectives(split, **sample) for one in problems]
     if dry_run:
         from landscape.surface.points import estimate_cost
 
@@ -96,33 +96,80 @@ def surface(
                 _print_cost(file.path, cost)
         return
     drawn: dict[str, Any] = {"num": 1 if line else 2, "normalize": normalize, "seed": seed, "biases": biases}
-    found = [
-        _find_directions(directions, next(iter(of.values())), one, trajectory, others, **drawn)
-        for of, one in zip(objectives, problems, strict=True)
-    ]
-    asked = {"num_points": grid, "span": span, "seed": seed, "biases": biases, "mode": mode, "overwrite": overwrite}
+    asked = {"num_points": grid, "span": span, "seed": seed, "biases": biases, "mode": mode}
     asked |= {} if line else {"orthogonalize": orthogonalize, "refine": refine}
-    if len(found) > 1:
-        asked["reach"] = [span * max(norms) for norms in zip(*(one.norms for one in found), strict=True)]
+    told = [
+        _told(file, of, trajectory, others, directions, normalize, asked)
+        for file, of in zip(centres, objectives, strict=True)
+    ]
     documents = []
-    for index, (file, of, along, folder) in enumerate(zip(centres, objectives, found, folders, strict=True)):
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        with progress(str(file.path), 1) as tell:
-            measured = _measured(of, along, asked | {"rows": folder and folder / ".rows", "progress": _fraction(tell)})
-        surfaces = [replace(one, details=one.details | {"checkpoint": file.identity}) for one in measured]
-        if folder is not None:
-            _save(surfaces, folder, formats)
-        if json:
-            documents.append(surfaces_document(surfaces))
-        else:
-            if index:
-                print()
-            print_surfaces(file.path, surfaces)
-            if folder is not None and (folder / "report.html").exists():
-                print_line(f"Report: {folder / 'report.html'}")
+    num_not_finite = 0
+    with options.writing_all(folders):
+        for folder, each, of in zip(folders, told, objectives, strict=True):
+            if folder is not None and not overwrite:
+                require_same_surfaces(folder, "line" if line else "plane", each, fingerprint_of(of))
+        found = []
+        for file, of, one in zip(centres, objectives, problems, strict=True):
+            with _of(file):
+                require_finite(of)
+                found.append(_find_directions(directions, next(iter(of.values())), one, trajectory, others, **drawn))
+        if len(found) > 1:
+            asked["reach"] = [span * max(norms) for norms in zip(*(one.norms for one in found), strict=True)]
+        for index, (file, of, along, folder) in enumerate(zip(centres, objectives, found, folders, strict=True)):
+            with progress(str(file.path), 1) as tell, _of(file):
+                how = asked | {"rows": folder and folder / ".rows", "overwrite": overwrite, "progress": _fraction(tell)}
+                measured = _measured(of, along, how)
+            whence = {"checkpoint": file.identity, "asked": told[index]}
+            surfaces = [replace(one, details=one.details | whence) for one in measured]
+            num_not_finite += sum(not isfinite(one.centre) for one in surfaces)
+            if folder is not None:
+                _save(surfaces, folder, formats)
+            if json:
+                documents.append(surfaces_document(surfaces))
+            else:
+                if index:
+                    print()
+                print_surfaces(file.path, surfaces)
+                if folder is not None and (folder / "report.html").exists():
+                    print_line(f"Report: {folder / 'report.html'}")
     if json:
         print_documents(documents)
+    if num_not_finite:
+        raise typer.Exit(_NOT_FINITE)
+
+
+@contextmanager
+def _of(file: "Checkpoint") -> Iterator[None]:
+    """What cannot be computed is told with the file that it is about."""
+    from landscape.errors import MeasurementError
+
+    try:
+        yield
+    except MeasurementError as error:
+        raise type(error)(f"{file.path}: {error}") from error
+
+
+def _told(
+    file: "Checkpoint",
+    objectives: "Mapping[str, Objective]",
+    trajectory: "list[Checkpoint]",
+    others: "dict[str, Checkpoint]",
+    directions: str,
+    normalize: str | None,
+    asked: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What was asked, as the result says it: by it another call knows whether it is the same."""
+    first = next(iter(objectives.values()))
+    return {
+        "checkpoint": file.sha256,
+        "directions": directions.partition(":")[0],
+        "towards": [other.sha256 for other in (*trajectory, *others.values())],
+        "normalize": normalize or ("filter" if directions == "random" else "none"),
+        **asked,
+        "num_points": asked["num_points"] + 1 - asked["num_points"] % 2,  # with the middle
+        "num_examples": {split: one.num_examples for split, one in objectives.items()},
+        "dtype": str(first.dtype).removeprefix("torch."),
+    }
 
 
 def _formats(export: str | None, out: Path | None, line: bool) -> list[str]:
@@ -222,17 +269,6 @@ def _save(surfaces: "Sequence[Line | Plane]", folder: Path, formats: Sequence[st
         from landscape.figures.page import write_page
 
         write_page(folder)
-
-
-def _refuse_other(where: Path, there: "list[Line | Plane]", file: "Checkpoint", fingerprint: dict[str, Any]) -> None:
-    """Raise ValueError where the surfaces that are there are of other weights, or of the same on other data."""
-    from landscape.fingerprint import refuse_other, united
-
-    remedy = "Choose another --out, or replace it with --overwrite."
-    for of in (old.details.get("checkpoint") or {} for old in there):
-        if of.get("sha256") not in (None, file.sha256):
-            raise ValueError(f"{where}: is of another checkpoint, {of.get('path')}. {remedy}")
-    refuse_other(where, united(old.details.get("fingerprint") for old in there), fingerprint, remedy)
 
 
 def _beside(new: "Sequence[Line | Plane]", folder: Path) -> "list[Line | Plane]":

@@ -83,9 +83,10 @@ def train(
     [bold]landscape train --epochs 20 --out runs/sgd[/]
     [bold]landscape train --recipe digits-sam --rho 0.1 --out runs/sam[/]
 
-    A run that was stopped goes on with --resume, bit for bit.
+    A run that was stopped goes on with --resume, bit for bit. A closed pipe (| head) does not stop it.
     """
     from landscape.checkpoint import load_checkpoint
+    from landscape.locks import writing
     from landscape.training import Recipe, learning_rate, load_recipe, sinks
     from landscape.training import train as run
 
@@ -117,6 +118,9 @@ def train(
     tracker: Tracker | None = None
     try:
         with ExitStack() as stack:
+            stack.enter_context(writing(out, "training"))
+            if tracked:
+                stack.enter_context(writing(out))
             tell = stack.enter_context(progress("Epochs", made.epochs))
             writers = [stack.enter_context(sinks.tensorboard(out))] if tensorboard else []
             if wandb:
@@ -128,15 +132,20 @@ def train(
                 tell(row["epoch"], text)
                 for write in writers:
                     write(row)
-                if tracker and (made.keeps(row["epoch"]) or not (made.checkpoint_every or made.checkpoint_at)):
-                    tracker.measure(row["step"], epoch=row["epoch"], lr=row["lr"])
+                track_epoch(row["epoch"], row["step"])
+
+            def track_epoch(epoch: int, step: int) -> None:
+                kept = made.keeps(epoch) or not (made.checkpoint_every or made.checkpoint_at)
+                if tracker and (kept or not epoch):
+                    tracker.measure(step, epoch=epoch, lr=learning_rate(made, max(epoch, 1)))
 
             def on_start(model: "nn.Module", splits: "Mapping[str, Split]") -> None:
                 nonlocal tracker
-                if tracked:
-                    tracker = stack.enter_context(_tracker(tracked, made, model, splits, out))
-                    if not begun:
-                        tracker.measure(0, epoch=0, lr=learning_rate(made, 1))
+                tracker = stack.enter_context(_tracker(tracked, made, model, splits, out))
+                at = load_checkpoint(last)
+                epoch_step = at.metrics[-1]["step"] if at.metrics else 0
+                if at.step == epoch_step:  # where it was killed before it had this row
+                    track_epoch(at.epoch or 0, epoch_step)
 
             run(
                 made,
@@ -144,7 +153,7 @@ def train(
                 resume=resume,
                 anyway=anyway,
                 device=options.find_device(device),
-                on_start=on_start,
+                on_start=on_start if tracked else None,
                 on_epoch=on_epoch,
                 on_step=lambda epochs_done: tell(round(epochs_done, 1), text),
             )

@@ -1,7 +1,8 @@
 """Files on disk: written whole or not at all, JSON with its schema, and JSON lines that outlive a kill.
 
 A file is written under a name of its own in the same folder, ``.NAME.*.tmp``, and takes the place of the old one once
-all of it is on the disk. Only SIGKILL or a power cut can leave such a file behind, and none is ever read.
+all of it is on the disk. Only SIGKILL or a power cut can leave such a file behind; none is ever read, and the next who
+comes to write in the folder removes it (``landscape.locks``).
 
 JSON has no NaN or infinity: in a document they are written as null. Arrays keep them, and are never pickled. A document
 names the hash of the arrays that belong to it, and reading refuses others: a writer that was killed between replacing
@@ -23,8 +24,8 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-if sys.platform != "win32":
-    import fcntl
+from landscape.disk import told_if_full
+from landscape.locks import claim, lock
 
 _NAMED = b"A document beside this file names its SHA-256."  # comment of an archive: documents used not to
 
@@ -36,6 +37,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     The folder is made if need be. Of a symbolic link the target is replaced. Of several writers the last one wins.
 
     Raises:
+        DiskFullError: there is no room for it.
         OSError: it cannot be written, or ``path`` is a folder, a device, a pipe or a socket, which are left alone.
 
     Example:
@@ -47,17 +49,21 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         [('a.txt', 'all of it')]
     """
     target = _target(Path(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        part.touch(exist_ok=False)
-        yield part
-        _sync(part, os.O_RDWR)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with told_if_full(path):
+        file = claim(part, wait=True)
+        assert file is not None
+        with file:
+            try:
+                yield part
+                os.fsync(file.fileno())
+                if sys.platform == "win32":  # where an open file cannot be renamed
+                    file.close()
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
     with suppress(OSError):  # where the file system cannot make the new name durable, the file is whole all the same
-        _sync(target.parent, os.O_RDONLY)
+        _sync_folder(target.parent)
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -161,6 +167,9 @@ def append_line(file: BinaryIO, row: Any) -> None:
     """Write a row as one line of JSON at the end of a file opened "a+b": when this returns, it is on the disk.
 
     What a killed writer left after the last line break is cut off first; other writers wait meanwhile.
+
+    Raises:
+        DiskFullError: there is no room for it; nothing of it is there.
     """
     lock(file, wait=True)
     end = file.seek(0, os.SEEK_END)
@@ -168,9 +177,16 @@ def append_line(file: BinaryIO, row: Any) -> None:
     if file.read() not in (b"", b"\n"):
         file.seek(0)
         file.truncate(len(_whole_lines(file.read())))
-    file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-    file.flush()
-    os.fsync(file.fileno())
+    end = file.seek(0, os.SEEK_END)
+    line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    with told_if_full(file.name):
+        try:
+            while line:  # past the buffer of the file, which would keep what there is no room for
+                line = line[os.write(file.fileno(), line) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            os.ftruncate(file.fileno(), end)
+            raise
 
 
 def read_lines(path: Path, schema: str | None = None) -> list[Any]:
@@ -204,18 +220,6 @@ def read_lines(path: Path, schema: str | None = None) -> list[Any]:
     return rows
 
 
-def lock(file: BinaryIO, *, wait: bool) -> bool:
-    """Keep other writers off a file until it is closed, where the system can; False if another process is at it."""
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            pass
-    return True
-
-
 def _target(path: Path) -> Path:
     """The file itself, at the end of all links; it need not be there."""
     try:
@@ -240,8 +244,8 @@ def _belongs(sha256: str, comment: bytes, named: Any) -> bool:
     return isinstance(named, Mapping) and named.get("sha256") == sha256
 
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

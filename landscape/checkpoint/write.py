@@ -9,6 +9,7 @@ from torch import nn
 
 from landscape import __version__
 from landscape.checkpoint.checkpoint import FORMAT, CheckpointError, first_few, to_device
+from landscape.disk import DiskFullError
 from landscape.files import whole
 
 
@@ -86,6 +87,8 @@ def save_checkpoint(
                     f"{path}: was not written, as reading it back would run {first_few(sorted(refused))}. "
                     "Pass plain Python values and tensors."
                 )
+    except DiskFullError as error:
+        raise CheckpointError(f"{path}: {error.strerror}.") from error
     except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be written: {error}. Check permissions and free space; a file that was there is as it was."

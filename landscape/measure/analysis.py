@@ -62,11 +62,17 @@ def analyze(
             accepted = inspect.signature(function).parameters
             results[split][name] = function(one, **{key: value for key, value in options.items() if key in accepted})
         Work.of(one).release()  # the next split needs the memory
-    first = next(iter(splits.values()))
-    subject = {
-        "splits": list(splits),
-        "num_examples": {split: one.num_examples for split, one in splits.items()},
-        "batch_size": {split: one.batch_size for split, one in splits.items()},
+    told = provenance(next(iter(splits.values())).device, started, **options)
+    return Analysis(results, subject(splits, fingerprint), told | {"seconds": time.perf_counter() - start})
+
+
+def subject(objectives: Mapping[str, Objective], fingerprint: Fingerprint) -> dict[str, Any]:
+    """What is measured, as an analysis says it in ``objective``; ``fingerprint`` is that of these objectives."""
+    first = next(iter(objectives.values()))
+    return {
+        "splits": list(objectives),
+        "num_examples": {split: one.num_examples for split, one in objectives.items()},
+        "batch_size": {split: one.batch_size for split, one in objectives.items()},
         "num_params": first.num_params,
         "params": first.params,
         "unused": first.known_unused,
@@ -74,8 +80,6 @@ def analyze(
         "dtype": str(first.dtype).removeprefix("torch."),
         "fingerprint": fingerprint,
     }
-    told = provenance(first.device, started, **options)
-    return Analysis(results, subject, told | {"seconds": time.perf_counter() - start})
 
 
 def fingerprint_of(objectives: Mapping[str, Objective]) -> Fingerprint:

@@ -168,7 +168,7 @@ def _not_nan(values: np.ndarray) -> np.ndarray:
 
 def _write_h5(surfaces: Sequence[Surface], path: Path) -> None:
     first, h5py = surfaces[0], _h5py()
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", locking=False) as file:  # it is locked
         file["dir_file"] = str(first.details.get("dir_file", first.details.get("directions", "")))
         for axis in first.axes:
             file[f"{axis}coordinates"] = getattr(first, axis)

@@ -3,14 +3,17 @@
 A line is the document of ``analysis.json`` (every number with its error, whether it converged, why, and what it cost;
 no arrays) under the schema ``landscape.track/1``, with the hash of the settings, and in ``checkpoint`` the learning
 rate where it is known. A line is there when its line break is: what a kill left after the last break is dropped. One
-process writes; it holds a lock where the system has them.
+process writes; it holds the lock of the folder.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from landscape.files import append_line, lock, read_lines
+from landscape.disk import told_if_full
+from landscape.files import append_line, read_lines
+from landscape.locks import lock, writing
 from landscape.results.analysis import Analysis
 
 SCHEMA = "landscape.track/1"
@@ -52,7 +55,7 @@ class TrackLog:
         earlier: the hash that an earlier version gave them, whose rows count too.
 
     Raises:
-        ValueError: another process writes it, or a line is not ours.
+        ValueError: another process writes in the folder, or a line is not ours.
 
     Example:
         >>> import tempfile
@@ -66,15 +69,14 @@ class TrackLog:
 
     def __init__(self, path: str | Path, settings: str, *, earlier: str | None = None) -> None:
         self.path, self.settings = Path(path), settings
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a+b")
-        try:
-            if not lock(self._file, wait=False):
+        with ExitStack() as stack:
+            stack.enter_context(writing(self.path.parent))
+            with told_if_full(self.path):
+                self._file = stack.enter_context(self.path.open("a+b"))
+            if not lock(self._file, wait=False):  # by another log of this thread
                 raise ValueError(f"{self.path} is being written by another process. Wait for it, or give --out.")
             self.analyses = read_track(self.path, settings, earlier)
-        except BaseException:
-            self._file.close()
-            raise
+            self._open = stack.pop_all()
 
     def has(self, sha256: str, *, step: int | None = None) -> bool:
         """Whether there is a row of these weights, at that step if one is given."""
@@ -87,7 +89,7 @@ class TrackLog:
 
     def close(self) -> None:
         """Let others write."""
-        self._file.close()
+        self._open.close()
 
     def __enter__(self) -> "TrackLog":
         return self

@@ -18,8 +18,10 @@ import torch
 from landscape.checkpoint import Checkpoint, load_checkpoint
 from landscape.data import load_data
 from landscape.files import write_text
+from landscape.locks import remove_leftovers, writing
 from landscape.problem import Problem
-from landscape.studies.plan import Store, slug
+from landscape.studies.plan import Store, key, read_facts, slug
+from landscape.studies.sense import require_sense
 from landscape.studies.study import Study
 from landscape.studies.writeup import write_up
 from landscape.training import Recipe, TrainingError, train
@@ -39,25 +41,36 @@ def reproduce(study: Study, store: Store, *, device: torch.device, progress: Pro
 
     Raises:
         ValueError: a folder of weights is of another recipe; what is done is of other data; data or settings that are
-            refused.
+            refused, before any training; or another process is writing in the folder.
+        TrainingError: every training diverged.
         KeyboardInterrupt: everything up to there is kept.
     """
     plan = store.plan
-    store.compare_data()
-    for name, recipe in plan.names.items():
-        write_text(store.out / "recipes" / f"{slug(name)}.toml", recipe.to_toml())
-    store.write()
-    for number, run in enumerate(plan.runs):
+    with writing(store.out):
+        for below in ("recipes", "results", "results/planes/*", "tables", "figures"):
+            for folder in store.out.glob(below):
+                remove_leftovers(folder)
+        store.trainings |= read_facts(store.out).get("trainings", {})
+        require_sense(store)
+        store.compare_data()
+        for name, recipe in plan.names.items():
+            write_text(store.out / "recipes" / f"{slug(name)}.toml", recipe.to_toml())
+        store.write()
+        for number, run in enumerate(plan.runs):
 
-        def tell(what: str, number: int = number, run: Recipe = run) -> None:
-            if progress:
-                progress(number, len(plan.runs), f"{plan.name(run)}, seed {run.seed}: {what}")
+            def tell(what: str, number: int = number, run: Recipe = run) -> None:
+                if progress:
+                    progress(number, len(plan.runs), f"{plan.name(run)}, seed {run.seed}: {what}")
 
-        if not store.is_done(run) and _train(run, store, device, tell):
-            for step in plan.steps:
-                if not step.is_done(run, store.results):
-                    step.do(run, store.weights(run), store.results, device, tell)
-    write_up(study, plan, store.out)
+            if not store.is_done(run) and _train(run, store, device, tell):
+                for step in plan.steps:
+                    if not step.is_done(run, store.results):
+                        step.do(run, store.weights(run), store.results, device, tell)
+        ends = [store.trainings[key(run)] for run in plan.runs]
+        if all(end["status"] == "diverged" for end in ends):
+            reasons = "; ".join(dict.fromkeys(end["reason"] for end in ends))
+            raise TrainingError(f"{store.out}: every training of the study failed, and nothing is measured: {reasons}.")
+        write_up(study, plan, store.out)
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,11 @@ def estimate_cost(store: Store, device: torch.device) -> list[Cost]:
 
     Costs nine steps of training each, and what ``estimate_cost`` of every step does. Estimates may take longer than
     the least that is counted here; what stopped runs have done already is counted again.
+
+    Raises:
+        ValueError: the plan would fail once its networks are trained.
     """
+    require_sense(store)
     left: dict[str, list[Recipe]] = {}
     for run in store.plan.runs:
         if not store.is_done(run):

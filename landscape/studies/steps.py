@@ -55,14 +55,18 @@ class Measure:
         """A hash of the settings."""
         return digest(asdict(self))
 
+    def epochs(self, run: Recipe) -> set[int]:
+        """Those at which a run is measured."""
+        return {run.epochs, *(run.checkpoint_at if self.at == "kept" else ())}
+
     def is_done(self, run: Recipe, results: Path) -> bool:
         """Whether every epoch has its row."""
-        return self._epochs(run) <= _epochs_done(run, read_track(results / "track.jsonl", self.digest))
+        return self.epochs(run) <= _epochs_done(run, read_track(results / "track.jsonl", self.digest))
 
     def do(self, run: Recipe, weights: Path, results: Path, device: torch.device, tell: Tell) -> None:
         """Measure the epochs that have no row yet."""
         with TrackLog(results / "track.jsonl", self.digest) as log:
-            for epoch in sorted(self._epochs(run) - _epochs_done(run, log.analyses)):
+            for epoch in sorted(self.epochs(run) - _epochs_done(run, log.analyses)):
                 tell(f"measuring epoch {epoch}")
                 name = "last.pt" if epoch == run.epochs else f"epoch-{epoch:04d}.pt"
                 checkpoint = load_checkpoint(weights / name)
@@ -78,10 +82,7 @@ class Measure:
             names = [self.variants.get(name, (name, {}))[0] for name in self.metrics[split]]
             costs = cost_of_metrics(one, names)["metrics"]
             seconds += sum(costs[name]["seconds"]["least"] for name in names)
-        return seconds * len(self._epochs(recipe))
-
-    def _epochs(self, run: Recipe) -> set[int]:
-        return {run.epochs, *(run.checkpoint_at if self.at == "kept" else ())}
+        return seconds * len(self.epochs(recipe))
 
     def _objectives(self, checkpoint: Checkpoint, device: torch.device) -> dict[str, Objective]:
         data, loss = checkpoint.data or {}, checkpoint.loss or {}

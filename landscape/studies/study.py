@@ -13,7 +13,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from landscape.figures import Table, draw
+from landscape.figures import KINDS, Table, draw
 from landscape.statistics import Interval
 from landscape.studies.collected import Collected
 from landscape.studies.plan import Plan
@@ -67,7 +67,13 @@ class Study:
 
 
 def drawn(kind: str) -> Callable[[Collected], Figure | Table]:
-    """One of the kinds of ``landscape figures --list``, drawn from all runs of a study."""
+    """One of the kinds of ``landscape figures --list``, drawn from all runs of a study.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"figure {kind!r} is unknown. Expected one of: {', '.join(KINDS)}.")
     return lambda found: draw(kind, found.runs)
 
 

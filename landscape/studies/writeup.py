@@ -6,11 +6,13 @@ from pathlib import Path
 
 from landscape.figures import MissingMeasurementError, Table, save, save_table
 from landscape.files import write_text
+from landscape.measure import METRICS
 from landscape.studies.collected import Collected
 from landscape.studies.plan import Plan, read_facts, slug
 from landscape.studies.study import Finding, Study
 
 _VERDICTS = {True: "agrees", False: "**differs**", None: "cannot be told"}
+_OF_TRAINING = ("accuracy", "loss")  # which training says of every split at its end
 _LISTED = 5  # trainings or measurements that failed; the others are in the results
 
 
@@ -43,11 +45,11 @@ def write_up(study: Study, plan: Plan, out: Path, *, figures: bool = True) -> Pa
 
 
 def _readme(study: Study, found: Collected, tables: dict[str, Table], out: Path) -> str:
-    first, *others = study.figures
+    names, again = list(study.figures), _again(found)
     parts = [
         f"# {study.name}",
         f"**{study.answer(found)}**",
-        _picture(first),
+        *map(_picture, names[:1]),
         f"The question: {study.question} ({study.paper})",
         "```sh\n" + read_facts(out)["command"] + "\n```",
         _facts(found, out),
@@ -58,15 +60,12 @@ def _readme(study: Study, found: Collected, tables: dict[str, Table], out: Path)
         ),
         "## Beside the paper",
         _beside(study.findings(found)),
-        "## Figures",
-        *map(_picture, others),
-        "Each is also there as PDF.",
+        *(["## Figures", *map(_picture, names[1:]), "Each is also there as PDF."] if names[1:] else []),
         "## What failed",
         _failed(found),
         "## How it was done, and what that leaves open",
         study.limits,
-        "## One number again",
-        _again(found),
+        *(["## One number again", again] if again else []),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -126,12 +125,23 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _again(found: Collected) -> str:
-    """Commands that give one of the first run's numbers anew."""
-    ends = ((name, run) for name, group in found.groups.items() for run in group)
-    name, run = next((name, run) for name, run in ends if run.epoch == run.setting("epochs"))
-    split = next(split for split in ("train", "test", "validation") if split in run.splits)
-    metrics = run.splits[split]
-    metric = "trace" if "trace" in metrics and split != "validation" else "accuracy"
+    """Commands that give one of the first run's numbers anew; nothing where no command of ours measures any of them."""
+    last = [(name, run) for name, group in found.groups.items() for run in group if run.epoch == run.setting("epochs")]
+    which = next(
+        (
+            (name, run, split, metric)
+            for name, run in last
+            for split in ("train", "test", "validation")
+            for metric in sorted(
+                run.splits.get(split, {}), key=lambda metric: (metric != "trace", metric != "accuracy")
+            )
+            if metric in (_OF_TRAINING if split == "validation" else METRICS)
+        ),
+        None,
+    )
+    if which is None:
+        return ""
+    name, run, split, metric = which
     seed = str(run.setting("seed"))
     commands = [["train", "--recipe", f"recipes/{slug(name)}.toml", "--seed", seed, "--out", "again"]]
     if split != "validation":  # which training says at its end
@@ -139,5 +149,5 @@ def _again(found: Collected) -> str:
         if (num_samples := getattr(found.plan.steps[0], "num_samples", None)) is not None:
             commands[-1] += ["--samples", str(num_samples)]
     lines = [shlex.join(["landscape", *words]) for words in commands]
-    value = f"{metrics[metric].value:.4g} ({split})"
+    value = f"{run.splits[split][metric].value:.4g} ({split})"
     return "```sh\n" + "\n".join(lines) + f"\n```\n\ngives {metric} {value} on the same machine."

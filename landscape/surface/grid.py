@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from landscape import __version__
+from landscape.errors import NonFiniteError
 from landscape.measure.analysis import fingerprint_of
 from landscape.objective import Objective
 from landscape.results import Line, Plane
@@ -150,7 +151,7 @@ def plane(
 
     Raises:
         ValueError: for an argument out of its range, objectives of different weights, or rows of something else.
-        MeasurementError: where eigenvectors or the gradient cannot be computed.
+        MeasurementError: where eigenvectors or the gradient cannot be computed, or the weights are not finite.
 
     Example:
         >>> model = torch.nn.Linear(2, 1, bias=False)
@@ -201,10 +202,24 @@ def _objectives(objective: Objective | Mapping[str, Objective], mode: str) -> tu
     objectives = dict(objective) if isinstance(objective, Mapping) else {"train": objective}
     if not objectives:
         raise ValueError("There is no objective. Expected at least one split.")
+    require_finite(objectives)
     first, *others = (one.vector() for one in objectives.values())
     if not all(other.shape == first.shape and torch.equal(other, first) for other in others):
         raise ValueError(f"{', '.join(objectives)} have different weights. Give objectives of one model.")
     return objectives, next(iter(objectives.values()))
+
+
+def require_finite(objectives: Mapping[str, Objective]) -> None:
+    """Refuse weights that are not finite.
+
+    Raises:
+        NonFiniteError: in the words of the loss, where that is not finite either.
+    """
+    first = next(iter(objectives.values()))
+    for name, piece in zip(first.names, first.layout.split(first.vector()), strict=True):
+        if not torch.isfinite(piece).all():
+            first.value()
+            raise NonFiniteError(f"The weights are not finite, first in parameter {name!r}.")
 
 
 def _axes(

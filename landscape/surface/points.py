@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from landscape.disk import told_if_full
 from landscape.files import append_line, plain, read_lines, write_text
 from landscape.fingerprint import differences, refuse_other
 from landscape.objective import Objective
@@ -138,7 +140,7 @@ class FinishedRows:
     Every row has the fingerprint of what it was measured on (``landscape.fingerprint``).
 
     Args:
-        directory: where to keep the file; made where it is missing.
+        directory: where to keep the file; made with the first row.
         key: of the run.
         fingerprint: of what is measured now.
         overwrite: measure rows of something else anew.
@@ -160,7 +162,6 @@ class FinishedRows:
         self, directory: str | Path, key: str, fingerprint: Mapping[str, Any] | None = None, *, overwrite: bool = False
     ) -> None:
         self.path, self._fingerprint = Path(directory) / f"{key}.jsonl", plain(fingerprint or {})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.finished: dict[tuple[str, int], Found] = {}
         rows = read_lines(self.path)
         if overwrite:
@@ -180,8 +181,16 @@ class FinishedRows:
     def add(self, split: str, row: int, loss: np.ndarray, accuracy: np.ndarray | None) -> None:
         """Keep a finished row: it is on the disk when this returns."""
         values = [loss.tolist(), None if accuracy is None else accuracy.tolist()]
-        with self.path.open("a+b") as file:
-            append_line(file, [split, row, *values, self._fingerprint])
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with told_if_full(self.path), self.path.open("a+b") as file:
+                append_line(file, [split, row, *values, self._fingerprint])
+        except OSError:
+            with suppress(OSError):
+                if not self.path.stat().st_size:
+                    self.path.unlink()
+                    self.path.parent.rmdir()
+            raise
         self.finished[split, row] = loss, accuracy
 
 

@@ -35,6 +35,7 @@ from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint, s
 from landscape.data import Split, augment, load_data
 from landscape.files import whole
 from landscape.fingerprint import Fingerprint, differences, of_data, of_loss, refuse_other
+from landscape.locks import writing
 from landscape.models import build_model
 from landscape.registry import check, options
 from landscape.surroundings import rng_untouched
@@ -46,7 +47,7 @@ _EVAL_BATCH = 2048
 
 
 class TrainingError(ArithmeticError):
-    """The run diverged; the message is one line and says which checkpoint is the last finite one."""
+    """The run diverged, or stands still; the message is one line and says which checkpoint is the last finite one."""
 
 
 def train(
@@ -67,7 +68,8 @@ def train(
     Args:
         recipe: What is trained, and how.
         out: The folder of the run; it is made if need be.
-        resume: Go on from OUT/last.pt; where there is none, begin. A finished run is left as it is.
+        resume: Go on from OUT/last.pt; where there is none, begin. A finished run is left as it is, once ``on_start``
+            has seen it, if there is one.
         anyway: Resume over other data than those that the run began with, which its checkpoints say from then on.
         device: Where to train. A run goes on bit for bit on one machine and device only.
         on_start: Called before the first step with the model, to measure and not to change, and the data by split.
@@ -75,10 +77,10 @@ def train(
         on_step: Called after each step with the number of epochs done, 2.5 in the middle of the third.
 
     Raises:
-        TrainingError: The loss is not finite any more.
+        TrainingError: The loss is not finite any more, or no gradient is.
         CheckpointError: OUT/last.pt cannot be read.
-        ValueError: OUT holds a run and ``resume`` is not set, or one of another recipe or other data; a recipe that
-            cannot be built.
+        ValueError: OUT holds a run and ``resume`` is not set, or one of another recipe or other data; another process
+            trains there; a recipe that cannot be built.
         KeyboardInterrupt: SIGINT or SIGTERM came; OUT/last.pt holds the run up to there.
 
     Example:
@@ -89,10 +91,10 @@ def train(
         46
     """
     out, device = Path(out), torch.device(device)
-    begun = _begun(recipe, out / "last.pt", resume)
-    if begun is not None and begun.epoch == recipe.epochs:
-        return begun.path
-    with rng_untouched(), _deterministic_kernels():
+    with writing(out, "training"), rng_untouched(), _deterministic_kernels():
+        begun = _begun(recipe, out / "last.pt", resume)
+        if begun is not None and begun.epoch == recipe.epochs and on_start is None:
+            return begun.path
         run = _Run(recipe, out, device)
         if begun is None:
             run.save("last.pt")
@@ -123,6 +125,7 @@ def train(
 def _begun(recipe: Recipe, last: Path, resume: bool) -> Checkpoint | None:
     """Return the checkpoint to go on from, or None where the run has yet to begin."""
     if not last.exists():
+        _require_none_of_another(recipe, last, resume)
         return None
     if not resume:
         raise ValueError(
@@ -131,17 +134,30 @@ def _begun(recipe: Recipe, last: Path, resume: bool) -> Checkpoint | None:
     begun = load_checkpoint(last)
     if begun.state["optimizer"] is None or begun.state["rng"] is None:
         raise CheckpointError(f"{last}: holds no optimizer state to go on from. Choose another folder.")
+    _require_recipe(recipe, begun)
+    return begun
+
+
+def _require_recipe(recipe: Recipe, begun: Checkpoint) -> None:
     then, now = begun.recipe, recipe.to_dict()
     differ = [f"{name}={now[name]!r} (there {then.get(name)!r})" for name in now if then.get(name) != now[name]]
     if differ:
         raise ValueError(
-            f"{last} is of another recipe: {', '.join(differ)}. Resume with the recipe it began with, "
+            f"{begun.path} is of another recipe: {', '.join(differ)}. Resume with the recipe it began with, "
             "or choose another folder."
         )
-    for name in ("*.pt", "metrics.csv"):
-        for leftover in last.parent.glob(f".{name}.*.tmp"):  # half-written when the run was killed
-            leftover.unlink()
-    return begun
+
+
+def _require_none_of_another(recipe: Recipe, last: Path, resume: bool) -> None:
+    """Where ``last.pt`` was removed, what else the run left is not written over, but by the same run again."""
+    kept = sorted(last.parent.glob("epoch-*.pt"))
+    if kept and resume:
+        _require_recipe(recipe, load_checkpoint(kept[-1]))
+    elif kept or (last.with_name("metrics.csv").exists() and not resume):
+        raise ValueError(
+            f"{kept[-1] if kept else last.with_name('metrics.csv')} exists: the folder holds what is left of a run. "
+            "Expected a new folder, or resume=True (--resume) to train the same again."
+        )
 
 
 class _Run:
@@ -242,12 +258,19 @@ class _Run:
         # looked at once an epoch: after every step the device would wait for the host
         values = [float(loss) for loss in losses]
         seconds = time.perf_counter() - start
-        if skipped := getattr(self.optimizer, "num_skipped", 0) - skipped_before:
+        num_skipped = getattr(self.optimizer, "num_skipped", 0)
+        if skipped := num_skipped - skipped_before:
             warnings.warn(f"{skipped} steps of epoch {number} were skipped: a gradient was not finite.", stacklevel=4)
         row: dict[str, Any] = {"epoch": number, "step": self.step, "lr": lr}
         for name, split in self.splits.items():
             row[f"{name}_loss"], row[f"{name}_accuracy"] = self._evaluate(split, check)
         self._refuse_non_finite([*values, row["train_loss"]])
+        if losses and skipped == len(losses) and (skipped > 1 or num_skipped == self.step):
+            raise TrainingError(
+                f"training stands still: all {skipped} steps of epoch {number} were skipped, as a gradient of "
+                f"{self.recipe.optimizer} was not finite; {self.out / 'last.pt'} keeps epoch {self.epoch}. "
+                f"Lower the learning rate ({self.recipe.lr}) or the radius, or look for NaN and infinity in the data."
+            )
         self.epoch = number
         self.metrics.append(row | {"seconds": seconds})
 

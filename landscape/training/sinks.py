@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from landscape.files import write_text
 from landscape.training.recipe import Recipe
 
 Sink = Callable[[dict[str, Any]], None]
@@ -48,7 +49,7 @@ def wandb(out: str | os.PathLike[str], *, project: str, recipe: Recipe) -> Itera
     package = _imported("wandb", "wandb")
     begun = name.read_text(encoding="utf-8").strip() if name.exists() else None
     with package.init(project=project, config=recipe.to_dict(), dir=str(out), id=begun, resume="allow") as run:
-        name.write_text(f"{run.id}\n", encoding="utf-8")
+        write_text(name, f"{run.id}\n")
         yield lambda row: run.log(row, step=row["step"])
 
 

@@ -1,5 +1,6 @@
 """Files that are refused, and weights that are not finite: one line that names the file and the remedy, or marks."""
 
+import io
 import json
 import os
 import pickle
@@ -173,3 +174,25 @@ def test_inspect_counts_them(run, not_finite):
     (row,) = (line for line in done.stdout.splitlines() if line.startswith("linear2.bias "))
     assert row.split()[-2:] == ["1", "nan"]
     assert load_checkpoint(not_finite).epoch == 1
+
+
+@pytest.mark.parametrize("kind", ["random", "eigen", "gradient"])
+def test_a_surface_around_them_says_what_analyze_says(run, not_finite, tmp_path, kind):
+    why = json.loads(run("analyze", "nan.pt", "--json", "--metrics", "loss").stdout)["splits"]["train"]["loss"][
+        "reason"
+    ]
+    done = run("surface", "nan.pt", "--grid", "3", "--directions", kind, "--out", "surface")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == f"landscape: error: nan.pt: {why}\n"
+    assert not (tmp_path / "surface").exists()
+
+
+def test_a_surface_whose_loss_is_infinite_in_the_middle_is_marked(run, tmp_path, whole):
+    content = torch.load(io.BytesIO(whole), weights_only=True)
+    content["state"]["model"]["linear2.weight"][0] = 3e38
+    torch.save(content, tmp_path / "huge.pt")
+    assert run("analyze", "huge.pt", "--metrics", "loss").returncode == 4
+    done = run("surface", "huge.pt", "--grid", "3", "--split", "train", "--json")
+    assert done.returncode == 4
+    (surface,) = json.loads(done.stdout, parse_constant=pytest.fail)["surfaces"]
+    assert surface["details"]["checks"]["centre"]["reason"].startswith("The loss is ")

@@ -180,7 +180,10 @@ def test_a_line_stands_beside_the_plane(run, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "surface.csv").read_text().startswith("x,train_loss,train_accuracy,test_loss")
     drawn = here(monkeypatch, capsys, "figures", tmp_path, "--kind", "lines", "--out", tmp_path / "figures")
     assert drawn.returncode == 0
-    again = here(monkeypatch, capsys, "surface", run, *FAST, "--seed", "1", "--out", tmp_path)
+    other = (*FAST, "--seed", "1", "--out", tmp_path)
+    refused = here(monkeypatch, capsys, "surface", run, *other)
+    assert (refused.returncode, "surface.json is another result: seed 1 (there 0)" in refused.stderr) == (2, True)
+    again = here(monkeypatch, capsys, "surface", run, *other, "--overwrite")
     assert again.returncode == 0
     kinds = [(type(one).__name__, one.split) for one in load_surfaces(tmp_path)]
     assert kinds == [("Plane", "train"), ("Plane", "test"), ("Line", "train"), ("Line", "test")]

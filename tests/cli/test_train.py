@@ -12,6 +12,8 @@ import pytest
 from landscape import load_checkpoint
 from landscape.data import DATA, load_data
 from landscape.models import MODELS
+from landscape.results import read_track
+from landscape.tracking import Tracker
 from landscape.training import OPTIMIZERS, Recipe, recipe_names
 from landscape_cli.train import train
 
@@ -223,3 +225,25 @@ def test_interrupted_it_leaves_a_whole_checkpoint_and_goes_on_when_told(tmp_path
     done = here(monkeypatch, capsys, "train", "--out", "run", "--resume")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("run/last.pt: epoch 200, ")
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_row_that_a_kill_took_is_made_when_the_run_goes_on(tmp_path, monkeypatch, capsys, at):
+    """Killed between the checkpoint of an epoch and its row."""
+
+    def measure(self, step, **facts):
+        if facts["epoch"] == at:
+            raise KeyboardInterrupt
+        return before(self, step, **facts)
+
+    before = Tracker.measure
+    arguments = ("train", "--epochs", "2", "--track", "loss", "--out", tmp_path)
+    with monkeypatch.context() as killed:
+        killed.setattr(Tracker, "measure", measure)
+        assert here(killed, capsys, *arguments).returncode == 130
+    assert [row.checkpoint["epoch"] for row in read_track(tmp_path / "track.jsonl")] == list(range(at))
+    for _ in range(2):  # once, and not again
+        assert here(monkeypatch, capsys, *arguments, "--resume").returncode == 0
+        rows = read_track(tmp_path / "track.jsonl")
+        assert [(row.checkpoint["epoch"], row.checkpoint["step"]) for row in rows] == [(0, 0), (1, 23), (2, 46)]
+        assert [row.checkpoint["lr"] for row in rows] == pytest.approx([0.1, 0.1, 0.05])

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from landscape.data import DATA, Data, Split, augment, load_data
 from landscape.models import MODELS, build_model
 from landscape.optim.base import MultiPassOptimizer, Passes
 from landscape.problem import Problem
-from landscape.training import OPTIMIZERS, Recipe, train
+from landscape.training import OPTIMIZERS, Recipe, TrainingError, train
 
 ONE = Recipe(model_args={"hidden": [16]}, epochs=1, batch_size=512, weight_decay=0.0)  # three steps
 LINEAR = replace(ONE, model_args={"hidden": []}, batch_size=2000, momentum=0.0)  # one step of softmax regression
@@ -205,17 +206,32 @@ def test_the_loss_for_hessian_products_is_twice_differentiable(tmp_path: Path, m
     assert all(product.isfinite().all() for product in products)
 
 
-def test_skipped_steps_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Infinite(nn.Linear):  # gradients, with a loss that is finite
+def infinite_after(num_passes: int, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """Three steps of SAM, with gradients that are infinite after so many passes, and a loss that is finite."""
+    passes = count()
+
+    class Infinite(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             out = super().forward(x.flatten(1))
-            if self.training:
+            if self.training and next(passes) >= num_passes:
                 out.register_hook(lambda g: g * math.inf)
             return out
 
     monkeypatch.setitem(MODELS, "infinite", lambda *, input_shape, num_classes: Infinite(64, num_classes))
-    with pytest.warns(UserWarning, match=r"^3 steps of epoch 1 were skipped: a gradient was not finite\.$"):
-        train(replace(ONE, model="infinite", model_args={}, optimizer="sam"), tmp_path)
+    return replace(ONE, model="infinite", model_args={}, optimizer="sam")
+
+
+def test_skipped_steps_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.warns(UserWarning, match=r"^2 steps of epoch 1 were skipped: a gradient was not finite\.$"):
+        train(infinite_after(2, monkeypatch), tmp_path)
+    assert load_checkpoint(tmp_path / "last.pt").epoch == 1
+
+
+def test_a_run_all_of_whose_steps_are_skipped_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = pytest.warns(UserWarning, match=r"^3 steps of epoch 1 were skipped: a gradient was not finite\.$")
+    with told, pytest.raises(TrainingError, match=r"all 3 steps of epoch 1 were skipped.* keeps epoch 0. Lower the"):
+        train(infinite_after(0, monkeypatch), tmp_path)
+    assert load_checkpoint(tmp_path / "last.pt").epoch == 0
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
