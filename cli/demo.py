@@ -119,7 +119,7 @@ def _make_room(out: Path) -> None:
     paths = [out / "comparison.png", out / "comparison.pdf"]
     paths += [out / folder / file for folder in _RUNS.values() for file in in_run]
     there = [path for path in paths if path.exists()]
-    ours = sign.exists() and sign.read_text(encoding="utf-8", errors="replace").startswith(_SIGN)
+    ours = sign.is_file() and sign.read_text(encoding="utf-8", errors="replace").startswith(_SIGN)
     if not ours and (there or sign.exists()):
         found = there[0] if there else sign
         raise ValueError(f"{found} exists, and no demo wrote it. Expected a new folder: landscape demo --out ANOTHER.")

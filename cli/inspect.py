@@ -53,19 +53,21 @@ def _describe(checkpoint: "Checkpoint") -> dict[str, Any]:
     """What the file says of itself, and what its tensors are."""
     from torch import Tensor
 
+    from landscape.checkpoint.content import told
+
     weights = {name: value for name, value in checkpoint.state["model"].items() if isinstance(value, Tensor)}
     return {
         "path": str(checkpoint.path),
         "sha256": checkpoint.sha256,
         "format": checkpoint.format,
         "num_bytes": checkpoint.path.stat().st_size,
-        "model": checkpoint.model,
-        "data": checkpoint.data,
-        "loss": checkpoint.loss,
-        "recipe": checkpoint.recipe or None,
+        "model": told(checkpoint.model),
+        "data": told(checkpoint.data),
+        "loss": told(checkpoint.loss),
+        "recipe": told(checkpoint.recipe) or None,
         "epoch": checkpoint.epoch,
         "step": checkpoint.step,
-        "metrics": checkpoint.metrics[-1] if checkpoint.metrics else None,
+        "metrics": told(checkpoint.metrics[-1]) if checkpoint.metrics else None,
         "num_params": _num_params(checkpoint),
         "num_entries": sum(value.numel() for value in weights.values()),
         "tensors": [_facts(name, value) for name, value in weights.items()],
@@ -85,7 +87,10 @@ def _num_params(checkpoint: "Checkpoint") -> int | None:
 def _facts(name: str, tensor: "Tensor") -> dict[str, Any]:
     import torch
 
-    values = tensor.dequantize() if tensor.is_quantized else tensor.to_dense()
+    if tensor.layout == torch.sparse_coo:
+        values = tensor.coalesce().values()  # the rest, which may be any number of them, is 0
+    else:
+        values = tensor.dequantize() if tensor.is_quantized else tensor.to_dense()
     values = values.to(torch.complex128 if values.is_complex() else torch.float64)
     return {
         "name": name,

@@ -20,6 +20,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from landscape import __version__
+from landscape.reading import FileError
 from landscape.text import printable
 
 from .analyze import analyze
@@ -51,7 +52,6 @@ app = typer.Typer(
     no_args_is_help=False,
 )
 _INTERRUPTED = 130
-_REFUSALS = {"landscape.checkpoint": "CheckpointError", "landscape.data": "DataError"}  # of a file, by module
 
 
 class _Measuring(TyperCommand):
@@ -112,9 +112,7 @@ def main() -> None:
 
 
 def _exit_code(error: Exception) -> int:
-    # Where a module was not imported, the error is not of its kind.
-    refusals = (getattr(sys.modules[module], name) for module, name in _REFUSALS.items() if module in sys.modules)
-    if isinstance(error, (OSError, *refusals)):
+    if isinstance(error, (OSError, FileError)):
         return 3
     if "landscape.errors" in sys.modules and isinstance(error, sys.modules["landscape.errors"].MeasurementError):
         return 4

@@ -89,9 +89,10 @@ def train(
     from landscape.locks import writing
     from landscape.training import Recipe, learning_rate, load_recipe, sinks
     from landscape.training import train as run
+    from landscape.training.going_on import recipe_of
 
     last = out / "last.pt"
-    begun = load_checkpoint(last).recipe if resume and last.exists() else {}
+    begun = recipe_of(load_checkpoint(last)).to_dict() if resume and last.exists() else {}
     flags = {
         "model": model,
         "data": data,

@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, JSON with its schema, and JSON lines that outlive a kill.
+"""Files on disk: written whole or not at all, JSON, and JSON lines that outlive a kill. ``readers`` reads them.
 
 A file is written under a name of its own in the same folder, ``.NAME.*.tmp``, and takes the place of the old one once
 all of it is on the disk. Only SIGKILL or a power cut can leave such a file behind; none is ever read, and the next who
@@ -20,14 +20,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 
 from landscape.disk import told_if_full
 from landscape.locks import claim, lock
-
-_NAMED = b"A document beside this file names its SHA-256."  # comment of an archive: documents used not to
+from landscape.reading import BOUND
 
 
 @contextmanager
@@ -91,7 +90,7 @@ def write_document(
                 with arrays_part.open("wb") as file:
                     np.savez_compressed(file, allow_pickle=False, **arrays[1])
                 with ZipFile(arrays_part, "a") as archive:
-                    archive.comment = _NAMED
+                    archive.comment = BOUND
                 sha256 = hashlib.sha256(arrays_part.read_bytes()).hexdigest()
                 _write_json(part, {**document, "arrays": {"file": arrays[0].name, "sha256": sha256}})
             for one in outdated:
@@ -99,50 +98,6 @@ def write_document(
         else:
             _write_json(part, document)
     return path
-
-
-def read_document(
-    path: Path, schema: str | tuple[str, ...], writer: str, remedy: str = "Measure again."
-) -> dict[str, Any]:
-    """The document at ``path``; ``writer`` and ``remedy`` say who writes it, and what to do if it is malformed.
-
-    Raises:
-        ValueError: where it is missing, is no JSON, or has another schema.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}. Expected a directory written by {writer}.") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}). {remedy}") from error
-    _require_schema(document, schema, f"{path}: schema is")
-    return document
-
-
-def read_arrays(
-    path: Path, document: Mapping[str, Any] | None = None, remedy: str = "Measure again."
-) -> dict[str, np.ndarray]:
-    """The arrays at ``path``, by name; those that belong to a document, if one is given.
-
-    Raises:
-        ValueError: where there is no such file, it is not what was written, or belongs to another document.
-    """
-    try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays, comment = {key: archive[key] for key in archive.files}, archive.zip.comment
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or 'unreadable'}. {remedy}") from error
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path}: not the archive of arrays that was written. {remedy}") from error
-    if document is not None and not _belongs(sha256, comment, document.get("arrays")):
-        raise ValueError(
-            f"{path}: does not belong to the document beside it: writing was interrupted while the two were being "
-            f"replaced. {remedy}"
-        )
-    return arrays
 
 
 def plain(value: Any) -> Any:
@@ -189,37 +144,6 @@ def append_line(file: BinaryIO, row: Any) -> None:
             raise
 
 
-def read_lines(path: Path, schema: str | None = None) -> list[Any]:
-    r"""The rows of a file of JSON lines, none if there is no file; a last line without its line break is no row yet.
-
-    Raises:
-        ValueError: a line is no JSON, or has another schema than the one given.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "rows.jsonl")
-        ...     _ = path.write_text('{"a": 1}\n{"a": 2')
-        ...     with path.open("a+b") as file:
-        ...         append_line(file, {"a": 3})
-        ...     read_lines(path)
-        [{'a': 1}, {'a': 3}]
-    """
-    rows = []
-    for number, line in enumerate(_whole_lines(path.read_bytes() if path.exists() else b"").split(b"\n"), start=1):
-        if line:
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}: line {number} is not valid JSON. Remove it, or move the file away."
-                ) from error
-            if schema:
-                _require_schema(row, schema, f"{path}: the schema of line {number} is")
-            rows.append(row)
-    return rows
-
-
 def _target(path: Path) -> Path:
     """The file itself, at the end of all links; it need not be there."""
     try:
@@ -237,13 +161,6 @@ def _write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(text, encoding="utf-8", newline="")
 
 
-def _belongs(sha256: str, comment: bytes, named: Any) -> bool:
-    """Whether arrays are those that a document names; one that names none has arrays of its time."""
-    if named is None:
-        return comment != _NAMED
-    return isinstance(named, Mapping) and named.get("sha256") == sha256
-
-
 def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -254,10 +171,3 @@ def _sync_folder(path: Path) -> None:
 
 def _whole_lines(content: bytes) -> bytes:
     return content[: content.rfind(b"\n") + 1]
-
-
-def _require_schema(row: Any, schema: str | tuple[str, ...], words: str) -> None:
-    schemas = (schema,) if isinstance(schema, str) else schema
-    found = row.get("schema") if isinstance(row, dict) else type(row).__name__
-    if not isinstance(row, dict) or found not in schemas:
-        raise ValueError(f"{words} {found!r}. Expected {' or '.join(map(repr, schemas))}.")

@@ -6,7 +6,8 @@ that model. A split is a ``landscape.data.Split`` or any fixed iterable of batch
 """
 
 import runpy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from landscape.losses import LOSSES, BatchError
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.operators.graph import saved_bytes
+from landscape.reading import FileError, running
 from landscape.registry import find
 from landscape.second_derivatives import twice_differentiable
 from landscape.sources import sources
@@ -70,9 +72,15 @@ class Problem:
                 f"{checkpoint.path}: holds weights, and does not say of which model and data. "
                 "Give --model NAME --data NAME, or --problem FILE.py:FUNCTION."
             )
-        loaded = load_data(data_spec["name"], **data_spec["args"])
         loss_spec = checkpoint.loss or {"name": "cross_entropy", "args": {}}
-        criterion = find(LOSSES, "loss", loss_spec["name"])
+        if data:
+            loaded = load_data(data)
+        else:
+            with _described(checkpoint, "data that cannot be loaded"):
+                loaded = load_data(data_spec["name"], **data_spec["args"])
+            checkpoint.require_steps(len(loaded.train))
+        with _described(checkpoint, "a loss that there is not"):
+            loss = find(LOSSES, "loss", loss_spec["name"])(**loss_spec["args"])
         if model:
             with torch.random.fork_rng(devices=[]):
                 network = build_model(model, input_shape=loaded.input_shape, num_classes=loaded.num_classes)
@@ -81,7 +89,7 @@ class Problem:
             network = checkpoint.build_model()
         made_of = {"name": model} if model else as_arguments(checkpoint.model)
         origin = {"model": made_of, "data_spec": {"name": loaded.name, "args": loaded.args}}
-        return cls(network, criterion(**loss_spec["args"]), {"train": loaded.train, "test": loaded.test}, origin)
+        return cls(network, loss, {"train": loaded.train, "test": loaded.test}, origin)
 
     @classmethod
     def from_file(cls, where: str, checkpoint: Checkpoint) -> "Problem":
@@ -95,18 +103,21 @@ class Problem:
         file, _, name = where.rpartition(":")
         if not file.endswith(".py") or not name.isidentifier():
             raise ValueError(f"--problem {where} is not of the form FILE.py:FUNCTION.")
-        if not Path(file).is_file():
+        if not Path(file).exists():
             raise FileNotFoundError(2, "no such file", file)
-        function = runpy.run_path(file).get(name)
+        with running(Path(file)):
+            function = runpy.run_path(file).get(name)
         if not callable(function):
-            raise ValueError(f"{file} defines no function {name}().")
-        match function():
+            raise FileError(f"{file}: defines no function {name}(). Expected one of no arguments.")
+        with running(Path(file)):
+            made = function()
+        match made:
             case (nn.Module() as model, loss, Mapping() as splits) if splits and callable(loss):
                 checkpoint.load_into(model)
                 return cls(model, loss, splits, {"problem": {"function": name, "files": sources(Path(file))}})
             case returned:
                 found = type(returned).__name__
-                raise ValueError(f"{where}() returned {found}. Expected (model, loss, {{'train': ..., 'test': ...}}).")
+                raise FileError(f"{where}() returned {found}. Expected (model, loss, {{'train': ..., 'test': ...}}).")
 
     def objective(
         self,
@@ -168,6 +179,20 @@ class Problem:
         if not isinstance(data, Split):
             raise ValueError("--samples needs data of ours. Let the problem's function return fewer examples.")
         return data.sample(num_samples, seed=seed)
+
+
+@contextmanager
+def _described(checkpoint: Checkpoint, what: str) -> Iterator[None]:
+    """Tell any error in the body as one of what the checkpoint describes."""
+    try:
+        yield
+    except FileError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).removesuffix(".").split()) or type(error).__name__
+        raise CheckpointError(
+            f"{checkpoint.path}: describes {what}: {reason}. Give --problem FILE.py:FUNCTION, or --model and --data."
+        ) from error
 
 
 def _batch_size(pilot: Objective) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from landscape.files import append_line, read_arrays, read_document, read_lines, whole, write_document, write_text
+from landscape.files import append_line, whole, write_document, write_text
+from landscape.readers import read_arrays, read_document, read_lines
 
 
 def names(folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ A file of format ``landscape.checkpoint/1`` says all of that. A ``state_dict`` h
 model. Reading and writing are in the neighbouring files.
 """
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,18 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.checkpoint.content import no_larger_than, told
+from landscape.forms import AT_LEAST_0, is_ours
 from landscape.models import build_model
-from landscape.text import printable
+from landscape.reading import FileError, reading
 
 FORMAT = "landscape.checkpoint/1"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(FileError):
     """A file that is no checkpoint or does not fit; the message is one line, "PATH: what is wrong. What to do."."""
-
-    def __init__(self, message: str) -> None:
-        # Paths, names and keys come from outside: a line break or a terminal's control code is shown, not obeyed.
-        super().__init__(printable(message))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +62,8 @@ class Checkpoint:
     def identity(self) -> dict[str, Any]:
         """What a result says of the file that it was measured on."""
         keys = ("sha256", "epoch", "step", "model", "data", "recipe")
-        known = {"path": str(self.path)} | {key: getattr(self, key) for key in keys}
-        if self.metrics and all("seconds" in row for row in self.metrics):
+        known = {"path": str(self.path)} | {key: told(getattr(self, key)) for key in keys}
+        if self.metrics and all(AT_LEAST_0.holds(row.get("seconds")) for row in self.metrics):
             known["seconds"] = sum(row["seconds"] for row in self.metrics)  # that it was trained
         return known
 
@@ -80,10 +79,10 @@ class Checkpoint:
                 "Build the model and call load_checkpoint(path).load_into(model)."
             )
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), no_larger_than(self.state["model"]):
                 model = build_model(self.model["name"], **self.model["args"])
-        except (TypeError, ValueError) as error:
-            reason = str(error).removesuffix(".")
+        except Exception as error:  # whatever torch and Python say of arguments that make no sense
+            reason = " ".join(str(error).removesuffix(".").split()) or type(error).__name__
             raise CheckpointError(
                 f"{self.path}: describes a model that cannot be built: {reason}. "
                 "Build the model it was trained with and call load_checkpoint(path).load_into(model)."
@@ -125,7 +124,18 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path}: does not fit {type(model).__name__}: {listed}. Pass the model it was trained with."
             )
-        model.load_state_dict(found)
+        with reading(self.path, "Pass the model it was trained with.", CheckpointError):
+            model.load_state_dict(found)
+
+    def require_steps(self, num_examples: int) -> None:
+        """Refuse one of more steps than its recipe, one of ours, makes on so many examples. Raises CheckpointError."""
+        if is_ours(self.recipe) and self.step is not None:
+            most = self.recipe["epochs"] * math.ceil(num_examples / self.recipe["batch_size"])
+            if self.step > most:
+                raise CheckpointError(
+                    f"{self.path}: is of step {self.step}, and its recipe makes {most} on {num_examples} examples. "
+                    "Expected a checkpoint with the data it was trained on."
+                )
 
 
 def without_prefixes(state: Mapping[str, Any], *, lightning: bool) -> dict[str, Any]:

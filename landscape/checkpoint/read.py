@@ -24,6 +24,8 @@ from torch import Tensor
 
 from landscape import __version__
 from landscape.checkpoint.checkpoint import FORMAT, Checkpoint, CheckpointError, first_few, to_device, without_prefixes
+from landscape.checkpoint.content import misfit_of_ours, require_plain
+from landscape.reading import reading, require_room
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 
@@ -62,6 +64,8 @@ def load_checkpoint(path: str | os.PathLike[str], *, map_location: str | torch.d
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         content = _read_content(path)
+        with reading(path, "Write it with torch.save(model.state_dict(), PATH).", CheckpointError):
+            require_plain(content, before[1])
         changed = _identity(path) != before
     except OSError as error:
         reason = error.strerror or error
@@ -105,6 +109,8 @@ def _our_fields(path: Path, content: dict[str, Any]) -> dict[str, Any]:
             f"{path}: is of format {FORMAT} but has missing or malformed fields: {', '.join(wrong)}. "
             "Write it with landscape.save_checkpoint."
         )
+    if impossible := misfit_of_ours(content):
+        raise CheckpointError(f"{path}: {impossible}. Write it with landscape.save_checkpoint.")
     return {name: content[name] for name in _FIELDS} | {"fingerprint": content.get("fingerprint", {})}
 
 
@@ -169,8 +175,12 @@ def _verify_zip(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            with reading(path, "Save it with torch.save, which does not pack.", CheckpointError):
+                require_room(sum(entry.file_size for entry in entries), path.stat().st_size)
             # torch.serialization.set_crc32_options(False) leaves every checksum zero: such a file cannot be verified.
             damaged = archive.testzip() if any(entry.CRC for entry in entries) else None
+    except CheckpointError:
+        raise
     except Exception as error:  # as above; a wrong offset may lie before the file, where seeking is an OSError
         raise CheckpointError(f"{path}: is truncated or damaged. Copy or download it again.") from error
     if damaged is not None:

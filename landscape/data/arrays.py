@@ -4,8 +4,9 @@ uint8 images are normalized by the mean and deviation of every channel over all 
 for what networks read, and are left alone.
 """
 
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ from PIL import Image
 
 from landscape.data.places import DataError
 from landscape.data.split import Data, Split
+from landscape.reading import require_file, require_room
 
 _CHUNK = 1000  # images
-
-# What Pillow raises on bytes that make no sense, beside OSError.
-MALFORMED = (SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+_CLASSES = 100_000  # that few images may have, as they do of a large set
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # Pillow would run other programs for some
 
 
 class Labelled(NamedTuple):
@@ -54,7 +55,11 @@ def from_arrays(
                 f"{where}: has {len(images)} images, and labels of shape {labels.shape} and type {labels.dtype}. "
                 "Expected one whole number an image, and at least one image."
             )
+        if not images.size:
+            raise DataError(f"{where}: has images of shape {images.shape[1:]}, without a pixel. Expected some.")
     num_classes = num_classes or 1 + int(max(train.labels.max(), test.labels.max()))
+    if num_classes > max(_CLASSES, len(train.images)):
+        raise DataError(f"{train.where}: has {num_classes:,} classes, by its largest label. Number them from 0.")
     for part in (train, test):
         if part.labels.min() < 0 or part.labels.max() >= num_classes:
             raise DataError(
@@ -70,11 +75,11 @@ def from_arrays(
     return Data(name, args, _split(train, *statistics), _split(test, *statistics), num_classes)
 
 
-def read_picture(source: Path | BinaryIO) -> np.ndarray:
+def read_picture(source: Path | BytesIO) -> np.ndarray:
     """Decode an image into uint8 pixels (channels, height, width): one channel if it is gray, else red, green, blue.
 
     Raises:
-        OSError: it cannot be read or decoded; or one of ``MALFORMED``.
+        Exception: it cannot be read or decoded, or would take too much memory (see ``landscape.reading``).
 
     Example:
         >>> import io
@@ -82,7 +87,9 @@ def read_picture(source: Path | BinaryIO) -> np.ndarray:
         >>> read_picture(file)[:, 0, 0], read_picture(file).shape
         (array([255,   0,   0], dtype=uint8), (3, 4, 5))
     """
-    with Image.open(source) as image:
+    packed = require_file(source) if isinstance(source, Path) else len(source.getbuffer())
+    with Image.open(source, formats=_FORMATS) as image:
+        require_room(image.width * image.height * len(image.getbands()), packed)
         pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 

@@ -19,10 +19,11 @@ divide CIFAR-10 by (0.2023, 0.1994, 0.2010) instead, which are means over images
 """
 
 import pickle
+import pickletools
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from landscape.data.npz import read_npz
 from landscape.data.parquet import parquet_folders, read_parquet
 from landscape.data.places import DataError, Where, found_again, places, read_first, reading
 from landscape.data.split import Data
+from landscape.readers import require_header
+from landscape.reading import open_file, require_file
 
 
 @dataclass(frozen=True)
@@ -144,13 +147,23 @@ def _read(cifar: _Cifar, place: Path) -> tuple[Labelled, Labelled] | None:
 def _read_pickles(cifar: _Cifar, folder: Path, files: tuple[str, ...]) -> Labelled:
     images, labels = [], []
     for name in files:
-        # bytes that make no sense, or are another program, may raise anything
-        with reading(folder / name, f"Unpack {_archive(cifar)} again.", Exception):
-            with (folder / name).open("rb") as file:
+        with reading(folder / name, f"Unpack {_archive(cifar)} again."):
+            with open_file(folder / name) as file:
+                _require_small_memo(file)
                 batch = _BytesOnly(file, encoding="bytes").load()
             images.append(batch[b"data"].pixels.reshape(-1, 3, 32, 32))
+            if any(type(label) is not int for label in batch[cifar.labels]):
+                raise ValueError("its labels are not whole numbers")
             labels.append(np.array(batch[cifar.labels], dtype=np.int64).reshape(len(images[-1])))
     return Labelled(np.concatenate(images), np.concatenate(labels), folder)
+
+
+def _require_small_memo(file: BinaryIO) -> None:
+    """Refuse a pickle that counts its objects in a memo of more places than it has operations, which it fills."""
+    places = [argument for operation, argument, _ in pickletools.genops(file) if operation.name.endswith("PUT")]
+    if any(int(place or 0) > len(places) for place in places):
+        raise ValueError("its memo has places that nothing fills")
+    file.seek(0)
 
 
 class _BytesOnly(pickle.Unpickler):
@@ -209,7 +222,9 @@ def _load_corrupted(cifar: _Cifar, corruption: str, severity: int, path: Where, 
 
 def _read_fifth(file: Path, severity: int, archive: str) -> np.ndarray:
     """The rows of a severity; the others are not read."""
-    with reading(file, f"Unpack {archive} again.", ValueError, EOFError):
+    with reading(file, f"Unpack {archive} again."):
+        with open_file(file) as opened:
+            require_header(opened, require_file(file))
         rows = np.load(file, mmap_mode="r", allow_pickle=False)
         start, stop = (len(rows) * number // 5 for number in (severity - 1, severity))
         return np.array(rows[start:stop])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from landscape.data.arrays import MALFORMED, Labelled, from_arrays, read_picture
+from landscape.data.arrays import Labelled, from_arrays, read_picture
 from landscape.data.places import DataError, Where, found_again, places, read_first, reading
 from landscape.data.split import Data
 
@@ -50,7 +50,7 @@ def _read(part: Path, classes: list[str]) -> Labelled:
     for file in sorted(file for file in part.glob("*/*") if file.suffix.lower() in _SUFFIXES):
         if file.parent.name not in classes:
             raise DataError(f"{file.parent}: is a class that train/ does not have. Expected {', '.join(classes)}.")
-        with reading(file, "Copy it again, or remove it.", *MALFORMED):
+        with reading(file, "Copy it again, or remove it."):
             image = read_picture(file)
         if images and image.shape != images[0].shape:
             raise DataError(f"{file}: has shape {image.shape}. Expected {images[0].shape}, as the others. Resize it.")

@@ -5,15 +5,12 @@ Images are (n, height, width), or have 1 or 3 channels last or second; uint8 are
 Labels are whole numbers from 0, of shape (n,) or (n, 1). Arrays of objects are refused: they are pickles.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
-
-import numpy as np
 
 from landscape.data.arrays import Labelled, channels_first, from_arrays
 from landscape.data.places import DataError, Where, found_again, places, read_first, reading
 from landscape.data.split import Data
+from landscape.readers import array_names, read_arrays
 
 _NAMES = (
     ("x_train", "y_train", "x_test", "y_test"),
@@ -33,6 +30,7 @@ def npz(*, path: Where = None) -> Data:
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder, "set.npz")
         ...     images, labels = np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
@@ -50,20 +48,14 @@ def read_npz(file: Path) -> tuple[Labelled, Labelled]:
     Raises:
         DataError: it is missing, damaged, or holds other arrays.
     """
-    with reading(file, _REMEDY, *_MALFORMED), file.open("rb") as opened:
-        arrays = np.load(opened, allow_pickle=False)
-        if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise DataError(f"{file}: is one array. {_REMEDY}")
-        names = next((names for names in _NAMES if set(names) <= set(arrays.files)), None)
+    with reading(file, _REMEDY):
+        there = array_names(file, _REMEDY)
+        names = next((names for names in _NAMES if set(names) <= set(there)), None)
         if names is None:
-            raise DataError(f"{file}: holds {', '.join(arrays.files) or 'nothing'}. {_REMEDY}")
-        x_train, y_train, x_test, y_test = (arrays[name] for name in names)
+            raise DataError(f"{file}: holds {', '.join(there) or 'nothing'}. {_REMEDY}")
+        x_train, y_train, x_test, y_test = read_arrays(file, names, _REMEDY).values()
     train, test = (
         Labelled(channels_first(x, file), y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y, file)
         for x, y in ((x_train, y_train), (x_test, y_test))
     )
     return train, test
-
-
-# What the readers of zip archives and arrays raise on bytes that make no sense, beside OSError.
-_MALFORMED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, ValueError)

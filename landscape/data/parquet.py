@@ -10,15 +10,18 @@ import importlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from landscape.data.arrays import MALFORMED, Labelled, from_arrays, read_picture
+from landscape.data.arrays import Labelled, from_arrays, read_picture
 from landscape.data.places import DataError, Where, found_again, places, read_first, reading
 from landscape.data.split import Data
+from landscape.reading import require_file, require_room
 
 _LABELS = ("label", "fine_label")  # the latter in CIFAR-100
 _ROWS = 1000  # decoded at a time
+_ROW_BYTES = 100  # that a row takes at least, once it is read
 _REMEDY = "Copy or download it again."
 
 
@@ -68,29 +71,32 @@ def read_parquet(place: Path) -> tuple[Labelled, Labelled]:
 def _read(files: list[Path]) -> Labelled:
     images: list[np.ndarray] = []
     labels: list[int] = []
+    packed = 0
     for file in files:
-        for encoded, label in _rows(file):
-            with reading(file, _REMEDY, *MALFORMED):
+        with reading(file, _REMEDY):
+            packed += require_file(file)
+            for encoded, label in _rows(file, packed):
                 image = read_picture(io.BytesIO(encoded))
-            if images and image.shape != images[0].shape:
-                raise DataError(
-                    f"{file}: has images of shapes {images[0].shape} and {image.shape}. Expected one shape."
-                )
-            images.append(image)
-            labels.append(label)
+                require_room((len(images) + 1) * max(image.nbytes, _ROW_BYTES), packed)
+                if images and image.shape != images[0].shape:
+                    raise DataError(
+                        f"{file}: has images of shapes {images[0].shape} and {image.shape}. Expected one shape."
+                    )
+                images.append(image)
+                labels.append(label)
     if not images:
         raise DataError(f"{files[0]}: has no rows. {_REMEDY}")
     return Labelled(np.stack(images), np.array(labels), files[0].parent)
 
 
-def _rows(file: Path) -> Iterator[tuple[bytes, int]]:
+def _rows(file: Path, packed: int) -> Iterator[tuple[bytes, int]]:
     """Encoded image and class of each row."""
     try:
         importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise DataError('parquet files need pyarrow: pip install "landscape-geometry[parquet]".') from error
     arrow = importlib.import_module("pyarrow")
-    with reading(file, _REMEDY, arrow.ArrowException), arrow.parquet.ParquetFile(file) as table:
+    with arrow.parquet.ParquetFile(file) as table:
         schema = table.schema_arrow
         is_label = {name: arrow.types.is_integer(schema.field(name).type) for name in _LABELS if name in schema.names}
         is_image = {field.name: arrow.types.is_struct(field.type) and "bytes" in field.type.names for field in schema}
@@ -100,8 +106,16 @@ def _rows(file: Path) -> Iterator[tuple[bytes, int]]:
                 f"{file}: has columns {', '.join(schema.names)}. Expected images with their bytes, as the datasets "
                 f"library writes them, and whole numbers called {' or '.join(_LABELS)}."
             )
+        require_room(_unpacked(table.metadata, columns), packed)
         for rows in table.iter_batches(batch_size=_ROWS, columns=columns):
             encoded, labels = rows.column(columns[0]).field("bytes").to_pylist(), rows.column(columns[1]).to_pylist()
             if None in encoded or None in labels:
                 raise DataError(f"{file}: has rows without an image's bytes or without a label. {_REMEDY}")
             yield from zip(encoded, labels, strict=True)
+
+
+def _unpacked(metadata: Any, columns: list[str | None]) -> int:
+    """The bytes of the columns, as the file says."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
+    return sum(max(one.total_uncompressed_size, 0) for one in chunks if one.path_in_schema.partition(".")[0] in columns)

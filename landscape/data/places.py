@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from landscape.reading import FileError
+from landscape.reading import reading as carefully
+
 T = TypeVar("T")
 Where = str | os.PathLike[str] | None  # the path of a dataset, if one is given
 
 
-class DataError(ValueError):
+class DataError(FileError):
     """A dataset is missing, damaged or not what it should be; the message is one line."""
 
 
@@ -61,19 +64,14 @@ def found_again(path: Where, place: Path) -> dict[str, str]:
 
 
 @contextmanager
-def reading(path: Path, remedy: str, *malformed: type[Exception]) -> Iterator[None]:
-    """Run the body; an OSError or one of ``malformed`` in it means that the file is missing or damaged.
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """Run the body, in which any error means that the file is missing or damaged, as ``landscape.reading`` does.
 
     Raises:
         DataError: naming the file and the remedy.
     """
-    errors: tuple[type[Exception], ...] = (OSError, *malformed)
-    try:
-        yield
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: is missing. {remedy}") from error
-    except errors as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: is damaged, or is not what its name says ({reason}). {remedy}") from error
+    with carefully(path, remedy, DataError):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: is missing. {remedy}") from error

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from landscape.files import plain, read_arrays, read_document, write_document
+from landscape.files import plain, write_document
+from landscape.readers import read_arrays, read_document
+from landscape.reading import reading
+from landscape.results.content import ANALYSIS, require_arrays
 from landscape.results.measurement import ErrorKind, Measurement
 
 SCHEMA, SCHEMA_1 = "landscape.analysis/2", "landscape.analysis/1"
@@ -104,17 +107,22 @@ class Analysis:
         """Read what ``save`` wrote.
 
         Raises:
-            ValueError: where ``analysis.json`` is missing, is no JSON, or has another schema, or the arrays are broken
-                or those of another analysis.
+            FileError: where ``analysis.json`` is missing, is no JSON, has another schema or holds what no analysis
+                does, or the arrays are broken, those of another analysis, or not those of its metrics.
         """
         path, arrays_path = Path(directory) / "analysis.json", Path(directory) / "arrays.npz"
-        document = read_document(path, (SCHEMA, SCHEMA_1), "Analysis.save")
-        analysis = cls.from_dict(document)
+        document = read_document(path, (SCHEMA, SCHEMA_1), "Analysis.save", form=ANALYSIS)
+        with reading(path, "Measure again."):
+            analysis = cls.from_dict(document)
         if arrays_path.exists():
             remedy = f"Measure again: landscape analyze CKPT --out {directory}."
-            for key, value in read_arrays(arrays_path, document, remedy).items():
-                split, name, detail = key.split("/", 2)
-                analysis.splits[split][name].details[detail] = value
+            with reading(arrays_path, remedy):
+                for key, value in read_arrays(arrays_path, document=document, remedy=remedy).items():
+                    split, name, detail = key.split("/", 2)
+                    analysis.splits[split][name].details[detail] = value
+        for split, metrics in analysis.splits.items():
+            for measurement in metrics.values():
+                require_arrays(arrays_path, measurement, split)
         return analysis
 
     @classmethod

@@ -23,11 +23,13 @@ import numpy as np
 import pandas as pd
 
 from landscape.files import whole
+from landscape.reading import FileError, reading, require_file, require_room
 from landscape.results.surface import Line, Plane
 from landscape.text import printable
 
 Surface = Line | Plane
 _HIDDEN = 2  # vtkDataSetAttributes::HIDDENPOINT
+_READ = ("xcoordinates", "ycoordinates", "train_loss", "train_acc", "test_loss", "test_acc", "dir_file")
 _NOT_YET = -1  # what the scripts of Li et al. hold for a point that they have not come to
 
 
@@ -66,27 +68,50 @@ def read_h5(path: str | Path) -> list[Surface]:
     Points that the scripts had not come to are NaN. ``details["dir_file"]`` is what the file says of its directions.
 
     Raises:
-        ValueError: where the file is no such file, or h5py is missing.
+        FileError: where the file is no such file.
+        ValueError: where h5py is missing.
     """
     path, h5py = Path(path), _h5py()
-    try:
-        with h5py.File(path, "r") as file:
-            known = {name: file[name][()] for name in file if isinstance(file[name], h5py.Dataset)}
-    except OSError as error:
-        raise ValueError(f"{path}: {error}. Expected an .h5 file of the loss-landscape scripts.") from error
-    splits = [name.removesuffix("_loss") for name in ("train_loss", "test_loss") if name in known]
-    if "xcoordinates" not in known or not splits:
-        names = ", ".join(sorted(known)) or "no arrays"
-        raise ValueError(f"{path}: holds {names}. Expected xcoordinates, and train_loss or test_loss.")
-    axes = [np.asarray(known[name], dtype=float) for name in ("xcoordinates", "ycoordinates") if name in known]
+    with reading(path, "Expected an .h5 file of the loss-landscape scripts."):
+        known = _known(h5py, path)
+    splits = [name.removesuffix("_loss") for name in ("train_loss", "test_loss") if known.get(name) is not None]
+    if known.get("xcoordinates") is None or not splits:
+        names = ", ".join(sorted(map(str, known))) or "no arrays"
+        raise FileError(f"{path}: holds {names}. Expected xcoordinates, and train_loss or test_loss.")
+    axes = [
+        np.asarray(known[name], dtype=float) for name in ("xcoordinates", "ycoordinates") if known.get(name) is not None
+    ]
+    if not all(axis.ndim == 1 and np.isfinite(axis).all() and (np.diff(axis) > 0).all() for axis in axes):
+        raise FileError(f"{path}: its coordinates do not ascend. Expected those of a line or a grid.")
     where = known.get("dir_file", b"")
-    details = {"source": str(path), "dir_file": where.decode() if isinstance(where, bytes) else str(where)}
+    words = where.decode(errors="replace") if isinstance(where, bytes) else str(where)
+    details = {"source": str(path), "dir_file": words}
     kind: Any = Line if len(axes) == 1 else Plane
     surfaces = []
     for split in splits:
         loss, percent = (_from_h5(path, known.get(f"{split}_{name}"), axes) for name in ("loss", "acc"))
         surfaces.append(kind(*axes, loss, None if percent is None else percent / 100, split, dict(details)))
     return surfaces
+
+
+def _known(h5py: Any, path: Path) -> dict[str, Any]:
+    """The arrays that we read, of those that lie in the file itself, and its other names with nothing."""
+    size = require_file(path)
+    found: dict[str, Any] = {}
+    with h5py.File(path, "r") as file:
+        for name in file:
+            found[name] = None
+            if name in _READ and isinstance(file.get(name, getlink=True), h5py.HardLink):
+                one = file[name]
+                if one.is_virtual or one.external:  # which lie in other files
+                    raise ValueError(f"{name} lies in another file")
+                if not (name == "dir_file" and one.shape == ()) and one.dtype.kind not in "biuf":
+                    raise ValueError(f"{name} is of {one.dtype}")
+                require_room(max(one.nbytes, one.size), size)
+                if one.chunks is None and one.nbytes > size:  # which is not packed
+                    raise ValueError(f"{name} is larger than the file")
+                found[name] = one[()]
+    return found
 
 
 def _require_one_grid(surfaces: Sequence[Surface]) -> None:
@@ -191,7 +216,7 @@ def _from_h5(path: Path, stored: Any, axes: Sequence[np.ndarray]) -> np.ndarray 
     values = np.asarray(stored, dtype=float)
     shape = tuple(len(axis) for axis in axes)
     if values.shape not in (shape, shape[::-1]):
-        raise ValueError(f"{path}: a surface has shape {values.shape}, and its coordinates {shape}.")
+        raise FileError(f"{path}: a surface has shape {values.shape}, and its coordinates {shape}. Write it again.")
     return np.where(values == _NOT_YET, np.nan, values).reshape(shape[::-1]).T
 
 

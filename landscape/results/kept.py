@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from landscape.files import plain, read_document
+from landscape.files import plain
 from landscape.fingerprint import differences
+from landscape.readers import read_document
 from landscape.results.analysis import SCHEMA as ANALYSIS
 from landscape.results.analysis import SCHEMA_1 as ANALYSIS_1
 from landscape.results.surface import SCHEMA as SURFACE

@@ -10,6 +10,7 @@ The error of a measurement is one of four kinds, and ``interval`` is what follow
 """
 
 import math
+import sys
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -18,6 +19,7 @@ from landscape.statistics import LEVEL, half_width
 ErrorKind = Literal["none", "standard error", "bound", "lower bound"]
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
 _EXACT_DIGITS = 4  # of a number without an error
+_TINY = sys.float_info.min  # below, not every digit of a number is held
 _MOST_DIGITS = 6  # of a number whose error is tiny
 
 
@@ -127,6 +129,7 @@ def quantity(value: float, error: float = 0.0) -> str:
         >>> quantity(float("nan")), quantity(2.5, 1e-9)
         ('not finite', '2.50000 ± 1e-09')
     """
+    value, error = (0.0 if abs(one) < _TINY else one for one in (value, error))
     if not math.isfinite(value):
         return "not finite"
     if not math.isfinite(error):

@@ -12,8 +12,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.files import read_arrays, read_document, write_document
+from landscape.files import write_document
+from landscape.readers import read_arrays, read_document
+from landscape.reading import reading
 from landscape.results.analysis import reports_of
+from landscape.results.content import SURFACES, require_grid
 
 SCHEMA = "landscape.surface/1"
 EXPORTS = ("csv", "vts", "h5")  # that may lie beside, as surface.csv
@@ -139,23 +142,25 @@ def load_surfaces(directory: str | Path) -> list[Line | Plane]:
     """Read what ``save_surfaces`` wrote, in its order.
 
     Raises:
-        ValueError: where a file is missing, is not what was written, has another schema, or is of another writing.
+        FileError: where a file is missing, is not what was written, has another schema, or is of another writing.
     """
     path = Path(directory) / "surface.json"
-    document = read_document(path, SCHEMA, "landscape surface")
-    entries = document["surfaces"]
-    own: list[dict[str, Any]] = [{"accuracy": None} for _ in entries]
+    document = read_document(path, SCHEMA, "landscape surface", form=SURFACES)
+    entries, arrays_path = document["surfaces"], path.with_name("surface.npz")
+    own: dict[str, dict[str, np.ndarray]] = {str(index): {} for index in range(len(entries))}
     remedy = f"Measure again: landscape surface CKPT --out {directory}."
-    for key, value in read_arrays(path.with_name("surface.npz"), document, remedy).items():
-        index, _, name = key.partition("/")
-        if name.startswith("details/"):
-            entries[int(index)]["details"][name.removeprefix("details/")] = value
-        else:
-            own[int(index)][name] = value
-    return [
-        _KINDS[entry["kind"]](**arrays, split=entry["split"], details=entry["details"])
-        for entry, arrays in zip(entries, own, strict=True)
-    ]
+    with reading(arrays_path, remedy):
+        for key, value in read_arrays(arrays_path, document=document, remedy=remedy).items():
+            index, _, name = key.partition("/")
+            own[index][name] = value
+    surfaces = []
+    for entry, arrays in zip(entries, own.values(), strict=True):
+        require_grid(arrays_path, entry["kind"], arrays)
+        among = {name.removeprefix("details/"): arrays[name] for name in arrays if name.startswith("details/")}
+        grid: dict[str, Any] = {"accuracy": None}
+        grid |= {name: arrays[name] for name in arrays if not name.startswith("details/")}
+        surfaces.append(_KINDS[entry["kind"]](**grid, split=entry["split"], details=entry["details"] | among))
+    return surfaces
 
 
 def surfaces_document(surfaces: Sequence[_Surface]) -> dict[str, Any]:

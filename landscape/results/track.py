@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from landscape.disk import told_if_full
-from landscape.files import append_line, read_lines
+from landscape.files import append_line
+from landscape.forms import misfit
 from landscape.locks import lock, writing
+from landscape.readers import read_lines
+from landscape.reading import FileError, reading, require_file
 from landscape.results.analysis import Analysis
+from landscape.results.content import ROW, TRACKED_ROW
 
 SCHEMA = "landscape.track/1"
 
@@ -25,16 +29,19 @@ def read_track(path: str | Path, *settings: str | None) -> list[Analysis]:
     A row that was measured anew, of the same settings, weights and step, stands where the first one was.
 
     Raises:
-        ValueError: a line is no row of ours.
+        FileError: a line is no row of ours.
     """
-    chosen = [one for one in settings if one is not None]
+    path, chosen = Path(path), [one for one in settings if one is not None]
     rows: dict[Any, Any] = {}
-    for row in read_lines(Path(path), SCHEMA):
-        if not chosen or row["settings"] in chosen:
+    for row in read_lines(path, SCHEMA, ROW):
+        if not chosen or row.get("settings") in chosen:
+            if chosen and (wrong := misfit(row, TRACKED_ROW)):
+                raise FileError(f"{path}: of a row, {wrong}. Move the file away.")
             of = row["checkpoint"] or {}
             told = row.get("settings"), of.get("sha256"), of.get("step")
             rows[len(rows) if None in told[:2] else told] = row
-    return [Analysis.from_dict(row) for row in rows.values()]
+    with reading(path, "Move the file away."):
+        return [Analysis.from_dict(row) for row in rows.values()]
 
 
 def row_of(analyses: Sequence[Analysis], sha256: str, *, step: int | None = None) -> Analysis | None:
@@ -55,7 +62,8 @@ class TrackLog:
         earlier: the hash that an earlier version gave them, whose rows count too.
 
     Raises:
-        ValueError: another process writes in the folder, or a line is not ours.
+        ValueError: another process writes in the folder.
+        FileError: it is no file, or a line is not ours.
 
     Example:
         >>> import tempfile
@@ -71,6 +79,8 @@ class TrackLog:
         self.path, self.settings = Path(path), settings
         with ExitStack() as stack:
             stack.enter_context(writing(self.path.parent))
+            if self.path.exists():
+                require_file(self.path)
             with told_if_full(self.path):
                 self._file = stack.enter_context(self.path.open("a+b"))
             if not lock(self._file, wait=False):  # by another log of this thread

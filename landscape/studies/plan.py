@@ -26,12 +26,16 @@ import torch
 from landscape.checkpoint import Checkpoint
 from landscape.data import DataError, load_data
 from landscape.figures import Run, named
-from landscape.files import plain, read_document, write_document
+from landscape.files import plain, write_document
 from landscape.fingerprint import of_data, refuse_other
+from landscape.forms import AT_LEAST_0, COUNT, TEXT, Each
+from landscape.readers import read_document
 from landscape.results import read_track
 from landscape.training import Recipe
 
 _SCHEMA = "landscape.study/1"
+_TRAINING = {"name": TEXT, "seed": COUNT, "status": TEXT, "reason": TEXT, "seconds": AT_LEAST_0}
+_FACTS = {"study": TEXT, "scale": TEXT, "trainings?": Each(_TRAINING)}
 Tell = Callable[[str], None]
 
 
@@ -175,12 +179,12 @@ def read_facts(out: Path) -> dict[str, Any]:
     """What study.json holds; nothing where there is none.
 
     Raises:
-        ValueError: it is no JSON, or none of ours.
+        FileError: it is no JSON, or none of ours.
     """
     path = out / "results" / "study.json"
     if not path.exists():
         return {}
-    return read_document(path, _SCHEMA, "landscape reproduce", "Choose another folder.")
+    return read_document(path, _SCHEMA, "landscape reproduce", "Choose another folder.", _FACTS)
 
 
 def identity(run: Recipe, *, seed: int | None = None) -> str:

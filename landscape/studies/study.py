@@ -14,6 +14,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from landscape.figures import KINDS, Table, draw
+from landscape.reading import FileError, running
 from landscape.statistics import Interval
 from landscape.studies.collected import Collected
 from landscape.studies.plan import Plan
@@ -90,11 +91,12 @@ def find_study(name: str) -> Study:
     studies = named_studies()
     if name in studies:
         return studies[name]
-    if not (name.endswith(".py") and Path(name).is_file()):
+    if not (name.endswith(".py") and Path(name).exists()):
         raise ValueError(f"study '{name}' is unknown. Expected one of: {', '.join(studies)}; or a file: mine.py.")
-    study = runpy.run_path(name).get("STUDY")
+    with running(Path(name)):
+        study = runpy.run_path(name).get("STUDY")
     if not isinstance(study, Study):
-        raise ValueError(f"{name} defines no STUDY = Study(...). See {_PAPERS / 'cr_sam_geometry.py'}.")
+        raise FileError(f"{name} defines no STUDY = Study(...). See {_PAPERS / 'cr_sam_geometry.py'}.")
     return study
 
 

@@ -15,14 +15,18 @@ import numpy as np
 from torch import Tensor
 
 from landscape.disk import told_if_full
-from landscape.files import append_line, plain, read_lines, write_text
+from landscape.files import append_line, plain, write_text
 from landscape.fingerprint import differences, refuse_other
+from landscape.forms import COUNT, TEXT, Kind, Maybe, misfit
 from landscape.objective import Objective
+from landscape.readers import read_lines
+from landscape.reading import require_file
 from landscape.surface.directions import random
 from landscape.surface.walk import Walk
 
 Progress = Callable[[int, int, float], None]
 Found = tuple[np.ndarray, np.ndarray | None]  # losses (k,), and accuracies or None
+_VALUE = Kind("a number", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool))
 _TIMED = 5  # points, enough to share what a call costs by itself
 
 
@@ -78,6 +82,8 @@ class Points:
         for split, walk in self.walks.items():
             index = len(self._parts[split])
             finished = self._kept.finished.get((split, index)) if self._kept else None
+            if finished and any(one is not None and len(one) != len(points) for one in finished):
+                finished = None  # damaged
             self._parts[split].append(walk(points) if finished is None else finished)
             self._done += len(points)
             if finished is not None:
@@ -136,8 +142,9 @@ def estimate_cost(
 class FinishedRows:
     """The finished rows of one run on disk, so that a killed one goes on where it was.
 
-    One file a run, ``DIR/KEY.jsonl``, a line a row, KEY from ``run_key``. A line that the kill cut off is left out.
-    Every row has the fingerprint of what it was measured on (``landscape.fingerprint``).
+    One file a run, ``DIR/KEY.jsonl``, a line a row with its hash, KEY from ``run_key``. A line that the kill cut off is
+    left out, and so is one that is damaged. Every row has the fingerprint of what it was measured on
+    (``landscape.fingerprint``).
 
     Args:
         directory: where to keep the file; made with the first row.
@@ -162,8 +169,10 @@ class FinishedRows:
         self, directory: str | Path, key: str, fingerprint: Mapping[str, Any] | None = None, *, overwrite: bool = False
     ) -> None:
         self.path, self._fingerprint = Path(directory) / f"{key}.jsonl", plain(fingerprint or {})
+        if self.path.exists():
+            require_file(self.path)
         self.finished: dict[tuple[str, int], Found] = {}
-        rows = read_lines(self.path)
+        rows = list(filter(_is_whole, read_lines(self.path, skip_damaged=True)))
         if overwrite:
             kept = [row for row in rows if row[4:] and not differences(row[4], self._fingerprint)]
             if len(kept) < len(rows):
@@ -172,7 +181,8 @@ class FinishedRows:
         for split, row, loss, accuracy, *then in rows:
             remedy = "Measure it where its rows are not, or anew with overwrite=True (--overwrite)."
             refuse_other(self.path, then[0] if then else {}, self._fingerprint, remedy)
-            self.finished[split, row] = np.array(loss), None if accuracy is None else np.array(accuracy)
+            known = None if accuracy is None else np.array(accuracy, dtype=float)
+            self.finished[split, row] = np.array(loss, dtype=float), known
         if fingerprint and not all(row[4:] for row in rows):
             warnings.warn(
                 f"{self.path} does not say on what its rows were measured: that is not compared.", stacklevel=2
@@ -180,11 +190,11 @@ class FinishedRows:
 
     def add(self, split: str, row: int, loss: np.ndarray, accuracy: np.ndarray | None) -> None:
         """Keep a finished row: it is on the disk when this returns."""
-        values = [loss.tolist(), None if accuracy is None else accuracy.tolist()]
+        kept = [split, row, loss.tolist(), None if accuracy is None else accuracy.tolist(), self._fingerprint]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with told_if_full(self.path), self.path.open("a+b") as file:
-                append_line(file, [split, row, *values, self._fingerprint])
+                append_line(file, [*kept, _check(kept)])
         except OSError:
             with suppress(OSError):
                 if not self.path.stat().st_size:
@@ -192,6 +202,20 @@ class FinishedRows:
                     self.path.parent.rmdir()
             raise
         self.finished[split, row] = loss, accuracy
+
+
+def _is_whole(row: Any) -> bool:
+    """Whether it is a row as ``add`` writes it; rows of earlier versions have neither fingerprint nor hash."""
+    if not isinstance(row, list) or len(row) not in (4, 6):
+        return False
+    if row[4:] and not (isinstance(row[4], dict) and row[5] == _check(row[:5])):
+        return False
+    forms = {"split": TEXT, "row": COUNT, "loss": [_VALUE], "accuracy": Maybe([_VALUE])}
+    return not misfit(dict(zip(forms, row, strict=False)), forms)
+
+
+def _check(row: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16]
 
 
 def run_key(tensors: Sequence[Tensor], settings: Any) -> str:

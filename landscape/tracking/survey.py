@@ -13,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from landscape.forms import NUMBER
 
 _SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
 _LAST = "last.pt"
@@ -38,6 +39,7 @@ class Found:
             CheckpointError: neither the file nor its name says of which step it is.
         """
         last_row = checkpoint.metrics[-1] if checkpoint.metrics else {}
+        lr, seconds = last_row.get("lr", checkpoint.recipe.get("lr")), last_row.get("seconds", 0.0)
         numbers = re.findall(r"\d+", checkpoint.path.stem)
         if checkpoint.step is None and not numbers:
             raise CheckpointError(
@@ -48,9 +50,9 @@ class Found:
             path=checkpoint.path,
             sha256=checkpoint.sha256,
             step=int(numbers[-1]) if checkpoint.step is None else checkpoint.step,
-            lr=last_row.get("lr", checkpoint.recipe.get("lr")),
+            lr=lr if NUMBER.holds(lr) else None,
             ended=checkpoint.epoch is not None and checkpoint.epoch == checkpoint.recipe.get("epochs"),
-            epoch_seconds=last_row.get("seconds", 0.0),
+            epoch_seconds=seconds if NUMBER.holds(seconds) else 0.0,
             describes=repr((checkpoint.model, checkpoint.data, checkpoint.loss)),
         )
 

@@ -32,13 +32,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from landscape.checkpoint.content import no_larger_than, told
 from landscape.data import Split, augment, load_data
 from landscape.files import whole
 from landscape.fingerprint import Fingerprint, differences, of_data, of_loss, refuse_other
 from landscape.locks import writing
 from landscape.models import build_model
+from landscape.reading import reading
 from landscape.registry import check, options
 from landscape.surroundings import rng_untouched
+from landscape.training.going_on import load_optimizer, recipe_of, require_whole
 from landscape.training.optimizers import BASES, build_optimizer, learning_rate
 from landscape.training.recipe import Recipe
 from landscape.training.resume import Interrupted, interrupts_wait, rng_states, seed_everything, set_rng_states
@@ -93,9 +96,9 @@ def train(
     out, device = Path(out), torch.device(device)
     with writing(out, "training"), rng_untouched(), _deterministic_kernels():
         begun = _begun(recipe, out / "last.pt", resume)
-        if begun is not None and begun.epoch == recipe.epochs and on_start is None:
+        if begun is not None and begun.epoch == recipe.epochs and begun.metrics and on_start is None:
             return begun.path
-        run = _Run(recipe, out, device)
+        run = _built(recipe, out, device, begun)
         if begun is None:
             run.save("last.pt")
         else:
@@ -139,8 +142,8 @@ def _begun(recipe: Recipe, last: Path, resume: bool) -> Checkpoint | None:
 
 
 def _require_recipe(recipe: Recipe, begun: Checkpoint) -> None:
-    then, now = begun.recipe, recipe.to_dict()
-    differ = [f"{name}={now[name]!r} (there {then.get(name)!r})" for name in now if then.get(name) != now[name]]
+    then, now = recipe_of(begun).to_dict(), recipe.to_dict()
+    differ = [f"{name}={now[name]!r} (there {then[name]!r})" for name in now if not _alike(then[name], now[name])]
     if differ:
         raise ValueError(
             f"{begun.path} is of another recipe: {', '.join(differ)}. Resume with the recipe it began with, "
@@ -158,6 +161,19 @@ def _require_none_of_another(recipe: Recipe, last: Path, resume: bool) -> None:
             f"{kept[-1] if kept else last.with_name('metrics.csv')} exists: the folder holds what is left of a run. "
             "Expected a new folder, or resume=True (--resume) to train the same again."
         )
+
+
+def _built(recipe: Recipe, out: Path, device: torch.device, begun: Checkpoint | None) -> "_Run":
+    """The run before its first step, or that of the checkpoint, which is to blame where it cannot be built."""
+    if begun is not None:
+        with no_larger_than(begun.state["model"]), reading(begun.path, "Choose another folder.", CheckpointError):
+            return _Run(recipe, out, device)
+    try:
+        return _Run(recipe, out, device)
+    except (ValueError, ArithmeticError):
+        raise
+    except (TypeError, RuntimeError, MemoryError) as error:  # of torch, on arguments that make no sense
+        raise ValueError(f"the recipe cannot be built: {' '.join(str(error).split())}") from error
 
 
 class _Run:
@@ -179,6 +195,7 @@ class _Run:
             # of an optimizer in several passes, its base is what sees the direction that they led to
             getattr(self.optimizer, "base", self.optimizer).register_step_pre_hook(self._clip)
         self.loss: Callable[..., Tensor] = partial(cross_entropy, label_smoothing=recipe.label_smoothing)
+        self.begun: Path | None = None  # until the first step from there
         self.epoch = self.step = 0
         self.metrics: list[dict[str, Any]] = []
         self.fingerprint: Fingerprint = {
@@ -189,6 +206,7 @@ class _Run:
         }
 
     def go_on_from(self, begun: Checkpoint, anyway: bool) -> None:
+        require_whole(begun, self.recipe, {name: len(split) for name, split in self.splits.items()})
         then = begun.fingerprint
         if not then:
             warnings.warn(
@@ -206,8 +224,10 @@ class _Run:
         if earlier := [*then.get("before", []), *before]:
             self.fingerprint["before"] = earlier
         begun.load_into(self.model)
-        self.optimizer.load_state_dict(begun.state["optimizer"])
-        set_rng_states(begun.state["rng"], self.device)
+        load_optimizer(begun, self.optimizer)
+        self.begun = begun.path
+        with reading(begun.path, "Choose another folder.", CheckpointError):
+            set_rng_states(begun.state["rng"], self.device)
         self.epoch, self.step, self.metrics = begun.epoch or 0, begun.step or 0, begun.metrics
 
     def save(self, name: str) -> None:
@@ -252,7 +272,7 @@ class _Run:
         skipped_before = getattr(self.optimizer, "num_skipped", 0)
         losses = []
         for batch in batches[self.step - self.epoch * len(batches) :]:
-            losses.append(self._train_step(batch))
+            losses.append(self._first_step(batch) if self.begun else self._train_step(batch))
             self.step += 1
             after_step(self.step / len(batches))
         # looked at once an epoch: after every step the device would wait for the host
@@ -273,6 +293,19 @@ class _Run:
             )
         self.epoch = number
         self.metrics.append(row | {"seconds": seconds})
+
+    def _first_step(self, batch: Tensor) -> Tensor:
+        """The first step from a checkpoint, whose state it is where that fails; nothing is written before it."""
+        begun, self.begun = self.begun, None
+        try:
+            return self._train_step(batch)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise CheckpointError(
+                f"{begun}: its optimizer's state is none of this run ({reason}). Go on from another checkpoint."
+            ) from error
 
     def _train_step(self, batch: Tensor) -> Tensor:
         of_step = np.random.SeedSequence(self.recipe.seed, spawn_key=(self.step,))
@@ -326,6 +359,12 @@ class _Run:
                     f"training diverged: the loss is {loss} after {number} steps, in epoch {self.epoch + 1}; "
                     f"{self.out / 'last.pt'} keeps epoch {self.epoch}. Lower the learning rate ({self.recipe.lr})."
                 )
+
+
+def _alike(then: Any, now: Any) -> bool:
+    """Whether two settings are the same, whatever they are made of."""
+    then, now = told(then), told(now)
+    return bool(then == now) or repr(then) == repr(now)  # NaN
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_origin
 
+from landscape.reading import FileError, read_text
 from landscape.registry import check, options
 from landscape.training.optimizers import OPTIMIZERS, SCHEDULES
 
@@ -158,7 +159,8 @@ def load_recipe(name: str | os.PathLike[str]) -> Recipe:
     """Return a named recipe, or the one of a TOML file.
 
     Raises:
-        ValueError: There is neither; the file is no TOML, or no recipe.
+        ValueError: There is neither.
+        FileError: The file is no TOML, or no recipe.
         OSError: The file cannot be read.
 
     Example:
@@ -168,12 +170,15 @@ def load_recipe(name: str | os.PathLike[str]) -> Recipe:
     file = _FOLDER / f"{name}.toml" if str(name) in recipe_names() else Path(name)
     if file.suffix != ".toml" and not file.exists():
         raise ValueError(f"recipe '{name}' is unknown. Expected a TOML file, or one of: {', '.join(recipe_names())}.")
+    text = read_text(file, "TOML file")
     try:
-        return Recipe.from_toml(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: is no TOML file: {error}.") from error
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
+        return Recipe.from_toml(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(f"{file}: is no TOML file: {error}.") from error
+    except FileError:
+        raise
+    except Exception as error:  # whatever values that make no sense lead to
+        raise FileError(f"{file}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 # what holds for the fields that are not free, and how to say it

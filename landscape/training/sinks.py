@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.files import write_text
+from landscape.reading import read_text
 from landscape.training.recipe import Recipe
 
 Sink = Callable[[dict[str, Any]], None]
@@ -47,7 +48,7 @@ def wandb(out: str | os.PathLike[str], *, project: str, recipe: Recipe) -> Itera
     Path(out).mkdir(parents=True, exist_ok=True)
     name = Path(out, "wandb.txt")
     package = _imported("wandb", "wandb")
-    begun = name.read_text(encoding="utf-8").strip() if name.exists() else None
+    begun = read_text(name).strip() if name.exists() else None
     with package.init(project=project, config=recipe.to_dict(), dir=str(out), id=begun, resume="allow") as run:
         write_text(name, f"{run.id}\n")
         yield lambda row: run.log(row, step=row["step"])

@@ -45,5 +45,5 @@ def test_json_is_one_document(compare):
 def test_one_result_or_none_is_refused(compare, tmp_path):
     assert "Expected two or more" in compare(SPECTRA / "sgd").stderr
     missing = compare(SPECTRA / "sgd", tmp_path / "nothing")
-    assert missing.returncode == 2
+    assert missing.returncode == 3
     assert "nothing/analysis.json" in missing.stderr

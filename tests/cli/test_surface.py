@@ -46,7 +46,7 @@ def trajectory(run):
             model_spec=file.model,
             data_spec=file.data,
             loss_spec=file.loss,
-            recipe=file.recipe,
+            recipe=file.recipe | {"epochs": 3},
             epoch=3 - k,
             step=0,
             metrics=[],

@@ -54,7 +54,7 @@ def test_damage_is_a_data_error(tmp_path):
     [
         ({"images": TRAIN[0]}, "holds images"),
         ({}, "holds nothing"),
-        (KERAS | {"y_train": np.array([None] * 20)}, "allow_pickle"),
+        (KERAS | {"y_train": np.array([None] * 20)}, "an array of object"),
         (KERAS | {"x_test": TEST[0][:, :5]}, r"shape \(1, 5, 8\)"),
         (KERAS | {"y_test": TEST[1][:, None, None]}, r"labels of shape \(10, 1, 1\)"),
     ],

@@ -12,7 +12,8 @@ import pytest
 
 from landscape.figures import load_runs
 from landscape.figures.page import write_page
-from landscape.files import read_arrays, read_document, write_document
+from landscape.files import write_document
+from landscape.readers import read_arrays, read_document
 from landscape.results import Analysis, Measurement, Plane, load_surfaces, save_surfaces
 from landscape.results.export import export
 

@@ -18,13 +18,14 @@ from landscape.figures.runs.run import Run, last_epochs, named, subject
 from landscape.statistics import share_interval
 
 _COUNTS = ("raw_minima", "raw_maxima", "minima", "maxima")
+_ARRAYS = (*(f"{key}_histogram" for key in _COUNTS), "noise_expectation")
 _WORDS = {"local_minima": "; all data", "local_minima_minibatch": "; fresh mini-batches"}
 
 
 @kind("extrema", needs="local_minima on train")
 def extrema(runs: Sequence[Run]) -> Figure:
     """Distributions of the numbers of local minima and maxima along random directions (GAM fig. 2)."""
-    runs = last_epochs(require(runs, "local_minima", split="train"))
+    runs = last_epochs(require(runs, "local_minima", split="train", arrays=_ARRAYS))
     metrics = [name for name in _WORDS if all(run.get(name, "train") for run in runs)]
     groups = named(runs)
     colour = colours(groups)

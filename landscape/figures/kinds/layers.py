@@ -15,6 +15,8 @@ from landscape.figures.runs.run import Run, last_epochs, named, subject
 from landscape.results import Measurement
 from landscape.text import printable
 
+_ARRAYS = ("num_params", "gradient_norm", "trace", "trace_std_error", "share", "lambda_max", "lambda_max_error")
+
 
 class Layer(NamedTuple):
     """One row of the table, each number with what its error is."""
@@ -47,7 +49,7 @@ def layers_of(table: Measurement) -> list[Layer]:
             float(d["share"][i]),
             value("lambda_max", i, "lambda_max_error", error_kind="bound"),
         )
-        for i, name in enumerate(d.get("layers", ()))
+        for i, name in enumerate(d["layers"] if all(key in d for key in ("layers", *_ARRAYS)) else ())
     ]
 
 
@@ -89,5 +91,5 @@ def layer_table(runs: Sequence[Run]) -> Table:
 
 def _tables(runs: Sequence[Run]) -> dict[str, list[Layer]]:
     """Of the last epoch and the first seed of each name."""
-    groups = named(last_epochs(require(runs, "layer_table", split="train")))
+    groups = named(last_epochs(require(runs, "layer_table", split="train", arrays=["layers", *_ARRAYS])))
     return {name: layers_of(group[0].splits["train"]["layer_table"]) for name, group in groups.items()}

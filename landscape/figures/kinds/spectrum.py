@@ -21,12 +21,13 @@ from landscape.statistics import half_width
 
 DEEPEST = 1e-5  # of the highest density: below, it is the smoothing's tail
 _BINS = 24
+_DENSITY = ("log_eigenvalues", "log_density", "log_std_error", "log_threshold")
 
 
 @kind("spectrum", needs="spectral_density")
 def spectrum(runs: Sequence[Run]) -> Figure:
     """Spectral density of the Hessian on logarithmic axes, with its error band."""
-    runs = last_epochs(require(runs, "spectral_density"))
+    runs = last_epochs(require(runs, "spectral_density", arrays=_DENSITY))
     splits = [s for s in splits_of(runs) if any(run.get("spectral_density", s) for run in runs)]
     groups = named(runs)
     colour = colours(groups)
@@ -72,7 +73,7 @@ def draw_density(axes: Axes, m: Measurement, colour: str, **line: Any) -> tuple[
 @kind("top-eigenvalues", needs="top_eigenvalues and trace on train")
 def top_eigenvalues(runs: Sequence[Run]) -> Figure:
     """Histograms of the top eigenvalues and the trace, an optimizer a column, an epoch a row (GAM fig. 3)."""
-    runs = require(runs, "top_eigenvalues", "trace", split="train")
+    runs = require(runs, "top_eigenvalues", "trace", split="train", arrays=["eigenvalues"])
     groups, epochs = named(runs), sorted({run.epoch or 0 for run in runs})
     colour = colours(groups)
     spectra = {id(run): run.splits["train"]["top_eigenvalues"].details["eigenvalues"] for run in runs}

@@ -84,7 +84,7 @@ def density(analysis: Analysis) -> Picture | None:
 
 def eigenvalues(analysis: Analysis) -> Picture | None:
     """The largest eigenvalues by rank with their bounds; None where they were not measured."""
-    found = _with_detail(analysis, "top_eigenvalues", "eigenvalues")
+    found = _with_detail(analysis, "top_eigenvalues", "eigenvalues", "bounds")
     if not found:
         return None
     with _drawing(3.3) as (figure, axes):
@@ -221,9 +221,9 @@ def _power(value: float) -> str:
     return f"{sign}10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
-def _with_detail(analysis: Analysis, metric: str, detail: str) -> dict[str, Measurement]:
+def _with_detail(analysis: Analysis, metric: str, *details: str) -> dict[str, Measurement]:
     found = {split: ms[metric] for split, ms in analysis.splits.items() if metric in ms}
-    return {split: m for split, m in found.items() if isinstance(m.details.get(detail), np.ndarray)}
+    return {s: m for s, m in found.items() if all(isinstance(m.details.get(one), np.ndarray) for one in details)}
 
 
 def _line(index: int) -> str:

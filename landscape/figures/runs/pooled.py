@@ -6,7 +6,7 @@ that many examples. Several seeds: their mean and the standard deviation over th
 
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,16 +95,19 @@ def error_words(values: Iterable[Value]) -> str:
     return several if seeds[0] > 1 else f"{several}, 95 % interval of one"
 
 
-def require(runs: Sequence[Run], *metrics: str, split: str | None = None) -> list[Run]:
-    """The runs that have all of the metrics, on that split or any.
+def require(runs: Sequence[Run], *metrics: str, split: str | None = None, arrays: Sequence[str] = ()) -> list[Run]:
+    """The runs that have all of the metrics, on that split or any, and of the first one these arrays.
 
     Raises:
         MissingMeasurementError: where none has.
     """
 
+    def is_there(metric: str, found: Mapping[str, Measurement]) -> bool:
+        return metric in found and (metric != metrics[0] or all(name in found[metric].details for name in arrays))
+
     def lacks(run: Run) -> list[str]:
         splits = [run.splits.get(split, {})] if split else list(run.splits.values())
-        return [metric for metric in metrics if not any(metric in found for found in splits)]
+        return [metric for metric in metrics if not any(is_there(metric, found) for found in splits)]
 
     whole = [run for run in runs if not lacks(run)]
     if not whole:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from landscape.reading import FileError
 from landscape.results import Analysis, Line, Measurement, Plane, load_surfaces, read_track
 from landscape.text import printable
 
@@ -80,14 +81,14 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
     Results of the same weights become one run; where two folders hold the same metric, the first one counts.
 
     Raises:
-        ValueError: where there is none, or one cannot be read.
+        FileError: where there is none, or one cannot be read.
     """
     read: list[Run] = []
     for path in map(Path, paths):
         found = [path] if path.is_file() else sorted(file for name in _FILES for file in path.rglob(name))
         found = [file for file in found if file.name in _FILES]
         if not found:
-            raise ValueError(f"{path}: holds no results. Expected {', '.join(_FILES)} in it or below.")
+            raise FileError(f"{path}: holds no results. Expected {', '.join(_FILES)} in it or below.")
         for file in found:
             read += _read(file)
     described = {run.checkpoint.get("sha256"): run.checkpoint for run in read if run.recipe}

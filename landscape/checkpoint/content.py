@@ -1,0 +1,108 @@
+"""What the object in a checkpoint file may be: plain values and tensors that are there, within bounds.
+
+A file can say more than it holds: a tensor whose strides are 0 has as many entries as its shape says, one list can
+stand a billion times in others or in itself, and a description can ask for a model that no memory holds.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as registration
+
+from landscape.forms import AT_LEAST_0, COUNT, NUMBER, OBJECT, SPEC, Kind, Maybe, is_ours, misfit, recipe
+from landscape.reading import require_room
+
+_DEPTH = 100
+_NODES = 1_000_000  # or as many as the file has bytes
+
+_TENSOR = Kind("a tensor", lambda value: isinstance(value, Tensor))
+_NUMBER = Kind("a number", lambda value: NUMBER.holds(value) or (isinstance(value, Tensor) and value.numel() == 1))
+_ROW = {"epoch?": COUNT, "step?": COUNT, "seconds?": AT_LEAST_0, "lr?": NUMBER}
+_OPTIMIZER = {"state?": OBJECT, "param_groups?": [{"params": [COUNT], "lr?": _NUMBER}]}
+_NAMED = Kind("arguments by name", lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value))
+_OURS = {  # beside the state of the model
+    **dict.fromkeys(("model", "data", "loss"), SPEC | {"args": _NAMED}),
+    "recipe": recipe,
+    "epoch": COUNT,
+    "step": COUNT,
+    "metrics": [OBJECT],
+}
+
+
+def require_plain(content: Any, num_bytes: int) -> None:
+    """Refuse an object that is far more than the bytes of its file, or in which something stands within itself.
+
+    Raises:
+        ValueError: saying what.
+    """
+    level, num_nodes = [content], 1
+    for _ in range(_DEPTH):
+        for node in level:
+            if isinstance(node, Tensor):
+                _require_there(node, num_bytes)
+        nodes = [node for node in level if isinstance(node, (dict, list, tuple))]
+        num_nodes += sum(map(len, nodes))
+        if num_nodes > max(_NODES, num_bytes):
+            raise ValueError("it holds more than its bytes can say")
+        level = [item for node in nodes for item in (node.values() if isinstance(node, dict) else node)]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_DEPTH} deep")
+
+
+def misfit_of_ours(content: Mapping[str, Any]) -> str:
+    """What a checkpoint of ours says of itself and cannot be; "" where there is nothing."""
+    said, state = content["recipe"], content["state"]
+    wrong = misfit(content, _OURS) or misfit(state, {"optimizer?": Maybe(_OPTIMIZER), "rng?": Maybe(OBJECT)}, "state")
+    if not wrong and COUNT.holds(said.get("epochs")) and content["epoch"] > said["epochs"]:
+        wrong = f"epoch is {content['epoch']}, of {said['epochs']} in its recipe"
+    if not wrong and is_ours(said):
+        wrong = misfit(content, {"metrics": [_ROW], "state": {"rng?": Maybe({"torch": _TENSOR})}})
+    if isinstance(said.get("lr"), str):
+        wrong = wrong or f"recipe.lr is {said['lr']!r}, expected a number"
+    return wrong
+
+
+def told(value: Any) -> Any:
+    """What a checkpoint says, as results can quote it: what JSON has no word for in Python's words.
+
+    Example:
+        >>> told({"lr": (0.1, torch.tensor(2)), 3: 10**30})
+        {'lr': (0.1, 'tensor(2)'), '3': '1000000000000000000000000000000'}
+    """
+    if isinstance(value, dict):
+        return {str(key): told(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(told, value)) if type(value) in (list, tuple) else list(map(told, value))
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    is_plain = value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 2**63)
+    return value if is_plain else repr(value)
+
+
+@contextmanager
+def no_larger_than(state: Mapping[str, Any]) -> Iterator[None]:
+    """Stop whoever builds a model in the body once it has more parameters than these weights. Raises ValueError."""
+    entries = [value.numel() for value in state.values() if isinstance(value, Tensor)]
+    found: dict[tuple[int, str], int] = {}
+
+    def count(module: nn.Module, name: str, param: Any) -> None:
+        found[id(module), name] = 0 if param is None else param.numel()
+        if len(found) > 2 * len(entries) + 100 or sum(found.values()) > 10 * sum(entries) + 10**7:
+            raise ValueError("it has many more parameters than the file")
+
+    hook = registration.register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _require_there(tensor: Tensor, num_bytes: int) -> None:
+    if tensor.device.type != "cpu":
+        raise ValueError(f"it has a tensor on {tensor.device}, without its numbers")
+    if tensor.layout == torch.strided:
+        require_room(tensor.numel() * tensor.element_size(), num_bytes)
