@@ -186,7 +186,7 @@ def _archive(path: Path) -> Iterator[tuple[int, ZipFile, dict[str, ZipInfo]]]:
             raise ValueError("it is one array, and no archive of several")
         with ZipFile(file) as archive:
             file.seek(-_END.size - len(archive.comment), os.SEEK_END)
-            mark, num_members = _END.unpack(file.read())
+            mark, num_members = _END.unpack(file.read(_END.size))
             if mark == b"PK\5\6" and num_members not in (len(archive.infolist()), 0xFFFF):
                 raise ValueError("its directory is damaged")  # which zipfile does not look at
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}

@@ -146,7 +146,7 @@ def test_a_document_and_its_arrays_are_replaced_together(tmp_path):
     document = read_document(paths[0], "s/1", "a test")
     sha256 = hashlib.sha256(before[1]).hexdigest()
     assert document == {"schema": "s/1", "a": None, "arrays": {"file": "a.npz", "sha256": sha256}}
-    assert read_arrays(paths[1], document)["x"].tolist() == [1.0]
+    assert read_arrays(paths[1], document=document)["x"].tolist() == [1.0]
     for document, arrays in (({"a": {1, 2}}, {"x": [2.0]}), ({"a": 1}, {"x": [object()]})):  # neither can be written
         with pytest.raises((TypeError, ValueError)):
             write_document(paths[0], document, (paths[1], arrays))

@@ -155,7 +155,7 @@ def _compared(objective: Objective, derivatives_of: Derivatives, *, coarse: bool
         loss = max(abs(float((found[0].to(wide) - true[0]).mean())), loss / len(true[0]) ** 0.5)
         along = max(abs(norm_of(found[1].to(wide)) - sizes[1]), gradient / len(true[1]) ** 0.5)
         gradient = min(gradient, along + gradient**2 / (2 * sizes[1] or math.inf))
-    rounding = Rounding(_MARGIN * loss, _MARGIN * gradient, _MARGIN * product if product > eps else 0.0, eps)
+    rounding = Rounding(_MARGIN * loss, _MARGIN * gradient, _MARGIN * product if product > eps else 0.0, _MARGIN * eps)
     return rounding, max(fractions) > eps
 
 

@@ -171,7 +171,7 @@ def surfaces_document(surfaces: Sequence[_Surface]) -> dict[str, Any]:
 def _holds(directory: Path, arrays: dict[str, np.ndarray]) -> bool:
     """Whether a directory holds these arrays, and no others, and was not stopped while they were being replaced."""
     try:
-        there = read_arrays(directory / "surface.npz", read_document(directory / "surface.json", SCHEMA, ""))
+        there = read_arrays(directory / "surface.npz", document=read_document(directory / "surface.json", SCHEMA, ""))
     except ValueError:
         return False
     return there.keys() == arrays.keys() and all(

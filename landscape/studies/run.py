@@ -51,8 +51,8 @@ def reproduce(study: Study, store: Store, *, device: torch.device, progress: Pro
             for folder in store.out.glob(below):
                 remove_leftovers(folder)
         store.trainings |= read_facts(store.out).get("trainings", {})
-        require_sense(store)
         store.compare_data()
+        require_sense(store)
         for name, recipe in plan.names.items():
             write_text(store.out / "recipes" / f"{slug(name)}.toml", recipe.to_toml())
         store.write()

@@ -192,8 +192,8 @@ def test_of_a_model_without_second_derivatives_losses_and_gradients_are_compared
     assert not found.unknown
 
 
-@pytest.mark.parametrize(("dtype", "num_passes"), [(torch.float64, 2), (torch.float32, 5)])
-def test_it_is_found_once_and_on_few_examples(dtype, num_passes):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_it_is_found_once_and_on_few_examples(dtype):
     rows = []
     case = make("mlp_tanh")
 
@@ -204,9 +204,10 @@ def test_it_is_found_once_and_on_few_examples(dtype, num_passes):
     objective = Objective(case.model, loss, case.batches(32), dtype=dtype)
     rows.clear()
     work = Work.of(objective)
-    assert work.rounding is work.rounding
-    assert [n for n in rows if n == 8] == num_passes * [8]
-    assert max(rows) == 8
+    first, num_passes = work.rounding, len(rows)
+    assert work.rounding is first
+    assert len(rows) == num_passes <= 16
+    assert max(rows) <= 8
 
 
 def test_nothing_is_left_in_the_model():

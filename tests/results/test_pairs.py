@@ -150,7 +150,7 @@ def test_what_the_document_names_is_what_counts(tmp_path, named):
     write_document(path, {"schema": "s/1"}, (arrays, {"x": X}))
     document = read_document(path, "s/1", "a test")
     with pytest.raises(ValueError, match=r"a\.npz: does not belong .* replaced\. Try again\."):
-        read_arrays(arrays, document | {"arrays": named}, "Try again.")
+        read_arrays(arrays, remedy="Try again.", document=document | {"arrays": named})
 
 
 def test_arrays_that_are_not_there_are_not_missed_by_an_analysis(tmp_path):
