@@ -1,6 +1,7 @@
 """What a model, a loss or data keep beside weights: put back, noticed when edited, or refused by name."""
 
 import logging
+import random
 import warnings
 from collections import deque, namedtuple
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from landscape import Hessian, Objective
 from landscape.attributes import Attributes
@@ -614,3 +615,106 @@ def test_what_a_model_remembers_in_numbers_is_not_asked_for_one_by_one():
     assert len(Attributes(model).places()) <= 1000
     assert objective_of(model, batches(4)).value() == objective_of(Keeping(lambda m, x, w: w), batches(4)).value()
     assert len(model.memory) == 5000
+
+
+# --- random numbers, batches ------------------------------------------------------------------------------------------
+
+
+def states(m):
+    return m.torch.get_state().tolist(), m.numpy.bit_generator.state, str(m.old.get_state()), m.python.getstate()
+
+
+@pytest.mark.parametrize("drawn", ["torch", "numpy", "old", "python", None])
+def test_generators_of_a_model_are_put_back_and_their_noise_refused(drawn):
+    def keep(m, x, w):
+        draws = {
+            "torch": torch.rand(1, generator=m.torch).item(),
+            "numpy": m.numpy.normal(),
+            "old": m.old.rand(),
+            "python": m.python.random(),
+        }
+        return w * draws.get(drawn, 1.0)
+
+    model = Keeping(
+        keep,
+        torch=torch.Generator(),
+        numpy=np.random.default_rng(0),
+        old=np.random.RandomState(0),
+        python=random.Random(0),
+    )
+    before = states(model)
+    if drawn is None:
+        assert relative_error(objective_of(model).gradient(), reference().gradient()) < 1e-12
+    else:
+        with pytest.raises(ValueError, match="is random"):
+            objective_of(model)
+    assert states(model) == before
+
+
+class Buffered(nn.Linear):
+    """A layer with a buffer, for which losses are asked for again."""
+
+    def __init__(self):
+        super().__init__(3, 3, dtype=torch.float64)
+        self.register_buffer("shift", torch.zeros(3, dtype=torch.float64))
+
+    def forward(self, x):
+        return super().forward(x.pop("x") if isinstance(x, dict) else x + self.shift)
+
+
+def popped_from_a_dictionary(model, batch):
+    y = batch["inner"].pop("labels")
+    return cross_entropy(model(**batch["inner"]), y, reduction="none")
+
+
+def popped_from_a_list(model, batch):
+    y = batch.pop()
+    return cross_entropy(model(*batch), y, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("loss", "made", "options"),
+    [
+        (popped_from_a_dictionary, lambda x, y: {"inner": {"x": x, "labels": y}}, {}),
+        (popped_from_a_list, lambda x, y: [x, y], {"microbatch": 2}),
+        (nn.CrossEntropyLoss(), lambda x, y: ({"x": x}, y), {}),
+        (
+            lambda model, batch: popped_from_a_list(model, batch).mean(),
+            lambda x, y: [x, y],
+            {"weight": lambda batch: len(batch[1])},
+        ),
+    ],
+)
+def test_entries_taken_from_a_batch_are_there_again_for_everybody_else(loss, made, options):
+    torch.manual_seed(0)
+    model, data = Buffered(), [made(*batch) for batch in batches()]
+    before = str(data)
+    objective, expected = Objective(model, loss, data, **options), objective_of(model)
+    assert objective.value() == pytest.approx(expected.value(), rel=1e-12)
+    assert relative_error(Hessian(objective) @ objective.vector(), Hessian(expected) @ expected.vector()) < 1e-10
+    assert str(data) == before
+
+
+@pytest.mark.parametrize(("size", "dropped"), [(4, True), (3, False)])
+def test_a_batch_sampler_that_drops_examples_is_refused(size, dropped):
+    x, y = batches(9)[0]
+    sampler = BatchSampler(SequentialSampler(range(9)), size, drop_last=True)
+    loader = DataLoader(TensorDataset(x, y), batch_sampler=sampler)
+    if dropped:
+        with pytest.raises(ValueError, match="drop_last"):
+            objective_of(nn.Linear(3, 3).double(), loader)
+    else:
+        assert objective_of(nn.Linear(3, 3).double(), loader).num_examples == 9
+
+
+def test_weights_that_are_computed_once_are_refused():
+    plain = nn.Linear(3, 3).double()
+    model = torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 3).double())
+    with torch.nn.utils.parametrize.cached():
+        assert objective_of(plain).value() > 0
+        with pytest.raises(ValueError, match="outside of it"):
+            objective_of(model)
+    objective = objective_of(model)
+    with torch.nn.utils.parametrize.cached(), pytest.raises(ValueError, match="outside of it"):
+        objective.gradient()
+    assert objective.gradient().any()
