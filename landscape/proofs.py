@@ -28,6 +28,7 @@ _ROWS = 64  # of which gradients may change the losses
 _MOVE = 0.01  # of the weights, to where a value of the old ones is noticed
 
 _Place = tuple[Any, Any]  # a container and a key
+_Path = tuple[_Place, ...]  # from an attribute inward
 
 
 def refuse_cut_rows(passes: Passes, batch: Any) -> None:
@@ -119,8 +120,8 @@ def refuse_acting_modes(passes: Passes, batch: Any) -> None:
 
 def refuse_stale_values(passes: Passes, batch: Any) -> None:
     """Raise ValueError where the losses at other weights depend on an attribute that an earlier call has filled."""
-    paths = list(_paths(passes))
-    if not paths:
+    paths, numbers = list(_paths(passes)), _numbers(passes)
+    if not (paths or numbers):
         return
     batch, kept = _few(passes, batch)
 
@@ -132,25 +133,24 @@ def refuse_stale_values(passes: Passes, batch: Any) -> None:
                     filled, losses = _emptied(passes, batch, places, empty)
                     yield filled, same_losses(kept, losses)
 
-    def serve_nothing(some: list[tuple[_Place, ...]]) -> bool:
+    def serve_nothing(some: list[_Path]) -> bool:
         return any(same for _, same in emptied([path[-1] for path in some]))
 
-    if serve_nothing(paths):
-        return
-    by_attribute: dict[Any, list[tuple[_Place, ...]]] = {}
-    for path in paths:
+    by_attribute: dict[Any, list[_Path]] = {}
+    for path in [] if not paths or serve_nothing(paths) else paths:
         by_attribute.setdefault((id(path[0][0]), path[0][1]), []).append(path)
+    groups: list[tuple[list[_Path], list[_Place]]] = [([(place,) for place in places], places) for places in numbers]
     for some in by_attribute.values():
-        each = {(id(place[0]), place[1]): place for path in some for place in reversed(path)}
-        if serve_nothing(some):
-            continue
-        for place in each.values():
-            if any(filled and not same for filled, same in emptied([place])):
-                raise ValueError(
-                    f"The attribute {_name(some, place)!r} was filled by an earlier call of the model, which does not "
-                    "compute it anew: at other weights, the loss would be that of a value of the old ones. Make it "
-                    "what it was before the first call (None, say), and measure then."
-                )
+        if not serve_nothing(some):
+            each = {(id(place[0]), place[1]): place for path in some for place in reversed(path)}
+            groups += [(some, [place]) for place in each.values()]
+    for some, places in groups:
+        if any(filled and not same for filled, same in emptied(places)):
+            raise ValueError(
+                f"The attribute {_name(some, places[0])!r} was filled by an earlier call of the model, which does not "
+                "compute it anew: at other weights, the loss would be that of a value of the old ones. Make it what it "
+                "was before the first call (None, say), and measure then."
+            )
 
 
 def _rows(batch: Any, num_rows: int) -> Any:
@@ -166,11 +166,11 @@ def _few(passes: Passes, batch: Any) -> tuple[Any, Tensor]:
     try:
         few = next(recut([batch], 2), [batch])[0]
         return few, _elsewhere(passes, partial(passes.terms, few))
-    except (ValueError, RuntimeError):
+    except Exception:  # of the model's
         return batch, _elsewhere(passes, partial(passes.terms, batch))
 
 
-def _paths(passes: Passes) -> Iterator[tuple[_Place, ...]]:
+def _paths(passes: Passes) -> Iterator[_Path]:
     """Where tensors are kept, from an attribute inward. Modules of torch itself keep none in buffers."""
     if passes.attributes is not None:
         yield from passes.attributes.places()
@@ -179,7 +179,18 @@ def _paths(passes: Passes) -> Iterator[tuple[_Place, ...]]:
             yield from (((module._buffers, name),) for name, buffer in module._buffers.items() if buffer is not None)
 
 
-def _name(paths: list[tuple[_Place, ...]], place: _Place) -> str:
+def _numbers(passes: Passes) -> list[list[_Place]]:
+    """Where floating numbers are attributes of modules of the user's: those of one class and name together."""
+    found: dict[Any, list[_Place]] = {}
+    for module in passes.loss_terms.modules():
+        if type(module).__module__.partition(".")[0] not in ("torch", "landscape"):
+            for name, value in vars(module).items():
+                if isinstance(value, float):
+                    found.setdefault((type(module), name), []).append((vars(module), name))
+    return list(found.values())
+
+
+def _name(paths: list[_Path], place: _Place) -> str:
     """The keys that lead to a place, from an attribute inward."""
     path = next(path for path in paths if any(one is place for one in path))
     inward = path[: [one is place for one in path].index(True) + 1]

@@ -566,6 +566,24 @@ def test_a_cache_that_all_modules_of_a_class_share_is_found():
         objective_of(model)
 
 
+def test_a_number_is_a_cache_too_where_a_call_filled_it_and_none_where_it_is_a_constant_or_told():
+    def keep(m, x, w):
+        assert m.scale > 0
+        m.told = w.norm().item()
+        if m.kept is None:
+            m.kept = w.norm().item()
+        return w * m.scale / m.kept
+
+    expected = objective_of(Keeping(lambda m, x, w: 2 * w / w.norm().item()))
+    model = Keeping(keep, kept=None, scale=2.0, told=0.0)
+    assert objective_of(model).value() == pytest.approx(expected.value(), rel=1e-12)
+    model(batches()[0][0])
+    with pytest.raises(ValueError, match="'kept' was filled by an earlier call"):
+        objective_of(model)
+    model.kept = None
+    assert objective_of(model).value() == pytest.approx(expected.value(), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("wrap", "take"),
     [
