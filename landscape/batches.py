@@ -36,10 +36,20 @@ def refuse_unfixed(data: Iterable[Any]) -> None:
             raise ValueError(
                 f"The DataLoader shuffles ({type(data.sampler).__name__}). Measure with DataLoader(..., shuffle=False)."
             )
-        if data.drop_last:
+        if data.drop_last or _drops(data.batch_sampler, data.dataset):
             raise ValueError(
                 "The DataLoader has drop_last=True, which leaves examples out. Measure with drop_last=False."
             )
+
+
+def _drops(batches: Any, dataset: Any) -> bool:
+    """Whether a batch sampler of the user's leaves out a last batch that is not full."""
+    if not getattr(batches, "drop_last", False):
+        return False
+    try:
+        return len(batches) * batches.batch_size < len(getattr(batches, "sampler", dataset))
+    except (AttributeError, TypeError):  # which do not tell how many they are
+        return False
 
 
 def refuse_changing(data: Iterable[Any]) -> str | None:
@@ -80,6 +90,13 @@ def held(data: Iterable[Any]) -> list[tuple[Any, int]]:
 def generators(data: Iterable[Any]) -> list[torch.Generator]:
     """The random generators that a pass over ``data`` advances, beside the global ones."""
     return [data.generator] if isinstance(data, DataLoader) and data.generator is not None else []
+
+
+def lent(batch: Any) -> Any:
+    """The same tensors in containers of one's own, from which entries may be taken."""
+    if type(batch) is tuple and all(isinstance(entry, Tensor) for entry in batch):
+        return batch
+    return _map(batch, lambda t: t)
 
 
 def to(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:

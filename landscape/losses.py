@@ -16,6 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
+from landscape.batches import lent
+
 T = TypeVar("T")
 
 # by name, in checkpoints
@@ -87,7 +89,7 @@ class LossTerms(nn.Module):
     def _terms(self, batch: Any, check: bool) -> Terms:
         if self.criterion is not None:
             return self._criterion_terms(self.criterion, batch, check)
-        losses = _called("loss(model, batch)", self.function, self.model, batch)
+        losses = _called("loss(model, batch)", self.function, self.model, lent(batch))
         if not isinstance(losses, Tensor):
             raise ValueError(f"loss(model, batch) returned {type(losses).__name__}. Expected a tensor of shape (n,).")
         if not losses.is_floating_point():
@@ -112,7 +114,7 @@ class LossTerms(nn.Module):
                 f"A batch is {type(batch).__name__}, and a torch criterion needs (inputs, targets). "
                 "Give loss as a function loss(model, batch) that returns per-example losses."
             )
-        inputs, targets = batch
+        inputs, targets = lent(batch)
         outputs = _called(f"The model, called on inputs {_shape(inputs)},", self.model, inputs)
         if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
             raise ValueError(

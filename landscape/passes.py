@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils import parametrize
 
 from landscape.attributes import Attributes
 from landscape.batches import generators, held, split, to
@@ -86,6 +87,11 @@ class Passes:
         """
         if torch.is_inference_mode_enabled():
             raise ValueError("Gradients do not exist inside torch.inference_mode(). Measure outside of it.")
+        if getattr(parametrize, "_cache_enabled", 0) and any(map(parametrize.is_parametrized, self.model.modules())):
+            raise ValueError(
+                "Inside torch.nn.utils.parametrize.cached(), weights are computed once, and not at those measured. "
+                "Measure outside of it."
+            )
         if self._fixed:
             return
         live = dict(self.loss_terms.named_parameters()) | dict(self.loss_terms.named_buffers())
@@ -203,13 +209,17 @@ class Passes:
         params = {name: _like(leaf, self._state[name]) for name, leaf in zip(names, leaves, strict=True)}
         buffers = {name: self._state[name].clone() for name in self._buffers}
         with (
-            mode_of(self._modules, training=self.mode == "train"),
+            mode_of(self._modules, *self._generators(), training=self.mode == "train"),
             torch.set_grad_enabled(leaves[0].requires_grad or self._differentiates),
             no_autocast(self.device),
         ):
             tensors = self._state | buffers | params
             tied = {other: tensors[name] for name, others in self._tied.items() for other in others}
             return functional_call(self.loss_terms, tensors | tied, (work,), tie_weights=False)
+
+    def _generators(self) -> list[Any]:
+        """The random generators that the model and the loss keep."""
+        return [] if self.attributes is None else self.attributes.generators
 
     @contextmanager
     def copied(self) -> Iterator[None]:
@@ -302,7 +312,7 @@ class Passes:
                 )
 
         def again(batch: Any) -> Tensor:
-            with other_random_numbers(self.device):
+            with other_random_numbers(self.device, *self._generators()):
                 return self._in_place(leaves, partial(self.loss_terms.of, batch)).losses
 
         for (index, batch), (_, terms) in zip(self.batches(), self._counted or [], strict=False):

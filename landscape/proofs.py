@@ -10,7 +10,8 @@
 Cost: forward passes over two to four examples, four in most cases and none where there is nothing to be asked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,9 @@ from landscape.passes import Passes
 _EXAMPLES = 16  # that are cut apart
 _ROWS = 64  # of which gradients may change the losses
 _MOVE = 0.01  # of the weights, to where a value of the old ones is noticed
+
+_Place = tuple[Any, Any]  # a container and a key
+_Path = tuple[_Place, ...]  # from an attribute inward
 
 
 def refuse_cut_rows(passes: Passes, batch: Any) -> None:
@@ -116,25 +120,37 @@ def refuse_acting_modes(passes: Passes, batch: Any) -> None:
 
 def refuse_stale_values(passes: Passes, batch: Any) -> None:
     """Raise ValueError where the losses at other weights depend on an attribute that an earlier call has filled."""
-    places = list(_places(passes))
-    if not places:
+    paths, numbers = list(_paths(passes)), _numbers(passes)
+    if not (paths or numbers):
         return
     batch, kept = _few(passes, batch)
-    for some in [places, *([place] for place in places)]:
-        for delete in (False, True):
-            try:
-                filled, losses = _emptied(passes, batch, some, delete=delete)
-            except (BatchError, AttributeError):  # what is missing is computed nowhere
-                continue
-            if same_losses(kept, losses):
-                if some is places:
-                    return
-            elif filled and some is not places:
-                raise ValueError(
-                    f"The attribute {some[0][1]!r} was filled by an earlier call of the model, which does not compute "
-                    "it anew: at other weights, the loss would be that of a value of the old ones. Make it what it was "
-                    "before the first call (None, say), and measure then."
-                )
+
+    def emptied(places: list[_Place]) -> Iterator[tuple[bool, bool]]:
+        """Whether the model fills them again, and whether its losses are the same: for each way of emptying them."""
+        for empty in (_set_none, _delete, _set_empty):
+            if empty is not _set_empty or any(isinstance(_at(*place), tuple) for place in places):
+                with suppress(Exception):  # what is missing is computed nowhere, which an assertion may tell too
+                    filled, losses = _emptied(passes, batch, places, empty)
+                    yield filled, same_losses(kept, losses)
+
+    def serve_nothing(some: list[_Path]) -> bool:
+        return any(same for _, same in emptied([path[-1] for path in some]))
+
+    by_attribute: dict[Any, list[_Path]] = {}
+    for path in [] if not paths or serve_nothing(paths) else paths:
+        by_attribute.setdefault((id(path[0][0]), path[0][1]), []).append(path)
+    groups: list[tuple[list[_Path], list[_Place]]] = [([(place,) for place in places], places) for places in numbers]
+    for some in by_attribute.values():
+        if not serve_nothing(some):
+            each = {(id(place[0]), place[1]): place for path in some for place in reversed(path)}
+            groups += [(some, [place]) for place in each.values()]
+    for some, places in groups:
+        if any(filled and not same for filled, same in emptied(places)):
+            raise ValueError(
+                f"The attribute {_name(some, places[0])!r} was filled by an earlier call of the model, which does not "
+                "compute it anew: at other weights, the loss would be that of a value of the old ones. Make it what it "
+                "was before the first call (None, say), and measure then."
+            )
 
 
 def _rows(batch: Any, num_rows: int) -> Any:
@@ -150,38 +166,86 @@ def _few(passes: Passes, batch: Any) -> tuple[Any, Tensor]:
     try:
         few = next(recut([batch], 2), [batch])[0]
         return few, _elsewhere(passes, partial(passes.terms, few))
-    except (ValueError, RuntimeError):
+    except Exception:  # of the model's
         return batch, _elsewhere(passes, partial(passes.terms, batch))
 
 
-def _places(passes: Passes) -> Iterator[tuple[Any, Any]]:
-    """Where tensors are kept: (dictionary or list, key). Modules of torch itself keep none in buffers."""
+def _paths(passes: Passes) -> Iterator[_Path]:
+    """Where tensors are kept, from an attribute inward. Modules of torch itself keep none in buffers."""
     if passes.attributes is not None:
         yield from passes.attributes.places()
     for module in passes.model.modules():
         if not type(module).__module__.startswith("torch."):
-            yield from ((module._buffers, name) for name, buffer in module._buffers.items() if buffer is not None)
+            yield from (((module._buffers, name),) for name, buffer in module._buffers.items() if buffer is not None)
 
 
-def _emptied(passes: Passes, batch: Any, places: list[tuple[Any, Any]], *, delete: bool) -> tuple[bool, Tensor]:
+def _numbers(passes: Passes) -> list[list[_Place]]:
+    """Where floating numbers are attributes of modules of the user's: those of one class and name together."""
+    found: dict[Any, list[_Place]] = {}
+    for module in passes.loss_terms.modules():
+        if type(module).__module__.partition(".")[0] not in ("torch", "landscape"):
+            for name, value in vars(module).items():
+                if isinstance(value, float):
+                    found.setdefault((type(module), name), []).append((vars(module), name))
+    return list(found.values())
+
+
+def _name(paths: list[_Path], place: _Place) -> str:
+    """The keys that lead to a place, from an attribute inward."""
+    path = next(path for path in paths if any(one is place for one in path))
+    inward = path[: [one is place for one in path].index(True) + 1]
+    return ".".join(str(key) for _, key in inward if isinstance(key, (str, int)))
+
+
+def _emptied(
+    passes: Passes, batch: Any, places: list[_Place], empty: Callable[[Any, Any], None]
+) -> tuple[bool, Tensor]:
     """Whether the model fills the emptied places, and its losses at other weights."""
     filled = False
 
     def work() -> Terms:
         nonlocal filled
         for container, key in places:
-            if isinstance(container, list):
-                container.clear()
-            elif delete:
-                container.pop(key, None)
-            else:
-                container[key] = None
+            empty(container, key)
+        left = [_at(*place) for place in places]
         terms = passes.loss_terms.of(batch)
-        filled = all(bool(at) if isinstance(at, list) else at.get(key) is not None for at, key in places)
+        filled = all(_at(*place) is not before for place, before in zip(places, left, strict=True))
         return terms
 
     losses = _elsewhere(passes, work)
     return filled, losses
+
+
+def _at(container: Any, key: Any) -> Any:
+    """What is at a place, which is all of a set; None where nothing is."""
+    if isinstance(container, set):
+        return container or None
+    try:
+        return container[key]
+    except LookupError:
+        return None
+
+
+def _set_none(container: Any, key: Any) -> None:
+    if isinstance(container, set):
+        container.clear()
+    elif key in container if isinstance(container, MutableMapping) else key < len(container):
+        container[key] = None
+
+
+def _delete(container: Any, key: Any) -> None:
+    """Delete an entry of a mapping; all of a list, which is filled from its start."""
+    if isinstance(container, MutableMapping):
+        container.pop(key, None)
+    else:
+        container.clear()
+
+
+def _set_empty(container: Any, key: Any) -> None:
+    if isinstance(_at(container, key), tuple):
+        container[key] = ()
+    else:
+        _set_none(container, key)
 
 
 def _elsewhere(passes: Passes, work: Any) -> Tensor:

@@ -20,19 +20,35 @@ def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def rng_untouched(*generators: torch.Generator) -> Iterator[None]:
+def rng_untouched(*generators: Any) -> Iterator[None]:
     """Run the body and put back the random states of torch, numpy, Python and the ``generators`` given.
 
     Inside of another, whose end puts back the global ones, it leaves those to that: reading numpy's takes as long as
     the forward pass of a small network.
     """
-    own_states = [generator.get_state() for generator in generators]
+    own_states = [_state_of(generator) for generator in generators]
     try:
         with nullcontext() if _UNTOUCHED.get() else _global_rng_untouched():
             yield
     finally:
         for generator, state in zip(generators, own_states, strict=True):
-            generator.set_state(state)
+            _set_state(generator, state)
+
+
+def _state_of(generator: Any) -> Any:
+    """The state of a generator of torch's, numpy's or Python's."""
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    return generator.getstate() if isinstance(generator, random.Random) else generator.get_state()
+
+
+def _set_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    else:
+        generator.set_state(state)
 
 
 @contextmanager
@@ -50,21 +66,26 @@ def _global_rng_untouched() -> Iterator[None]:
 
 
 @contextmanager
-def other_random_numbers(device: torch.device) -> Iterator[None]:
+def other_random_numbers(device: torch.device, *generators: Any) -> Iterator[None]:
     """Run the body further along every random stream, so that what depends on them comes out differently."""
-    with _global_rng_untouched():
+    with _global_rng_untouched(), rng_untouched(*generators):
         torch.rand(1)
         torch.rand(1, device=device)
         np.random.rand()
         random.random()
+        for generator in generators:
+            if isinstance(generator, torch.Generator):
+                torch.rand(1, device=generator.device, generator=generator)
+            else:
+                generator.random()
         yield
 
 
 @contextmanager
-def mode_of(modules: Sequence[nn.Module], *, training: bool) -> Iterator[None]:
+def mode_of(modules: Sequence[nn.Module], *generators: Any, training: bool) -> Iterator[None]:
     """Run the body with every module in train or eval mode; flags and random states are put back in any case."""
     others = [module for module in modules if module.training != training]
-    with rng_untouched():
+    with rng_untouched(*generators):
         try:
             _flag(others, training)
             yield

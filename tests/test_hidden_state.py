@@ -1,13 +1,19 @@
 """What a model, a loss or data keep beside weights: put back, noticed when edited, or refused by name."""
 
+import logging
+import random
 import warnings
+from collections import deque, namedtuple
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from landscape import Hessian, Objective
 from landscape.attributes import Attributes
@@ -454,3 +460,279 @@ def test_frozen_parameters_may_be_tied_meanwhile():
     objective = objective_of(model)
     tie(model)
     assert objective.value() == pytest.approx(on_batches(nn.CrossEntropyLoss(), model)[1].item(), rel=1e-12)
+
+
+# --- wherever it is kept ---------------------------------------------------------------------------------------------
+
+
+class Slotted:
+    """An object without a dictionary."""
+
+    __slots__ = ("w",)
+
+    def __init__(self, w=None):
+        self.w = w
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """An object whose attributes are set once."""
+
+    w: object
+
+
+Pair = namedtuple("Pair", "w other")
+
+
+class Within:
+    """A cache with what is in it: ``take(kept) -> weight or None`` and ``put(module, kept, weight)``."""
+
+    def __init__(self, make, take, put):
+        self.make, self.take, self.put = make, take, put
+
+    def model(self):
+        def keep(m, x, w):
+            found = self.take(m.kept)
+            if found is None:
+                found = w.exp()
+                self.put(m, m.kept, found)
+            return found
+
+        return Keeping(keep, kept=self.make())
+
+
+def attribute(wrap):
+    return lambda m, kept, w: setattr(m, "kept", wrap(w))
+
+
+PLACES = {
+    "tuple": Within(lambda: None, lambda kept: kept and kept[0], attribute(lambda w: (w, 1))),
+    "empty tuple": Within(lambda: (), lambda kept: kept[0] if len(kept) else None, attribute(lambda w: (w,))),
+    "named tuple": Within(lambda: None, lambda kept: kept and kept.w, attribute(lambda w: Pair(w, [w]))),
+    "dictionary made by a call": Within(lambda: None, lambda kept: kept and kept["w"], attribute(lambda w: {"w": w})),
+    "object made by a call": Within(lambda: None, lambda kept: kept and kept.w, attribute(Frozen)),
+    "dictionary of tuples": Within(
+        dict, lambda kept: kept.get("w", (None,))[0], lambda m, kept, w: kept.update(w=(w, w))
+    ),
+    "deque": Within(lambda: deque(maxlen=1), lambda kept: kept[0] if kept else None, lambda m, kept, w: kept.append(w)),
+    "array": Within(
+        lambda: None,
+        lambda kept: None if kept is None else torch.from_numpy(kept),
+        attribute(lambda w: w.detach().numpy()),
+    ),
+    "slots": Within(Slotted, lambda kept: kept.w, lambda m, kept, w: setattr(kept, "w", w)),
+    "object in an object": Within(
+        lambda: Slotted(Kept()), lambda kept: kept.w.w, lambda m, kept, w: setattr(kept.w, "w", w)
+    ),
+    "object in a list": Within(lambda: [Kept()], lambda kept: kept[0].w, lambda m, kept, w: setattr(kept[0], "w", w)),
+    "long list": Within(lambda: [0] * 150 + [None], lambda kept: kept[-1], lambda m, kept, w: kept.__setitem__(-1, w)),
+    "set in a namespace": Within(
+        lambda: SimpleNamespace(of=({}, set())),
+        lambda kept: next(iter(kept.of[1]), None),
+        lambda m, kept, w: kept.of[1].add(w),
+    ),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_cache_is_found_wherever_it_is_kept(place):
+    made, expected = PLACES[place].model(), objective_of(Keeping(lambda m, x, w: w.exp()))
+    if place != "array":  # which has no gradient
+        objective = objective_of(made)
+        v = objective.vector()
+        assert objective.value(v + 0.1) == pytest.approx(expected.value(v + 0.1), rel=1e-12)
+        assert relative_error(objective.gradient(), expected.gradient()) < 1e-12
+        assert PLACES[place].take(made.kept) is None
+    with torch.no_grad():
+        made(batches()[0][0])
+    with pytest.raises(ValueError, match="filled by an earlier call"):
+        objective_of(made)
+    assert PLACES[place].take(made.kept) is not None
+
+
+def test_a_cache_that_all_modules_of_a_class_share_is_found():
+    class Sharing(nn.Linear):
+        store: ClassVar = {}
+
+        def forward(self, x):
+            return x @ self.store.setdefault("w", self.weight.exp()).T
+
+    model = Sharing(3, 3).double()
+    objective_of(model).gradient()
+    assert not Sharing.store
+    with torch.no_grad():
+        model(batches()[0][0])
+    with pytest.raises(ValueError, match="'w' was filled by an earlier call"):
+        objective_of(model)
+
+
+def test_a_number_is_a_cache_too_where_a_call_filled_it_and_none_where_it_is_a_constant_or_told():
+    def keep(m, x, w):
+        assert m.scale > 0
+        m.told = w.norm().item()
+        if m.kept is None:
+            m.kept = w.norm().item()
+        return w * m.scale / m.kept
+
+    expected = objective_of(Keeping(lambda m, x, w: 2 * w / w.norm().item()))
+    model = Keeping(keep, kept=None, scale=2.0, told=0.0)
+    assert objective_of(model).value() == pytest.approx(expected.value(), rel=1e-12)
+    model(batches()[0][0])
+    with pytest.raises(ValueError, match="'kept' was filled by an earlier call"):
+        objective_of(model)
+    model.kept = None
+    assert objective_of(model).value() == pytest.approx(expected.value(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "take"),
+    [
+        (lambda t: (t, 1), lambda kept: kept[0]),
+        (lambda t: Pair(1, (t,)), lambda kept: kept.other[0]),
+        (lambda t: [Slotted(t)], lambda kept: kept[0].w),
+        (lambda t: {"of": {t}}, lambda kept: next(iter(kept["of"]))),
+    ],
+)
+def test_tensors_are_constants_or_counters_wherever_they_are_kept(wrap, take):
+    def keep(m, x, w):
+        take(m.counter).add_(1)
+        return w * take(m.constant)
+
+    constant, counter = torch.full((3, 3), 2.0, dtype=torch.float64), torch.zeros(1)
+    model = Keeping(keep, constant=wrap(constant), counter=wrap(counter))
+    model(batches()[0][0])
+    kept = model.constant
+    expected = objective_of(Keeping(lambda m, x, w: 2 * w))
+    assert relative_error(objective_of(model).gradient(), expected.gradient()) < 1e-12
+    assert model.constant is kept
+    assert take(model.counter) is counter
+    assert counter.item() == 1
+
+
+def test_containers_within_each_other_and_objects_of_others_are_no_trouble():
+    class Trainer:
+        def __init__(self, model):
+            self.model, self.data, self.log = model, batches(), logging.getLogger("landscape.tests")
+            self.more = [self, (self, {"again": self})]
+
+    model = Keeping(counted, calls=0)
+    model.trainer = Trainer(model)
+    before = Attributes(model)
+    model.trainer.more[1][1]["new"] = 3
+    assert before.put_back() == ["new"]
+    assert objective_of(model).value() == reference().value()
+
+
+def test_what_a_model_remembers_in_numbers_is_not_asked_for_one_by_one():
+    def keep(m, x, w):
+        m.calls += 1
+        return w * m.scale[0][0]
+
+    one = torch.ones(1, dtype=torch.float64)
+    model = Keeping(keep, calls=0, scale=[(one,)], memory=deque((one.clone(), i) for i in range(5000)))
+    assert len(Attributes(model).places()) <= 1000
+    assert objective_of(model, batches(4)).value() == objective_of(Keeping(lambda m, x, w: w), batches(4)).value()
+    assert len(model.memory) == 5000
+
+
+# --- random numbers, batches ------------------------------------------------------------------------------------------
+
+
+def states(m):
+    return m.torch.get_state().tolist(), m.numpy.bit_generator.state, str(m.old.get_state()), m.python.getstate()
+
+
+@pytest.mark.parametrize("drawn", ["torch", "numpy", "old", "python", None])
+def test_generators_of_a_model_are_put_back_and_their_noise_refused(drawn):
+    def keep(m, x, w):
+        draws = {
+            "torch": torch.rand(1, generator=m.torch).item(),
+            "numpy": m.numpy.normal(),
+            "old": m.old.rand(),
+            "python": m.python.random(),
+        }
+        return w * draws.get(drawn, 1.0)
+
+    model = Keeping(
+        keep,
+        torch=torch.Generator(),
+        numpy=np.random.default_rng(0),
+        old=np.random.RandomState(0),
+        python=random.Random(0),
+    )
+    before = states(model)
+    if drawn is None:
+        assert relative_error(objective_of(model).gradient(), reference().gradient()) < 1e-12
+    else:
+        with pytest.raises(ValueError, match="is random"):
+            objective_of(model)
+    assert states(model) == before
+
+
+class Buffered(nn.Linear):
+    """A layer with a buffer, for which losses are asked for again."""
+
+    def __init__(self):
+        super().__init__(3, 3, dtype=torch.float64)
+        self.register_buffer("shift", torch.zeros(3, dtype=torch.float64))
+
+    def forward(self, x):
+        return super().forward(x.pop("x") if isinstance(x, dict) else x + self.shift)
+
+
+def popped_from_a_dictionary(model, batch):
+    y = batch["inner"].pop("labels")
+    return cross_entropy(model(**batch["inner"]), y, reduction="none")
+
+
+def popped_from_a_list(model, batch):
+    y = batch.pop()
+    return cross_entropy(model(*batch), y, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("loss", "made", "options"),
+    [
+        (popped_from_a_dictionary, lambda x, y: {"inner": {"x": x, "labels": y}}, {}),
+        (popped_from_a_list, lambda x, y: [x, y], {"microbatch": 2}),
+        (nn.CrossEntropyLoss(), lambda x, y: ({"x": x}, y), {}),
+        (
+            lambda model, batch: popped_from_a_list(model, batch).mean(),
+            lambda x, y: [x, y],
+            {"weight": lambda batch: len(batch[1])},
+        ),
+    ],
+)
+def test_entries_taken_from_a_batch_are_there_again_for_everybody_else(loss, made, options):
+    torch.manual_seed(0)
+    model, data = Buffered(), [made(*batch) for batch in batches()]
+    before = str(data)
+    objective, expected = Objective(model, loss, data, **options), objective_of(model)
+    assert objective.value() == pytest.approx(expected.value(), rel=1e-12)
+    assert relative_error(Hessian(objective) @ objective.vector(), Hessian(expected) @ expected.vector()) < 1e-10
+    assert str(data) == before
+
+
+@pytest.mark.parametrize(("size", "dropped"), [(4, True), (3, False)])
+def test_a_batch_sampler_that_drops_examples_is_refused(size, dropped):
+    x, y = batches(9)[0]
+    sampler = BatchSampler(SequentialSampler(range(9)), size, drop_last=True)
+    loader = DataLoader(TensorDataset(x, y), batch_sampler=sampler)
+    if dropped:
+        with pytest.raises(ValueError, match="drop_last"):
+            objective_of(nn.Linear(3, 3).double(), loader)
+    else:
+        assert objective_of(nn.Linear(3, 3).double(), loader).num_examples == 9
+
+
+def test_weights_that_are_computed_once_are_refused():
+    plain = nn.Linear(3, 3).double()
+    model = torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 3).double())
+    with torch.nn.utils.parametrize.cached():
+        assert objective_of(plain).value() > 0
+        with pytest.raises(ValueError, match="outside of it"):
+            objective_of(model)
+    objective = objective_of(model)
+    with torch.nn.utils.parametrize.cached(), pytest.raises(ValueError, match="outside of it"):
+        objective.gradient()
+    assert objective.gradient().any()
