@@ -31,17 +31,18 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
-from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from landscape.checkpoint.content import no_larger_than, told
+from landscape.checkpoint import Checkpoint, CheckpointError, save_checkpoint
+from landscape.checkpoint.content import no_larger_than
 from landscape.data import Split, augment, load_data
 from landscape.files import whole
-from landscape.fingerprint import Fingerprint, differences, of_data, of_loss, refuse_other
+from landscape.fingerprint import Fingerprint, of_data, of_loss
 from landscape.locks import writing
 from landscape.models import build_model
 from landscape.reading import reading
 from landscape.registry import check, options
 from landscape.surroundings import rng_untouched
-from landscape.training.going_on import load_optimizer, recipe_of, require_whole
+from landscape.training.begun import begun_in, data_before
+from landscape.training.going_on import load_optimizer, require_whole
 from landscape.training.optimizers import BASES, build_optimizer, learning_rate
 from landscape.training.recipe import Recipe
 from landscape.training.resume import Interrupted, interrupts_wait, rng_states, seed_everything, set_rng_states
@@ -95,7 +96,7 @@ def train(
     """
     out, device = Path(out), torch.device(device)
     with writing(out, "training"), rng_untouched(), _deterministic_kernels():
-        begun = _begun(recipe, out / "last.pt", resume)
+        begun = begun_in(out, recipe, resume=resume)
         if begun is not None and begun.epoch == recipe.epochs and begun.metrics and on_start is None:
             return begun.path
         run = _built(recipe, out, device, begun)
@@ -123,44 +124,6 @@ def train(
                     run.save("last.pt")
                 raise
     return out / "last.pt"
-
-
-def _begun(recipe: Recipe, last: Path, resume: bool) -> Checkpoint | None:
-    """Return the checkpoint to go on from, or None where the run has yet to begin."""
-    if not last.exists():
-        _require_none_of_another(recipe, last, resume)
-        return None
-    if not resume:
-        raise ValueError(
-            f"{last} exists: the folder holds a run. Expected a new folder, or resume=True (--resume) to go on with it."
-        )
-    begun = load_checkpoint(last)
-    if begun.state["optimizer"] is None or begun.state["rng"] is None:
-        raise CheckpointError(f"{last}: holds no optimizer state to go on from. Choose another folder.")
-    _require_recipe(recipe, begun)
-    return begun
-
-
-def _require_recipe(recipe: Recipe, begun: Checkpoint) -> None:
-    then, now = recipe_of(begun).to_dict(), recipe.to_dict()
-    differ = [f"{name}={now[name]!r} (there {then[name]!r})" for name in now if not _alike(then[name], now[name])]
-    if differ:
-        raise ValueError(
-            f"{begun.path} is of another recipe: {', '.join(differ)}. Resume with the recipe it began with, "
-            "or choose another folder."
-        )
-
-
-def _require_none_of_another(recipe: Recipe, last: Path, resume: bool) -> None:
-    """Where ``last.pt`` was removed, what else the run left is not written over, but by the same run again."""
-    kept = sorted(last.parent.glob("epoch-*.pt"))
-    if kept and resume:
-        _require_recipe(recipe, load_checkpoint(kept[-1]))
-    elif kept or (last.with_name("metrics.csv").exists() and not resume):
-        raise ValueError(
-            f"{kept[-1] if kept else last.with_name('metrics.csv')} exists: the folder holds what is left of a run. "
-            "Expected a new folder, or resume=True (--resume) to train the same again."
-        )
 
 
 def _built(recipe: Recipe, out: Path, device: torch.device, begun: Checkpoint | None) -> "_Run":
@@ -207,22 +170,8 @@ class _Run:
 
     def go_on_from(self, begun: Checkpoint, anyway: bool) -> None:
         require_whole(begun, self.recipe, {name: len(split) for name, split in self.splits.items()})
-        then = begun.fingerprint
-        if not then:
-            warnings.warn(
-                f"{begun.path} does not say what data it was trained on: they cannot be compared.", stacklevel=3
-            )
-        changed = differences(then, self.fingerprint)
-        if not anyway:
-            remedy = (
-                "Give it the data that it began with, another folder, or anyway=True (--anyway) to go on over these."
-            )
-            refuse_other(begun.path, then, self.fingerprint, remedy)
-        before = (
-            [{"epoch": begun.epoch, "step": begun.step, "changed": changed, "data": then["data"]}] if changed else []
-        )
-        if earlier := [*then.get("before", []), *before]:
-            self.fingerprint["before"] = earlier
+        if before := data_before(begun, self.fingerprint, anyway=anyway):
+            self.fingerprint["before"] = before
         begun.load_into(self.model)
         load_optimizer(begun, self.optimizer)
         self.begun = begun.path
@@ -359,12 +308,6 @@ class _Run:
                     f"training diverged: the loss is {loss} after {number} steps, in epoch {self.epoch + 1}; "
                     f"{self.out / 'last.pt'} keeps epoch {self.epoch}. Lower the learning rate ({self.recipe.lr})."
                 )
-
-
-def _alike(then: Any, now: Any) -> bool:
-    """Whether two settings are the same, whatever they are made of."""
-    then, now = told(then), told(now)
-    return bool(then == now) or repr(then) == repr(now)  # NaN
 
 
 @contextmanager
