@@ -24,7 +24,8 @@ from landscape.operators.layer_squares import NoExactDiagonalError
 
 _MODULES = 48  # at most, along which the output must be affine: all of ResNet-18, some of a larger one
 _ALONE = 3  # examples whose gradients are made one after the other
-_STEPS = (1e-5, 3e-6, 1e-6)  # parts of a tensor's length; a smaller one where the step before may have crossed a kink
+_STEP = 1e-6  # part of a tensor's length
+_PLACES = (0.0, 2e-5, -3e-5, 5e-5)  # where the step is made, one after the other: the one before may have met a kink
 _REL_ERROR = 1e-6
 _CURVED = 1e-2  # second difference over first, for a step of one length: below it is affine
 
@@ -94,11 +95,14 @@ def require_affine(few: Sample) -> None:
         along = torch.zeros_like(v)
         for owner, own, of_v in zip(owners, objective.layout.split(along), objective.layout.split(v), strict=True):
             own.copy_(of_v if owner == some[index] else own)
-        for step in _STEPS:
-            above, below = (_outputs(objective, w + t * along) for t in (step, -step))
-            first, second = float((above - below).norm()) / 2, float((above + below - 2 * centre).norm())
-            rounding = 64 * torch.finfo(w.dtype).eps * float(centre.norm())
-            if second <= _CURVED * step * first + rounding:
+        curved = torch.ones(len(centre), dtype=torch.bool, device=centre.device)  # by example
+        for place in _PLACES:
+            here = _outputs(objective, w + place * along) if place else centre
+            above, below = (_outputs(objective, w + (place + t) * along) for t in (_STEP, -_STEP))
+            first, second = (above - below).norm(dim=1) / 2, (above + below - 2 * here).norm(dim=1)
+            rounding = 64 * torch.finfo(w.dtype).eps * here.norm(dim=1)
+            curved &= second > _CURVED * _STEP * first + rounding
+            if not curved.any():
                 break
         else:
             raise NoExactDiagonalError(

@@ -21,6 +21,7 @@ from landscape.data import load_data
 from landscape.figures import compared
 from landscape.measure import analyze
 from landscape.problem import Problem
+from landscape.reading import FileError
 from landscape.results import Analysis, TrackLog, load_surfaces, read_track, save_surfaces
 from landscape.results.export import export, read_h5
 from landscape.studies.plan import read_facts
@@ -122,6 +123,8 @@ def resumed(path: Path) -> Any:
         return train(recipe_of(checkpoint), path.parent, resume=True)
     except TrainingError:  # it was read, and diverges
         return None
+    except ValueError as error:  # what it was trained on is damaged, and so another
+        raise FileError(str(error)) if "is of something else" in str(error) else error from error
 
 
 def weights() -> dict[str, torch.Tensor]:
