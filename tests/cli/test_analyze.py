@@ -279,7 +279,7 @@ def test_a_problem_of_somebody_else(analyze, tmp_path):
         (("--model", "mpl"), 2, "model 'mpl' is unknown. Expected one of: mlp, cnn"),
         (("--data", "digit"), 2, "data 'digit' is unknown. Expected one of: digits"),
         (("--problem", "theirs.py"), 2, "--problem theirs.py is not of the form FILE.py:FUNCTION."),
-        (("--problem", "theirs.py:nowhere"), 3, "theirs.py defines no function nowhere()."),
+        (("--problem", "theirs.py:nowhere"), 3, "theirs.py: defines no function nowhere()."),
         (("--problem", "theirs.py:nothing"), 3, "theirs.py:nothing() returned NoneType. Expected (model, loss, "),
         (("--problem", "theirs.py:problem"), 3, "relu.pt: does not fit Linear: missing: weight; unexpected: "),
         (("--problem", "missing.py:problem"), 3, "missing.py: no such file."),
