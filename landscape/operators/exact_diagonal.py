@@ -156,7 +156,7 @@ def _verify(objective: Objective) -> None:
 
     for _ in few.over_batches(leaves, verify, context=layers.recording):
         pass
-    require_affine(some)
+    require_affine(sample(objective, _EXAMPLES // 2, objective.accumulation_dtype))
 
 
 class _Layers:
