@@ -1,5 +1,7 @@
 """``landscape inspect``: what a checkpoint file holds, without running anything in it."""
 
+import gc
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +27,11 @@ def inspect(
     """
     from landscape.checkpoint import load_checkpoint
 
-    facts = _describe(load_checkpoint(checkpoint))
+    gc.disable()  # of many thousand tensors, none is garbage, and looking for it takes a third of the time
+    try:
+        facts = _describe(load_checkpoint(checkpoint))
+    finally:
+        gc.enable()
     if json:
         print_json(facts)
         return
@@ -92,13 +98,15 @@ def _facts(name: str, tensor: "Tensor") -> dict[str, Any]:
     else:
         values = tensor.dequantize() if tensor.is_quantized else tensor.to_dense()
     values = values.to(torch.complex128 if values.is_complex() else torch.float64)
+    norm = values.norm().item()
+    finite = math.isfinite(norm)
     return {
         "name": name,
         "shape": list(tensor.shape),
         "dtype": str(tensor.dtype).removeprefix("torch."),
-        "norm": values.norm().item(),
-        "num_nan": int(values.isnan().sum()),
-        "num_inf": int(values.isinf().sum()),
+        "norm": norm,
+        "num_nan": 0 if finite else int(values.isnan().sum()),
+        "num_inf": 0 if finite else int(values.isinf().sum()),
     }
 
 
