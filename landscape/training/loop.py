@@ -89,6 +89,7 @@ def train(
 
     Example:
         >>> import tempfile
+        >>> from landscape import load_checkpoint
         >>> with tempfile.TemporaryDirectory() as out:
         ...     last = train(Recipe(epochs=2), out)
         ...     load_checkpoint(last).step
