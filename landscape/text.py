@@ -12,4 +12,4 @@ def printable(text: str) -> str:
         >>> print(printable("conv\x1b[2J\n1"), printable("Größe × 2"))
         conv\x1b[2J\n1 Größe × 2
     """
-    return "".join(ascii(c)[1:-1] if category(c) in _ACTS else c for c in text)
+    return text if text.isprintable() else "".join(ascii(c)[1:-1] if category(c) in _ACTS else c for c in text)
