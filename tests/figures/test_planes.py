@@ -68,3 +68,11 @@ def test_directions_by_name(directions):
     plane, axes = drawn(directions=directions)
     assert axis_names(plane) == (f"{directions} 1: displacement", f"{directions} 2: displacement")
     assert [line.get_marker() for line in axes.lines] == ["+"]
+
+
+@pytest.mark.parametrize("loss", [0.0, 1.0, -3.0])
+def test_a_level_plane_is_drawn(loss):
+    axis = np.linspace(-1, 1, 5)
+    plane = Plane(axis, axis, np.full((5, 5), loss), None, "train")
+    assert (np.diff(levels(common_norm([plane]))) > 0).all()
+    contours(Figure().add_subplot(), plane, common_norm([plane]))

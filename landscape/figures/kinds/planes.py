@@ -55,7 +55,8 @@ def common_norm(planes: Sequence[Plane]) -> Normalize:
     low, high = float(losses.min()), float(losses.max())
     if in_decades([low, high]):
         return LogNorm(low, high)
-    return Normalize(low, max(float(np.percentile(losses, _SHOWN)), np.nextafter(low, np.inf)))
+    least = low + 1e-6 * max(abs(low), 1e-12)  # of a plane that is level all over, which has contours all the same
+    return Normalize(low, max(float(np.percentile(losses, _SHOWN)), least))
 
 
 def levels(norm: Normalize) -> np.ndarray:
