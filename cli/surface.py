@@ -261,7 +261,7 @@ def _save(surfaces: "Sequence[Line | Plane]", folder: Path, formats: Sequence[st
     save_surfaces(folder, [*surfaces, *_beside(surfaces, folder)])
     for name in formats:
         export(surfaces, folder / f"surface.{name}")
-    for name in there:
+    for name in set(there) - set(formats):
         with suppress(ValueError):  # without h5py, or of a line, there is none any more
             export(surfaces, folder / f"surface.{name}")
     shutil.rmtree(folder / ".rows", ignore_errors=True)  # they are all in the result

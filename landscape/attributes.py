@@ -195,7 +195,7 @@ def _parts(value: Any) -> list[Any]:
     parts = [value] if isinstance(value, _CHANGING) else []
     if _of_user(type(value)) and isinstance(attributes := getattr(value, "__dict__", None), dict):
         parts.append(attributes)
-    slots = _slots(type(value))  # type: ignore[arg-type]
+    slots = _slots(type(value))  # type: ignore[arg-type]  # as above
     return [*parts, _Slots(value, slots)] if slots else parts
 
 

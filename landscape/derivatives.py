@@ -150,8 +150,8 @@ def _on_a_sample(objective: "Objective", wrong: Callable[[Sample, float], T]) ->
     What the model rounds to coarser dtypes on the way would drown it: so without that, or, where the model cannot do
     without, to the accuracy of those.
     """
-    wide = objective.accumulation_dtype
-    for num_examples, dtype in ((_num_examples(objective), wide), (_num_examples(objective), None), (0, None)):
+    wide, some = objective.accumulation_dtype, _num_examples(objective)
+    for num_examples, dtype in ((some, wide), (some, None), (0, None)):
         with suppress(Exception), rng_untouched():  # whatever fails in a model called in another way than the user's
             few, coarse = _kept(objective, num_examples, dtype)
             eps = torch.finfo(few.objective.dtype).eps

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from landscape.disk import told_if_full
+from landscape.text import printable
 
 if sys.platform != "win32":
     import fcntl
@@ -157,4 +158,4 @@ def _holder(path: Path) -> str:
         words = "{command} (process {pid} on {host}, since {since})".format(**facts)
     except (OSError, ValueError, TypeError, LookupError):
         return ""
-    return ": " + "".join(c for c in words if c.isprintable())
+    return f": {printable(words)}"

@@ -29,6 +29,7 @@ from landscape.registry import find
 from landscape.second_derivatives import twice_differentiable
 from landscape.sources import sources
 from landscape.surroundings import rng_untouched
+from landscape.text import reason_of
 
 _PILOT = 8  # examples whose forward pass is weighed
 _BATCH_BYTES = 2**30  # saved by the forward pass of a batch; a Hessian's graph of it saves twice that, which 8 GiB hold
@@ -189,9 +190,9 @@ def _described(checkpoint: Checkpoint, what: str) -> Iterator[None]:
     except FileError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).removesuffix(".").split()) or type(error).__name__
         raise CheckpointError(
-            f"{checkpoint.path}: describes {what}: {reason}. Give --problem FILE.py:FUNCTION, or --model and --data."
+            f"{checkpoint.path}: describes {what}: {reason_of(error)}. "
+            "Give --problem FILE.py:FUNCTION, or --model and --data."
         ) from error
 
 

@@ -5,6 +5,16 @@ from unicodedata import category
 _ACTS = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control codes, marks that turn text around, halves of pairs, line breaks
 
 
+def reason_of(error: Exception) -> str:
+    r"""The message of an error in one line, without its full stop; its kind where it has none.
+
+    Example:
+        >>> reason_of(ValueError("no such\n  name.")), reason_of(KeyError())
+        ('no such name', 'KeyError')
+    """
+    return " ".join(str(error).removesuffix(".").split()) or type(error).__name__
+
+
 def printable(text: str) -> str:
     r"""The text in one line, where what a terminal or a page would obey, instead of showing it, is spelled out.
 

@@ -18,6 +18,7 @@ from landscape.checkpoint.content import no_larger_than, told
 from landscape.forms import AT_LEAST_0, is_ours
 from landscape.models import build_model
 from landscape.reading import FileError, reading
+from landscape.text import reason_of
 
 FORMAT = "landscape.checkpoint/1"
 
@@ -82,9 +83,8 @@ class Checkpoint:
             with torch.random.fork_rng(devices=[]), no_larger_than(self.state["model"]):
                 model = build_model(self.model["name"], **self.model["args"])
         except Exception as error:  # whatever torch and Python say of arguments that make no sense
-            reason = " ".join(str(error).removesuffix(".").split()) or type(error).__name__
             raise CheckpointError(
-                f"{self.path}: describes a model that cannot be built: {reason}. "
+                f"{self.path}: describes a model that cannot be built: {reason_of(error)}. "
                 "Build the model it was trained with and call load_checkpoint(path).load_into(model)."
             ) from error
         self.load_into(model)

@@ -36,7 +36,7 @@ def begun_in(out: Path, recipe: Recipe, *, resume: bool) -> Checkpoint | None:
 
 def _require_recipe(recipe: Recipe, begun: Checkpoint) -> None:
     then, now = recipe_of(begun).to_dict(), recipe.to_dict()
-    differ = [f"{name}={now[name]!r} (there {then[name]!r})" for name in now if not _alike(then[name], now[name])]
+    differ = [f"{name}={now[name]!r} (there {then[name]!r})" for name in now if not _same(then[name], now[name])]
     if differ:
         raise ValueError(
             f"{begun.path} is of another recipe: {', '.join(differ)}. Resume with the recipe it began with, "
@@ -74,7 +74,7 @@ def data_before(begun: Checkpoint, fingerprint: Mapping[str, Any], *, anyway: bo
     return before
 
 
-def _alike(then: Any, now: Any) -> bool:
+def _same(then: Any, now: Any) -> bool:
     """Whether two settings are the same, whatever they are made of."""
     then, now = told(then), told(now)
     return bool(then == now) or repr(then) == repr(now)  # NaN

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from landscape.results import read_track
-from landscape.training import Recipe, train
 from tests.cli.command import here
 
 from .killed import contents, run
+from .runs import analyzed
 
 pytestmark = pytest.mark.slow
 
@@ -24,16 +24,7 @@ KIB = 1024
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
-    """A run with an analysis."""
-    from landscape import analyze, load_checkpoint
-    from landscape.problem import Problem
-
-    out = tmp_path_factory.mktemp("run")
-    checkpoint = load_checkpoint(train(Recipe(epochs=2, checkpoint_every=1, model_args={"hidden": (4,)}), out))
-    found = analyze(Problem.of(checkpoint).objectives("train", num_samples=20), ["loss", "layer_table"])
-    for folder in (out, out / "twin"):
-        found.with_checkpoint(checkpoint.identity).save(folder)
-    return out
+    return analyzed(tmp_path_factory.mktemp("run"), epochs=2, checkpoint_every=1)
 
 
 def commands(results: Path) -> dict[str, list[str]]:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from landscape.locks import writing
-from landscape.training import Recipe, train
 from tests.cli.command import here
 
 from .killed import contents, run
+from .runs import analyzed
 
 STUDY = Path(__file__).parent / "tiny_study.py"
 REFUSED = "is being written by another process"
@@ -17,16 +17,7 @@ REFUSED = "is being written by another process"
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
-    """A run with an analysis."""
-    from landscape import analyze, load_checkpoint
-    from landscape.problem import Problem
-
-    out = tmp_path_factory.mktemp("run")
-    checkpoint = load_checkpoint(train(Recipe(epochs=1, model_args={"hidden": (4,)}), out))
-    found = analyze(Problem.of(checkpoint).objectives("train", num_samples=20), ["loss", "layer_table"])
-    for folder in (out, out / "twin"):
-        found.with_checkpoint(checkpoint.identity).save(folder)
-    return out
+    return analyzed(tmp_path_factory.mktemp("run"), epochs=1)
 
 
 def commands(results: Path) -> dict[str, list[str]]:
