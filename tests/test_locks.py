@@ -63,7 +63,8 @@ def test_what_a_lock_says_is_shown_and_not_obeyed(tmp_path, holder):
         with pytest.raises(ValueError, match=words), writing(tmp_path):
             pass
     lock.write_text('{"pid": 1, "host": "h", "command": "\\u001b[31mred", "since": "now"}')
-    with pytest.raises(ValueError, match=r"another process: \[31mred \(process 1 on h, since now\)"), writing(tmp_path):
+    shown = r"another process: \\x1b\[31mred \(process 1 on h, since now\)"
+    with pytest.raises(ValueError, match=shown), writing(tmp_path):
         pass
 
 
