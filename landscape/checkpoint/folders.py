@@ -69,10 +69,7 @@ def is_json(path: Path) -> bool:
 
 
 def _open_folder(folder: Path, verify: bool) -> Opened:
-    if (folder / ".metadata").exists():
-        opened = _open_distributed(folder)
-    else:
-        opened = _open(_weights_of(folder), verify)
+    opened = _open_distributed(folder) if (folder / ".metadata").exists() else _open(_weights_of(folder), verify)
     config, adapter = _json(folder / "config.json"), _json(folder / "adapter_config.json")
     said = _json(folder / "trainer_state.json") or {}
     opened.facts |= {name: value for name, value in (("config", config), ("adapter", adapter)) if value is not None}
