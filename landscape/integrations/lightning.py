@@ -37,8 +37,7 @@ class MultiPassModule(LightningModule):
         clean_pass: False in a pass of ``training_step`` that is not the first of its step.
 
     Example:
-        >>> from lightning import LightningModule  # doctest: +SKIP
-        >>> class Classifier(MultiPassModule, LightningModule):  # doctest: +SKIP
+        >>> class Classifier(MultiPassModule, LightningModule):  # of lightning
         ...     def training_step(self, batch, batch_idx):
         ...         x, y = batch
         ...         return cross_entropy(self.net(x), y)
@@ -48,13 +47,13 @@ class MultiPassModule(LightningModule):
     """
 
     clean_pass = True
-    _gathering = False
+    _gathering = _running = False
     _earlier: list[tuple[Any, Any]]  # micro-batches that were put off
     _losses: list[Tensor]  # of those, in this pass
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "training_step" in vars(cls):
+        if not hasattr(cls.training_step, "puts_off"):
             cls.training_step = _put_off(cls.training_step)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
@@ -98,7 +97,7 @@ def _put_off(training_step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(training_step)
     def put_off(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self.automatic_optimization or unwrapped(self.optimizers()) is None:
+        if self._running or not self.automatic_optimization or unwrapped(self.optimizers()) is None:
             return training_step(self, *args, **kwargs)
         loop, accumulate = self.trainer.fit_loop, self.trainer.accumulate_grad_batches
         if loop.batch_idx % accumulate == 0:
@@ -111,11 +110,19 @@ def _put_off(training_step: Callable[..., Any]) -> Callable[..., Any]:
                 f"optimizer_step() of {type(self).__name__} calls optimizer.step(). Expected it to call "
                 "super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure), which runs the passes."
             )
-        for some, more in self._earlier:
-            output = training_step(self, *some, **more)
-            loss = (output["loss"] if isinstance(output, Mapping) else output) / accumulate
-            self._losses.append(loss.detach())
-            self.trainer.strategy.backward(loss, self.optimizers().optimizer)
-        return training_step(self, *args, **kwargs)
+        self._running = True  # where a method of this class calls its super's, that one runs as it is
+        results = self.trainer._results
+        try:
+            for some, more in self._earlier:
+                results.batch, results.batch_size = some[0], None  # by whose size what is logged is weighted
+                output = training_step(self, *some, **more)
+                loss = (output["loss"] if isinstance(output, Mapping) else output) / accumulate
+                self._losses.append(loss.detach())
+                self.trainer.strategy.backward(loss, self.optimizers().optimizer)
+            results.batch, results.batch_size = args[0], None
+            return training_step(self, *args, **kwargs)
+        finally:
+            self._running = False
 
+    put_off.puts_off = True  # type: ignore[attr-defined]
     return put_off

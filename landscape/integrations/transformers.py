@@ -45,8 +45,9 @@ class MultiPassTrainer(Trainer):
             an optimizer that is not of ``landscape.optim``.
 
     Example:
-        >>> SAMTrainer = type("SAMTrainer", (MultiPassTrainer, Trainer), {})  # Trainer is that of transformers
-        >>> make = dict(multi_pass=lambda base: SAM(base, rho=0.05))  # SAMTrainer(model, args, **make, ...).train()
+        >>> class SAMTrainer(MultiPassTrainer, Trainer):  # of transformers
+        ...     pass
+        >>> options = {"multi_pass": lambda base: SAM(base, rho=0.05)}  # SAMTrainer(model, args, **options, ...)
     """
 
     current_gradient_accumulation_steps: int
