@@ -12,6 +12,9 @@ direction is averaged once, at the end (m-sharpness, as in the papers). After ``
 every pass is averaged instead: the perturbation of the whole batch. Either way all processes skip a step together and
 end it with the same weights. In the first way buffers are each process's own. Without such a ``model`` the passes are
 averaged by DistributedDataParallel, but losses, Hessian products and the decision to skip are each process's own.
+The base may be a ZeroRedundancyOptimizer (not the other way round: it would see its own part of the parameters only);
+call its ``consolidate_state_dict`` before ``state_dict``. Parameters in shards (FSDP, DTensor) are refused: each
+process would take the norm of its own.
 
 float16: ``optimizer.grad_scaler = torch.amp.GradScaler()``; the closure runs ``grad_scaler.scale(loss).backward()``
 and returns the loss unscaled; after ``optimizer.step(closure)`` comes ``grad_scaler.update()``, and no
@@ -32,6 +35,8 @@ from torch.optim import Optimizer
 
 from landscape.optim.passes import Passes
 from landscape.optim.precision import NonFinitePassError, Precision
+
+STATE = ("base", "generators", "num_skipped", "scalars", "tensors")  # the keys of a state
 
 
 class MultiPassOptimizer(Optimizer):
@@ -257,7 +262,8 @@ class MultiPassOptimizer(Optimizer):
             ValueError: ``state_dict`` is of another optimizer.
         """
         self._refuse_in_passes("load_state_dict")
-        expected, found = ([*sorted(s), *sorted(s.get("scalars", ()))] for s in (self.state_dict(), state_dict))
+        expected = [*STATE, *sorted(self.scalars)]  # without the base's, which some bases have to gather first
+        found = [*sorted(state_dict), *sorted(state_dict.get("scalars", ()))]
         if found != expected:
             raise ValueError(
                 f"this is not a state of {type(self).__name__}: expected the keys {expected}, found {found}. "
