@@ -20,6 +20,8 @@ float16: ``optimizer.grad_scaler = torch.amp.GradScaler()``; the closure runs ``
 and returns the loss unscaled; after ``optimizer.step(closure)`` comes ``grad_scaler.update()``, and no
 ``grad_scaler.step``. Gradients are unscaled after each pass; one infinity skips the whole step and lowers the scale.
 bfloat16 autocast needs none of this.
+
+Loops of others, which accumulate over micro-batches, clip or scale by themselves: ``gather``, landscape.integrations.
 """
 
 import math
@@ -197,7 +199,7 @@ class MultiPassOptimizer(Optimizer):
         if not self._gathered:
             for p in params:
                 p.grad = None
-            params[0].grad = torch.full_like(params[0], torch.nan)
+            params[0].grad = torch.full_like(params[0], torch.nan)  # one is enough to be found
         elif self.grad_scaler is not None:
             torch._foreach_mul_([p.grad for p in params if p.grad is not None], self.grad_scaler.get_scale())
         return clean_loss

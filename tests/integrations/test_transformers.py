@@ -265,6 +265,38 @@ def test_a_pass_that_is_not_finite_skips_the_step(tmp_path: Path) -> None:
     assert equal(weights(mine), list(model().parameters()))
 
 
+class Stream(torch.utils.data.IterableDataset):
+    """The texts without a length: the last group of an epoch is not known to be one."""
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        yield from (Texts()[i] for i in range(SAMPLES))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"label_smoothing_factor": 0.1}, {"optim": "adafactor"}, {"optim": "sgd", "max_steps": 5, "stream": True}],
+    ids=lambda options: "-".join(options),
+)
+def test_without_a_radius_it_is_the_trainer_bit_for_bit(tmp_path: Path, options: dict[str, Any]) -> None:
+    texts = Stream() if options.pop("stream", False) else Texts()
+    mine = SAMTrainer(
+        model(), arguments(tmp_path, **options), train_dataset=texts, multi_pass=lambda base: SAM(base, rho=0.0)
+    )
+    plain = Trainer(model(), arguments(tmp_path, **options), train_dataset=texts)
+    mine.train()
+    plain.train()
+    assert equal(weights(mine), weights(plain))
+    assert mine.state.global_step == plain.state.global_step
+
+
+def test_a_compiled_model(tmp_path: Path) -> None:
+    compiled = trainer(tmp_path, METHODS["sam"][0], torch_compile=True, torch_compile_backend="eager")
+    plain = trainer(tmp_path, METHODS["sam"][0])
+    compiled.train()
+    plain.train()
+    assert byhand.distance(weights(compiled), weights(plain)) < 1e-12
+
+
 def test_training_again_goes_on_with_the_same_optimizer(tmp_path: Path) -> None:
     mine = trainer(tmp_path, METHODS["sam"][0], num_train_epochs=1)
     mine.train()
