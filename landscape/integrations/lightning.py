@@ -74,7 +74,8 @@ class MultiPassModule(LightningModule):
             self.clean_pass = not results
             loss = optimizer_closure()
             results.append(optimizer_closure._result)
-            return None if loss is None else sum(self._losses, loss)
+            losses = [*self._losses, loss] if loss is not None else self._losses
+            return torch.stack(losses).sum() if losses else None
 
         self._gathering = True
         try:
@@ -108,7 +109,8 @@ def _put_off(training_step: Callable[..., Any]) -> Callable[..., Any]:
         if not self._gathering:
             raise RuntimeError(
                 f"optimizer_step() of {type(self).__name__} calls optimizer.step(). Expected it to call "
-                "super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure), which runs the passes."
+                "super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure), with MultiPassModule before "
+                "LightningModule among the bases: that runs the passes."
             )
         self._running = True  # where a method of this class calls its super's, that one runs as it is
         results = self.trainer._results
@@ -116,9 +118,10 @@ def _put_off(training_step: Callable[..., Any]) -> Callable[..., Any]:
             for some, more in self._earlier:
                 results.batch, results.batch_size = some[0], None  # by whose size what is logged is weighted
                 output = training_step(self, *some, **more)
-                loss = (output["loss"] if isinstance(output, Mapping) else output) / accumulate
-                self._losses.append(loss.detach())
-                self.trainer.strategy.backward(loss, self.optimizers().optimizer)
+                if output is not None:
+                    loss = (output["loss"] if isinstance(output, Mapping) else output) / accumulate
+                    self._losses.append(loss.detach())
+                    self.trainer.strategy.backward(loss, self.optimizers().optimizer)
             results.batch, results.batch_size = args[0], None
             return training_step(self, *args, **kwargs)
         finally:

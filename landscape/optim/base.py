@@ -153,7 +153,8 @@ class MultiPassOptimizer(Optimizer):
         if finite is None:
             raise ValueError(
                 f"{type(self).__name__}.step() got no closure. Expected step(closure), where closure() zeroes the "
-                "gradients, runs forward and backward, and returns the loss; or gather(closure) before it."
+                "gradients, runs forward and backward, and returns the loss; or gather(closure) before it. In loops "
+                "that have no closure (transformers, Lightning, accelerate): landscape.integrations."
             )
         if finite:
             with torch.no_grad():

@@ -232,6 +232,30 @@ def test_steps_that_call_their_supers_and_steps_of_one_class() -> None:
         assert byhand.distance([p.detach() for p in module.net.parameters()], params) < 1e-12
 
 
+def test_a_micro_batch_that_is_skipped_counts_for_nothing() -> None:
+    class Skipping(Classifier):
+        skipped = 1  # the second of the first group; the third is the last one
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+            return None if batch_idx == self.skipped else super().training_step(batch, batch_idx)
+
+    for skipped in (1, 2):
+        module, by_hand = Skipping(METHODS["sam"][0]), network()
+        module.skipped = skipped
+        fit(module, limit_train_batches=3, gradient_clip_val=None)
+        params = list(by_hand.parameters())
+        kept = [batch for i, batch in enumerate(groups()[0]) if i != skipped]
+        d = byhand.sam(
+            params,
+            lambda params=params, by_hand=by_hand, kept=kept: byhand.gradient_of(
+                params, lambda: [cross_entropy(by_hand(x), y) / ACCUMULATE for x, y in kept]
+            ),
+            rho=0.1,
+        )
+        expected = [p - 0.2 * (v + 0.01 * p) for p, v in zip(params, d, strict=True)]
+        assert byhand.distance(module.weights(), expected) < 1e-12
+
+
 def test_buffers_follow_the_clean_pass() -> None:
     module = Classifier(METHODS["sam"][0])
     module.net[1] = nn.BatchNorm1d(8, momentum=None).double()
@@ -275,6 +299,12 @@ def test_what_would_go_wrong_is_refused_by_name() -> None:
 
     with pytest.raises(RuntimeError, match=r"optimizer_step\(\) of Own calls optimizer.step\(\)"):
         fit(Own(METHODS["sam"][0]))
+
+    class Behind(Written, MultiPassModule):
+        pass
+
+    with pytest.raises(RuntimeError, match="with MultiPassModule before LightningModule"):
+        fit(Behind(METHODS["sam"][0]))
     with pytest.raises(TypeError, match="dataloader_iter"):
 
         class Iterator(Classifier):
