@@ -169,8 +169,11 @@ def test_the_loss_of_the_model_itself(tmp_path: Path, checkpointing: bool) -> No
 
 def test_a_loss_that_knows_no_tokens_is_the_mean_over_micro_batches(tmp_path: Path) -> None:
     class Means(SAMTrainer):
+        def _prepare_inputs(self, inputs: Any) -> Any:
+            return inputs  # no copy
+
         def compute_loss(self, net: Any, inputs: Any, *_: Any, **__: Any) -> Any:
-            labels = inputs.pop("labels")  # as many do: each pass needs them again
+            labels = inputs.pop("labels")  # as many do, and each pass needs them again
             return in_float64(net(**inputs), labels, (labels[:, 1:] != -100).sum())
 
     mine = Means(model(), arguments(tmp_path), train_dataset=Texts(), multi_pass=METHODS["sam"][0])
@@ -283,6 +286,7 @@ def test_without_a_radius_it_is_the_trainer_bit_for_bit(tmp_path: Path, options:
         model(), arguments(tmp_path, **options), train_dataset=texts, multi_pass=lambda base: SAM(base, rho=0.0)
     )
     plain = Trainer(model(), arguments(tmp_path, **options), train_dataset=texts)
+    mine.loss_is_scaled_for_ga = plain.loss_is_scaled_for_ga = False  # so it is divided by the length of its group
     mine.train()
     plain.train()
     assert equal(weights(mine), weights(plain))
@@ -303,6 +307,21 @@ def test_training_again_goes_on_with_the_same_optimizer(tmp_path: Path) -> None:
     before = weights(mine)
     mine.train()
     assert not equal(weights(mine), before)
+
+
+def test_a_run_that_was_interrupted_within_a_step_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    class Stop(TrainerCallback):
+        def on_substep_end(self, *_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+    straight, again = (trainer(tmp_path, METHODS["sam"][0]) for _ in range(2))
+    straight.train()
+    again.add_callback(Stop())
+    with pytest.raises(KeyboardInterrupt):
+        again.train()
+    again.pop_callback(Stop)
+    again.train()
+    assert equal(weights(again), weights(straight))
 
 
 def test_an_optimizer_of_ones_own(tmp_path: Path) -> None:
