@@ -12,15 +12,21 @@ direction is averaged once, at the end (m-sharpness, as in the papers). After ``
 every pass is averaged instead: the perturbation of the whole batch. Either way all processes skip a step together and
 end it with the same weights. In the first way buffers are each process's own. Without such a ``model`` the passes are
 averaged by DistributedDataParallel, but losses, Hessian products and the decision to skip are each process's own.
+The base may be a ZeroRedundancyOptimizer (not the other way round: it would see its own part of the parameters only);
+call its ``consolidate_state_dict`` before ``state_dict``. Parameters in shards (FSDP, DTensor) are refused: each
+process would take the norm of its own.
 
 float16: ``optimizer.grad_scaler = torch.amp.GradScaler()``; the closure runs ``grad_scaler.scale(loss).backward()``
 and returns the loss unscaled; after ``optimizer.step(closure)`` comes ``grad_scaler.update()``, and no
 ``grad_scaler.step``. Gradients are unscaled after each pass; one infinity skips the whole step and lowers the scale.
 bfloat16 autocast needs none of this.
+
+Loops of others, which accumulate over micro-batches, clip or scale by themselves: ``gather``, landscape.integrations.
 """
 
 import math
 from collections.abc import Callable
+from inspect import Parameter, signature
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -31,6 +37,8 @@ from torch.optim import Optimizer
 
 from landscape.optim.passes import Passes
 from landscape.optim.precision import NonFinitePassError, Precision
+
+STATE = ("base", "generators", "num_skipped", "scalars", "tensors")  # the keys of a state
 
 
 class MultiPassOptimizer(Optimizer):
@@ -54,7 +62,8 @@ class MultiPassOptimizer(Optimizer):
         grad_scaler, sync_perturbation: see the module.
 
     Raises:
-        ValueError: ``base`` is not an optimizer instance; a radius of a group is negative or not finite.
+        ValueError: ``base`` is not an optimizer instance, or one that needs a closure; a radius of a group is negative
+            or not finite.
     """
 
     usual_radii: ClassVar[dict[str, float]] = {}  # the options of a group that must be in [0, inf), with usual values
@@ -63,6 +72,12 @@ class MultiPassOptimizer(Optimizer):
         if not isinstance(base, Optimizer):
             raise ValueError(
                 f"base={base!r} is not an optimizer. Expected one: torch.optim.SGD(model.parameters(), lr=0.1)."
+            )
+        own = signature(base.step).parameters.get("closure")  # a base is given none
+        if isinstance(base, MultiPassOptimizer) or (own is not None and own.default is Parameter.empty):
+            raise ValueError(
+                f"base={type(base).__name__} runs passes of its own. Expected an optimizer that steps along a gradient "
+                "without a closure: torch.optim.SGD(model.parameters(), lr=0.1)."
             )
         self.base = base
         self.model = model
@@ -75,6 +90,7 @@ class MultiPassOptimizer(Optimizer):
         self._generators: dict[str, torch.Generator] = {}
         self._scaler_checks: list[SimpleNamespace] = []
         self._in_passes = False
+        self._gathered: bool | None = None  # whether the direction in .grad is finite; None: there is none
         groups = base.param_groups
         try:
             super().__init__(list(groups), {**base.defaults, **defaults})
@@ -107,24 +123,92 @@ class MultiPassOptimizer(Optimizer):
             self._generators[str(device)] = torch.Generator(device).manual_seed(self._seed + (device.index or 0))
         return torch.randn(p.shape, generator=self._generators[str(device)], dtype=p.dtype, device=device)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None, *, loss: Callable[[], Tensor] | None = None) -> Any:
+    def step(
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        loss: Callable[[], Tensor] | None = None,
+        gathered: bool = False,
+    ) -> Any:
         """Make one update and return the clean loss: that of the first pass, at the weights the step began with.
+
+        After ``gather`` it takes no closure, makes the update alone, and returns None.
 
         Args:
             closure: zeroes the gradients, runs forward and backward, returns the loss. It is called once a pass, so it
                 must use the same examples each time; it may loop over micro-batches.
             loss: returns the differentiable loss without a backward pass, for methods that use Hessian products.
+            gathered: the closure is called once, and calls ``gather`` itself: for frameworks that always give a
+                closure, and clip in it what it left in ``.grad``.
 
         Raises:
-            ValueError: no closure, a closure that returns nothing, or a sparse gradient. As after any exception in a
-                pass, weights, buffers and generators are restored.
+            ValueError: no closure, a closure that returns nothing or adds to gradients that were there before it, or a
+                sparse gradient. As after any exception in a pass, weights, buffers and generators are restored.
         """
-        if closure is None:
+        returned = None
+        if closure is not None:
+            with torch.enable_grad():
+                returned = closure() if gathered else self._pass(closure, loss)
+        finite, self._gathered = self._gathered, None
+        if finite is None:
             raise ValueError(
                 f"{type(self).__name__}.step() got no closure. Expected step(closure), where closure() zeroes the "
-                "gradients, runs forward and backward, and returns the loss."
+                "gradients, runs forward and backward, and returns the loss; or gather(closure) before it. In loops "
+                "that have no closure (transformers, Lightning, accelerate): landscape.integrations."
             )
+        if finite:
+            with torch.no_grad():
+                self._update()
+        return returned
+
+    def gather(self, closure: Callable[[], Any], *, loss: Callable[[], Tensor] | None = None) -> Any:
+        """Run the passes of a step and leave its direction in ``.grad``: ``step()`` then makes the update along it.
+
+        This is to a plain optimizer's step what the backward pass is: in between, the direction may be clipped, like a
+        gradient. With a ``grad_scaler`` it is scaled like one too: ``unscale_``, ``grad_scaler.step(optimizer)`` and
+        ``update`` may follow. Where a pass was not finite it is NaN, and the update is skipped.
+
+        Args:
+            closure: as of ``step``.
+            loss: as of ``step``.
+
+        Returns:
+            The clean loss, as of ``step``.
+
+        Raises:
+            ValueError: as ``step``.
+
+        Example:
+            >>> from landscape.optim import SAM
+            >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+            >>> optimizer = SAM(torch.optim.SGD([w], lr=0.1), rho=0.5)
+            >>> def closure():
+            ...     optimizer.zero_grad()
+            ...     loss = w.square().sum() / 2
+            ...     loss.backward()
+            ...     return loss
+            >>> optimizer.gather(closure)
+            tensor(12.5000)
+            >>> torch.nn.utils.clip_grad_norm_([w], 1.0)
+            tensor(5.5000)
+            >>> optimizer.step()
+            >>> w.detach()
+            tensor([2.9400, 3.9200])
+        """
+        clean_loss = self._pass(closure, loss)
+        params = [p for p in self._all_params() if p.requires_grad]
+        if not self._gathered:
+            for p in params:
+                p.grad = None
+            params[0].grad = torch.full_like(params[0], torch.nan)  # one is enough to be found
+        elif self.grad_scaler is not None:
+            torch._foreach_mul_([p.grad for p in params if p.grad is not None], self.grad_scaler.get_scale())
+        return clean_loss
+
+    @torch.no_grad()
+    def _pass(self, closure: Callable[[], Any], loss: Callable[[], Tensor] | None) -> Any:
+        """Gather the direction of a step in ``.grad``, note whether it is finite, and return the clean loss."""
+        self._gathered = None
         for group in self.param_groups:
             group.update(self.defaults | group)  # which the state of a plain base, loaded into it, does not bring
         passes = Passes(
@@ -152,10 +236,8 @@ class MultiPassOptimizer(Optimizer):
             if not done:
                 self._set_generator_states(drawn)
         self.hvp_used = passes.hvp
-        if done:
-            self._update()
-        else:
-            self.num_skipped += 1
+        self.num_skipped += not done
+        self._gathered = done
         return passes.clean_loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -183,7 +265,8 @@ class MultiPassOptimizer(Optimizer):
             ValueError: ``state_dict`` is of another optimizer.
         """
         self._refuse_in_passes("load_state_dict")
-        expected, found = ([*sorted(s), *sorted(s.get("scalars", ()))] for s in (self.state_dict(), state_dict))
+        expected = [*STATE, *sorted(self.scalars)]  # without the base's, which some bases have to gather first
+        found = [*sorted(state_dict), *sorted(state_dict.get("scalars", ()))]
         if found != expected:
             raise ValueError(
                 f"this is not a state of {type(self).__name__}: expected the keys {expected}, found {found}. "

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.optim.leftovers import no_leftovers
 from landscape.optim.precision import Precision, require_finite
 from landscape.optim.vectors import Vectors, add_, copy_, global_norm
 from landscape.optim.workers import Workers
@@ -64,10 +65,11 @@ class Passes:
 
         Raises:
             NonFinitePassError: the loss or the gradient is not finite.
-            ValueError: the closure returned nothing, or a gradient is sparse.
+            ValueError: the closure returned nothing or added to earlier gradients, or a gradient is sparse.
         """
         torch.clear_autocast_cache()  # within autocast it would hold half-precision copies of the weights before a move
-        with torch.enable_grad(), nullcontext() if self.workers.sync else self.workers.no_hooks():
+        hooks = nullcontext() if self.workers.sync else self.workers.no_hooks()
+        with torch.enable_grad(), hooks, no_leftovers(self._params):
             returned = self._closure()
         if returned is None:
             raise ValueError("the closure returned None. Expected it to return the loss.")

@@ -65,7 +65,8 @@ class SAM(MultiPassOptimizer):
         coupled_weight_decay: bool = False,
         model: nn.Module | None = None,
     ) -> None:
-        if coupled_weight_decay and isinstance(base, Optimizer) and "weight_decay" not in base.defaults:
+        groups = base.param_groups if isinstance(base, Optimizer) else []
+        if coupled_weight_decay and not all("weight_decay" in group for group in groups):
             raise ValueError(
                 f"coupled_weight_decay=True, but {type(base).__name__} has no weight_decay. "
                 "Expected a base that has, such as torch.optim.SGD(params, lr=0.1, weight_decay=5e-4)."

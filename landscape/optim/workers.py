@@ -23,9 +23,20 @@ class Workers:
         model: as of the optimizer.
         params: the parameters of all groups.
         sync: whether each pass is averaged; else the direction is, once, at the end of the step.
+
+    Raises:
+        ValueError: the processes have shards of the parameters.
     """
 
     def __init__(self, model: nn.Module | None, params: list[Tensor], *, sync: bool) -> None:
+        for p in params:
+            if hasattr(p, "device_mesh") or getattr(p, "_fsdp_flattened", False):
+                raise ValueError(
+                    f"a parameter of {tuple(p.shape)} is in shards (FSDP or DTensor), and each process would take the "
+                    "norm of its own. Expected whole parameters: DistributedDataParallel, with torch.distributed.optim."
+                    "ZeroRedundancyOptimizer as the base where its state is what takes the memory."
+                )
+        model = getattr(model, "_orig_mod", model)  # in what torch.compile returns
         self._ddp = model if isinstance(model, DistributedDataParallel) else None
         self._params = params
         self.sync = sync and self._ddp is not None

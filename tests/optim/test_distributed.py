@@ -9,9 +9,10 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import SGD
+from torch.optim import SGD, Adam
 
 from landscape.optim import CRSAM, GAM, RSAM, SAM, CurvSAM
 from landscape.optim.base import MultiPassOptimizer
@@ -118,8 +119,33 @@ def work(rank: int, folder: str) -> None:
         branch=lambda step: True,
         num_steps=1,
     )
+    from torch.distributed.optim import ZeroRedundancyOptimizer  # warns that torch.jit, which it imports, is deprecated
+
+    for name in ("whole", "sharded", "compiled"):  # states of the base, and the model
+        ddp = DistributedDataParallel(Network(), find_unused_parameters=True)
+        params = ddp.parameters()
+        base = ZeroRedundancyOptimizer(params, Adam, lr=0.05) if name == "sharded" else Adam(params, lr=0.05)
+        model = torch.compile(ddp, backend="eager") if name == "compiled" else ddp
+        results[name] = train(
+            model,
+            SAM(base, rho=0.3, model=model),
+            lambda step: (x[step, rank], y[step, rank]),
+            branch=lambda step: step % 2 == 0,
+            num_steps=6,
+        )
+    results["shards"] = [refusal(shard) for shard in (fully_shard, FullyShardedDataParallel)]
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
+
+
+def refusal(shard: Callable[[nn.Module], Any]) -> str:
+    model = shard(Network(), **({"device_id": torch.device("cpu")} if shard is FullyShardedDataParallel else {}))
+    optimizer = SAM(SGD(model.parameters(), lr=0.05))
+    try:
+        optimizer.step(lambda: None)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +195,17 @@ def test_per_worker_perturbation_is_the_mean_of_each_worker_alone(results: list[
         alone.append(train(model, optimizer, lambda _, batch=batch: batch, branch=lambda _: True, num_steps=1))
     for got, a, b in zip(results[0]["per worker"], *alone, strict=True):
         assert (got - (a + b) / 2).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", ["sharded", "compiled"])
+def test_a_base_with_its_state_in_shards_and_a_compiled_model_step_alike(
+    results: list[dict[Any, Any]], name: str
+) -> None:
+    for result in results:
+        assert all(torch.equal(a, b) for a, b in zip(result[name], result["whole"], strict=True))
+
+
+def test_parameters_in_shards_are_refused_by_name(results: list[dict[Any, Any]]) -> None:
+    for message in results[0]["shards"]:
+        assert "in shards (FSDP or DTensor)" in message
+        assert "ZeroRedundancyOptimizer" in message
