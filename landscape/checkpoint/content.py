@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as registration
 
+from landscape.checkpoint.inert import Inert
+from landscape.checkpoint.stored import Stored
 from landscape.forms import AT_LEAST_0, COUNT, NUMBER, OBJECT, SPEC, Kind, Maybe, is_ours, misfit, recipe
 from landscape.reading import require_room
 
@@ -41,9 +42,9 @@ def require_plain(content: Any, num_bytes: int) -> None:
     level, num_nodes = [content], 1
     for _ in range(_DEPTH):
         for node in level:
-            if isinstance(node, Tensor):
-                _require_there(node, num_bytes)
-        nodes = [node for node in level if isinstance(node, (dict, list, tuple))]
+            if isinstance(node, Stored):
+                require_room(node.num_bytes, num_bytes)
+        nodes = [_inside(node) for node in level if isinstance(node, (dict, list, tuple, Inert))]
         num_nodes += sum(map(len, nodes))
         if num_nodes > max(_NODES, num_bytes):
             raise ValueError("it holds more than its bytes can say")
@@ -101,8 +102,5 @@ def no_larger_than(state: Mapping[str, Any]) -> Iterator[None]:
         hook.remove()
 
 
-def _require_there(tensor: Tensor, num_bytes: int) -> None:
-    if tensor.device.type != "cpu":
-        raise ValueError(f"it has a tensor on {tensor.device}, without its numbers")
-    if tensor.layout == torch.strided:
-        require_room(tensor.numel() * tensor.element_size(), num_bytes)
+def _inside(node: Any) -> Any:
+    return (node.args, node.state, node.items, node.entries) if isinstance(node, Inert) else node
