@@ -147,6 +147,13 @@ def giant(metadata: Any, path: Path) -> None:
     tensor.size = torch.Size([10**6, 10**6])
 
 
+def giant_whole(metadata: Any, path: Path) -> None:
+    """All of it where the first half was."""
+    giant(metadata, path)
+    tensor = metadata.state_dict_metadata["0.weight"]
+    tensor.chunks = [replace(tensor.chunks[0], sizes=tensor.size)]
+
+
 def overlap(metadata: Any, path: Path) -> None:
     """Both chunks claim the same rows, and nobody the others."""
     chunks = metadata.state_dict_metadata["0.weight"].chunks
@@ -179,6 +186,7 @@ DISTRIBUTED: dict[str, Kind] = {
     "DCP, a place is lost": Kind(damaged(forget_storage), unread=r"3\.bias", unfit=r"3\.bias", slow=True),
     "DCP, chunks overlap": Kind(damaged(overlap), unread=r"0\.weight", unfit=r"0\.weight", slow=True),
     "DCP, of 10^12 entries": Kind(damaged(giant), unread=".", slow=True),
+    "DCP, of 10^12 entries in one": Kind(damaged(giant_whole), unread=".", slow=True),
     "DCP, above the folder": Kind(damaged(outside), unread=r"\.\.", slow=True),
     "DCP, an absolute path": Kind(damaged(absolute), unread=".", slow=True),
     "DCP, beyond the end": Kind(damaged(each(offset=10**9)), unread=".", slow=True),

@@ -27,7 +27,7 @@ def seeded(model: nn.Module, seed: int) -> nn.Module:
     with torch.no_grad():
         for value in model.state_dict().values():
             if value.is_floating_point():
-                value.copy_(torch.rand(value.shape, generator=generator) / 2 + 0.05)
+                value.copy_(torch.rand(value.shape, generator=generator, dtype=torch.float64) / 2 + 0.05)
             else:
                 value.fill_(seed)
     return model.eval()
@@ -53,6 +53,8 @@ class Kind:
         left_out: names that must be among those that were left out.
         step: optimizer steps done.
         apart: ends of names that are in the model and rightly not in the file; their values stay.
+        source: of a seed; the model whose weights are written, where it is another.
+        said: what a warning says where they are loaded.
         unread: what the refusal to read it says, where it must be refused.
         unfit: what the refusal to load it into the model says, where it is read but must not be loaded.
         may_refuse: whether a refusal, by either, is as right as the weights.
@@ -68,6 +70,8 @@ class Kind:
     left_out: tuple[str, ...] = ()
     step: int | None = None
     apart: tuple[str, ...] = ()
+    source: Callable[[int], nn.Module] | None = None
+    said: str = ""
     unread: str = ""
     unfit: str = ""
     may_refuse: bool = False
@@ -80,8 +84,8 @@ class Kind:
     def written(self, folder: Path) -> "Written":
         """The file, made on the spot, and the weights that it holds."""
         folder.mkdir(parents=True, exist_ok=True)
-        trained = self.build(1)
         with quiet():
+            trained = (self.source or self.model)(1)
             path = self.write(folder, trained)
         return Written(path, {name: value.detach().clone() for name, value in trained.state_dict().items()})
 

@@ -221,7 +221,7 @@ KEYS = {
     ),
     "generator and discriminator": Kind(
         saved(lambda state: {"generator": state, "discriminator": other()}),
-        unread="generator.*discriminator|discriminator.*generator",
+        unread="generator.*discriminator.*--key",
     ),
     "generator deep down, asked for": Kind(
         saved(lambda state: {"g": {"state_dict": state, "epoch": 1}, "d": {"state_dict": other(), "epoch": 1}}),
@@ -331,6 +331,7 @@ NUMBERS = {
     "float64": Kind(saved(same), of_dtype(torch.float64)),
     "bfloat16 into float32": Kind(saved(cast(torch.bfloat16)), of_dtype(torch.float32)),
     "float32 into float64": Kind(saved(cast(torch.float32)), of_dtype(torch.float64)),
+    "bfloat16 into float16": Kind(saved(cast(torch.bfloat16)), of_dtype(torch.float16)),
     "float8 into float32": Kind(saved(cast(torch.float8_e4m3fn)), of_dtype(torch.float8_e4m3fn), may_refuse=True),
     "empty and 0-dimensional": Kind(
         saved(same), lambda seed: seeded(nn.ParameterDict({"t": torch.ones(()), "none": torch.ones(0, 3)}), seed)

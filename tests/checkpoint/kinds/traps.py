@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from .kind import Kind, other, prefixed, saved, seeded
-from .plain import Tied, cast, of_dtype, parts, tied, without
+from .kind import Kind, other, prefixed, saved, seeded, small
+from .plain import Tied, WithIntegers, parts, tied, without
 
 
 def only(change):
@@ -42,15 +42,23 @@ TRAPS: dict[str, Kind] = {
     "bool": Kind(only(lambda w: w > 0), unfit="bool"),
     "quantized": Kind(only(quantized), unread="quantized|qint8", unfit="quantized|qint8|Quantized"),
     "complex into real": Kind(only(lambda w: w + 1j), unfit="complex"),
-    "float64 into float32": Kind(
-        saved(lambda s: {n: v.double() / 3 if v.is_floating_point() else v for n, v in s.items()}), unfit="float64"
-    ),
-    "float32 into bfloat16": Kind(
-        saved(lambda s: {n: v.float() for n, v in s.items()}), of_dtype(torch.bfloat16), unfit="float32"
-    ),
-    "bfloat16 into float16": Kind(saved(cast(torch.bfloat16)), of_dtype(torch.float16), unfit="bfloat16"),
     "floats into integers": Kind(
-        saved(lambda s: dict(s) | {"1.num_batches_tracked": torch.tensor(2.5)}), unfit="float32"
+        saved(lambda s: s | {"index": torch.tensor([1.0, 2.0, 3.0])}),
+        lambda seed: seeded(WithIntegers(), seed),
+        unfit="float32",
+    ),
+    "float64 into float32": Kind(saved(dict), source=lambda seed: seeded(small(0).double(), seed), said="float64"),
+    "float32 into bfloat16": Kind(saved(dict), lambda seed: small(seed).bfloat16(), source=small, said="float32"),
+    "beyond the range of float16": Kind(
+        saved(lambda s: s | {"0.bias": s["0.bias"] * 1e30}),
+        lambda seed: small(seed).half(),
+        unfit="0.bias",
+        source=small,
+    ),
+    "int64 into int32": Kind(
+        saved(lambda s: s | {"index": torch.tensor([2**40, 1, 2])}),
+        lambda seed: seeded(WithIntegers(), seed),
+        unfit="index",
     ),
     "sparse": Kind(only(lambda w: w.to_sparse()), unread="sparse", unfit="[Ss]parse"),
     "on meta": Kind(only(lambda w: w.to("meta")), unread="meta", unfit="meta"),
