@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.checkpoint.content import no_larger_than, told
+from landscape.checkpoint.building import no_larger_than
+from landscape.checkpoint.content import told
 from landscape.checkpoint.fit import fitted
 from landscape.forms import AT_LEAST_0, is_ours
 from landscape.models import build_model
 from landscape.reading import FileError, reading
 from landscape.text import reason_of
 
-FORMAT = "landscape.checkpoint/1"
 _MODEL = "Pass the model it was trained with."
 
 
@@ -187,10 +187,3 @@ def to_device(tree: Any, device: torch.device) -> Any:
         return moved.set_(storages[storage.data_ptr()], tensor.storage_offset(), tensor.shape, tensor.stride())
 
     return move(tree)
-
-
-def _shape(value: Any) -> tuple[int, ...] | str:
-    """The shape of a dense tensor; what else it is otherwise, as that cannot be copied into a dense one."""
-    if not isinstance(value, Tensor):
-        return type(value).__name__
-    return tuple(value.shape) if value.layout == torch.strided and not value.is_quantized else value.type()

@@ -33,8 +33,9 @@ def fitted(model: nn.Module, found: Mapping[str, Any]) -> dict[str, Any]:
     expected = model.state_dict()
     ties = _ties(expected)
 
-    def fits(names: set[str]) -> bool:
-        return all(not names.isdisjoint(tied) or _is_count(name) for name, tied in ties.items())
+    def fits(names: dict[str, str]) -> bool:
+        there = all(not tied.isdisjoint(names) or _is_count(name) for name, tied in ties.items())
+        return there and not any(_misfit(name, expected[name], found[theirs]) for name, theirs in names.items())
 
     match = match_names(found, expected, fits)
     own = dict(model.named_buffers())

@@ -32,20 +32,20 @@ class AmbiguousPrefixError(ValueError):
     """The model's names are in the file under several prefixes; the message names them."""
 
 
-def match_names(found: Iterable[str], expected: Iterable[str], fits: Callable[[set[str]], bool]) -> Match:
+def match_names(found: Iterable[str], expected: Iterable[str], fits: Callable[[dict[str, str]], bool]) -> Match:
     """The file's name for each of the model's; where they do not fit, the match that leaves the fewest without.
 
     Args:
         found: the file's names.
         expected: the model's.
-        fits: whether these of the model's names are all that it needs.
+        fits: whether a match, the file's name by the model's, is all that the model needs.
 
     Raises:
         AmbiguousPrefixError: they fit under several prefixes, of which none is empty.
 
     Example:
-        >>> match_names(["net.module.w", "loss.w"], ["w"], lambda names: names == {"w"})
-        Match(found={'w': 'net.module.w'}, prefix='net.module.', inside=[], outside=['loss.w'])
+        >>> match_names(["net.module.w", "net.module.b", "loss.w"], ["w", "b"], lambda found: len(found) == 2)
+        Match(found={'w': 'net.module.w', 'b': 'net.module.b'}, prefix='net.module.', inside=[], outside=['loss.w'])
     """
     found, expected = list(found), list(expected)
     best: Match | None = None
@@ -54,7 +54,7 @@ def match_names(found: Iterable[str], expected: Iterable[str], fits: Callable[[s
         if len(theirs) < len(found) or len(ours) < len(expected):
             continue  # two names would be one
         matches = [_under(prefix, theirs, stem, ours) for prefix, stem in _prefixes(theirs, ours)]
-        fitting = {match.prefix: match for match in matches if fits(set(match.found))}
+        fitting = {match.prefix: match for match in matches if fits(match.found)}
         if len(fitting) > 1 and "" not in fitting:
             raise AmbiguousPrefixError(f"its names fit under several prefixes: {', '.join(sorted(fitting))}")
         if fitting:

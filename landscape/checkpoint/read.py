@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape import __version__
-from landscape.checkpoint.checkpoint import FORMAT, Checkpoint, CheckpointError, first_few, to_device, without_prefixes
+from landscape.checkpoint.checkpoint import Checkpoint, CheckpointError, first_few, to_device, without_prefixes
 from landscape.checkpoint.containers import Opened, identities
-from landscape.checkpoint.content import misfit_of_ours, require_plain
+from landscape.checkpoint.content import FORMAT, fields_of_ours, require_plain
 from landscape.checkpoint.folders import open_checkpoint
 from landscape.checkpoint.stored import Storage, Stored
 from landscape.checkpoint.tensors import Tensors
@@ -28,8 +27,6 @@ from landscape.text import reason_of
 
 _SAVE_WEIGHTS = "Save the weights alone: torch.save(model.state_dict(), PATH)."
 _EXPECTED = "Expected tensors by name, alone or in dicts, as torch.save(model.state_dict(), PATH) writes them."
-_SPECS: dict[str, type] = {"model": dict, "data": dict, "loss": dict}
-_FIELDS = _SPECS | {"recipe": dict, "epoch": int, "step": int, "metrics": list, "state": dict}
 
 
 def load_checkpoint(
@@ -121,9 +118,13 @@ def _fields(path: Path, opened: Opened, key: str | None, num_bytes: int) -> dict
     content = opened.content
     with reading(path, _SAVE_WEIGHTS, CheckpointError):
         require_plain(content, num_bytes)
-    tag = content.get("format") if isinstance(content, dict) else None
-    if isinstance(tag, str) and tag.startswith("landscape.checkpoint/"):
-        return {"format": FORMAT} | _our_fields(path, opened)
+    try:
+        ours = fields_of_ours(content, opened.left_out)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {reason_of(error)}.") from error
+    if ours is not None:
+        with reading(path, _SAVE_WEIGHTS, CheckpointError):
+            return {"format": FORMAT, **Tensors().of(ours)}
     weights = _weights(path, opened, key)
     with reading(path, _SAVE_WEIGHTS, CheckpointError), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch finds odd in a file either loads all the same or raises
@@ -177,42 +178,3 @@ def _hash(paths: Collection[Path]) -> str:
         return hashes[0]
     lines = sorted(f"{path.name} {one}\n" for path, one in zip(paths, hashes, strict=True))
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def _our_fields(path: Path, opened: Opened) -> dict[str, Any]:
-    """The fields of a checkpoint of our format."""
-    content = opened.content
-    if content["format"] != FORMAT:
-        raise CheckpointError(
-            f"{path}: is of format {content['format']}, and landscape {__version__} reads {FORMAT}. "
-            "Upgrade with pip install --upgrade landscape-geometry."
-        )
-    if opened.left_out:
-        raise CheckpointError(
-            f"{path}: is of format {FORMAT} and names {first_few(opened.left_out)}, which ours never does. "
-            "Write it with landscape.save_checkpoint."
-        )
-    with reading(path, _SAVE_WEIGHTS, CheckpointError):
-        content = Tensors().of(content)
-    wrong = [name for name, kind in _FIELDS.items() if not isinstance(content.get(name), kind)]
-    wrong += [name for name in _SPECS if name not in wrong and not _is_spec(content[name])]
-    if "state" not in wrong and not _is_state_dict(content["state"].get("model")):
-        wrong.append("state")
-    if not isinstance(content.get("fingerprint", {}), dict):  # which checkpoints used not to have
-        wrong.append("fingerprint")
-    if wrong:
-        raise CheckpointError(
-            f"{path}: is of format {FORMAT} but has missing or malformed fields: {', '.join(wrong)}. "
-            "Write it with landscape.save_checkpoint."
-        )
-    if impossible := misfit_of_ours(content):
-        raise CheckpointError(f"{path}: {impossible}. Write it with landscape.save_checkpoint.")
-    return {name: content[name] for name in _FIELDS} | {"fingerprint": content.get("fingerprint", {})}
-
-
-def _is_spec(value: dict[str, Any]) -> bool:
-    return isinstance(value.get("name"), str) and isinstance(value.get("args"), dict)
-
-
-def _is_state_dict(value: Any) -> bool:
-    return isinstance(value, dict) and any(isinstance(item, Tensor) for item in value.values())
