@@ -58,16 +58,13 @@ def fsdp(num: int, name: str) -> Callable[[Path, nn.Module], Path]:
         if num not in _MADE:
             _MADE[num] = tempfile.TemporaryDirectory()
             work = partial(write_fsdp, num=num, folder=Path(_MADE[num].name), state=trained.state_dict())
-            if num == 1:
-                work(0)
-            else:
-                context = multiprocessing.get_context("spawn")
-                processes = [context.Process(target=work, args=(rank,)) for rank in range(num)]
-                for process in processes:
-                    process.start()
-                for process in processes:
-                    process.join(120)
-                assert [process.exitcode for process in processes] == [0] * num
+            context = multiprocessing.get_context("fork")
+            processes = [context.Process(target=work, args=(rank,)) for rank in range(num)]
+            for process in processes:
+                process.start()
+            for process in processes:
+                process.join(120)
+            assert [process.exitcode for process in processes] == [0] * num
         source = Path(_MADE[num].name, name)
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, folder / name)
         return folder / name
