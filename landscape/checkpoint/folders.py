@@ -15,6 +15,7 @@ from typing import Any
 from landscape.checkpoint.containers import Opened, identities, open_container
 from landscape.checkpoint.inert import Inert, read_pickle
 from landscape.checkpoint.stored import KNOWN, Storage, Stored, find, itemsize
+from landscape.checkpoint.weights import training_facts
 from landscape.readers import parse_json
 from landscape.reading import FileError, open_file, read_text, reading
 
@@ -62,8 +63,8 @@ def _open_folder(folder: Path, verify: bool) -> Opened:
         opened = open_checkpoint(_weights_of(folder), verify=verify)
     config, adapter = _json(folder / "config.json"), _json(folder / "adapter_config.json")
     said = _json(folder / "trainer_state.json") or {}
-    facts = {"config": config, "adapter": adapter, "step": said.get("global_step"), "epoch": said.get("epoch")}
-    opened.facts |= {name: value for name, value in facts.items() if value is not None}
+    opened.facts |= {name: value for name, value in (("config", config), ("adapter", adapter)) if value is not None}
+    opened.facts |= training_facts(said)
     there = [folder / name for name in ("config.json", "adapter_config.json") if (folder / name).exists()]
     opened.files |= identities(*there)
     return opened

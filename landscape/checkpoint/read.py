@@ -4,10 +4,9 @@ Nothing in a file is run. What it describes is read first (``containers``, ``fol
 (``weights``), and only their numbers are taken from it (``tensors``).
 """
 
-import hashlib
 import os
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from torch import Tensor, nn
 from landscape.checkpoint.checkpoint import Checkpoint, CheckpointError, first_few, to_device, without_prefixes
 from landscape.checkpoint.containers import Opened, identities
 from landscape.checkpoint.content import FORMAT, fields_of_ours, require_plain
+from landscape.checkpoint.describe import hash_of
 from landscape.checkpoint.folders import open_checkpoint
 from landscape.checkpoint.stored import Storage, Stored
 from landscape.checkpoint.tensors import Tensors
-from landscape.checkpoint.weights import NoWeightsError, Weights, find_weights
-from landscape.forms import COUNT, NUMBER
+from landscape.checkpoint.weights import NoWeightsError, Weights, find_weights, training_facts
 from landscape.reading import FileError, reading, require_file
 from landscape.text import reason_of
 
@@ -67,7 +66,7 @@ def load_checkpoint(
     path = Path(path)
     try:
         opened = _trusted(path) if trust else _opened(path)
-        sha256 = _hash(opened.files)
+        sha256 = hash_of(opened.files)
         fields = _fields(path, opened, key, sum(size for size, *_ in opened.files.values()))
         changed = identities(*opened.files) != opened.files
     except OSError as error:
@@ -130,10 +129,7 @@ def _fields(path: Path, opened: Opened, key: str | None, num_bytes: int) -> dict
         warnings.simplefilter("ignore")  # what torch finds odd in a file either loads all the same or raises
         state = Tensors().of(weights.state)
     lightning = weights.key == "state_dict"
-    facts = _said(content) | opened.facts
-    if NUMBER.holds(facts.get("epoch")):
-        facts["epoch"] = int(facts["epoch"])
-    facts = {name: value for name, value in facts.items() if name not in ("epoch", "step") or COUNT.holds(value)}
+    facts = training_facts(content) | opened.facts
     return {
         "format": "state_dict",
         "state": {"model": without_prefixes(state, lightning=lightning)},
@@ -158,23 +154,3 @@ def _weights(path: Path, opened: Opened, key: str | None) -> Weights:
             raise CheckpointError(f"{path}: holds a {kind}, not a state dict. {_EXPECTED}") from error
         keys = f"; its top-level keys: {first_few(content, 8) or 'none'}" if key is None else ""
         raise CheckpointError(f"{path}: {reason_of(error)}{keys}. {_EXPECTED}") from error
-
-
-def _said(content: Any) -> dict[str, Any]:
-    """Epoch and step, as most files name them that say it."""
-    if not isinstance(content, dict):
-        return {}
-    step = next((content[name] for name in ("global_step", "step", "iteration") if name in content), None)
-    return {"epoch": content.get("epoch"), "step": step}
-
-
-def _hash(paths: Collection[Path]) -> str:
-    """SHA-256 of the file, or of the names and hashes of several."""
-    hashes = []
-    for path in paths:
-        with path.open("rb") as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
-    if len(hashes) == 1:
-        return hashes[0]
-    lines = sorted(f"{path.name} {one}\n" for path, one in zip(paths, hashes, strict=True))
-    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from landscape.checkpoint.inert import Inert
 from landscape.checkpoint.stored import Stored
+from landscape.forms import AT_LEAST_0
 
 _DEPTH = 6
 _USUAL = {"state_dict", "model", "model_state_dict", "net", "network", "params", "weights", "model_state", "module"}
@@ -69,6 +70,19 @@ def find_weights(content: Any, key: str | None = None) -> Weights:
         (one,) = usual
     others = tuple(".".join(path) for path in found if path != one)
     return Weights(dict(found[one]), ".".join(one), others)
+
+
+def training_facts(content: Any) -> dict[str, int]:
+    """The numbers "epoch" and "step", as the object of a file names them, if it says them.
+
+    Example:
+        >>> training_facts({"epoch": 2.5, "global_step": 100})
+        {'epoch': 2, 'step': 100}
+    """
+    said = content if isinstance(content, dict) else {}
+    step = next((said[name] for name in ("global_step", "step", "iteration") if name in said), None)
+    numbers: dict[str, Any] = {"epoch": said.get("epoch"), "step": step}
+    return {name: int(value) for name, value in numbers.items() if AT_LEAST_0.holds(value) and value < 2**63}
 
 
 def is_state_dict(value: Any) -> bool:
