@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from landscape.checkpoint.inert import read_pickle
+from landscape.checkpoint.inert import name_of, read_pickle
 from landscape.checkpoint.stored import KNOWN, Storage, Stored, Typed, find, itemsize
 from landscape.readers import parse_json
 from landscape.reading import FileError, open_file, reading, require_room
@@ -131,7 +131,7 @@ def _open_zip(path: Path, file: io.BufferedReader, start: int, size: int, verify
                 storages[key].offset = start + _begin(part, entry)
             elif entry is not None:
                 storages[key].member = entry.filename
-        return Typed(storages[key], str(dtype))
+        return Typed(storages[key], name_of(dtype))
 
     try:
         if members.get(f"{top}byteorder") and archive.read(f"{top}byteorder") == b"big":
@@ -165,7 +165,7 @@ def _open_legacy(path: Path, file: io.BufferedReader) -> Opened:
         if key not in storages:
             storages[key] = Storage(path, num_entries * itemsize(dtype))
             sizes[key] = itemsize(dtype)
-        return Typed(storages[key], str(dtype), view[1] if view else 0)
+        return Typed(storages[key], name_of(dtype), view[1] if view else 0)
 
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         data: Any = view

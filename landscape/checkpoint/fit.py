@@ -53,8 +53,8 @@ def fitted(model: nn.Module, found: Mapping[str, Any]) -> dict[str, Any]:
     unequal = [(name, *_unlike(name, ties[name], pairs)) for name in pairs]
     if torn := next(((name, other) for name, *others in unequal for other in others), None):
         raise ValueError(f"{torn[0]} and {torn[1]} are one weight in the model, and two in the file")
-    if match.outside:
-        warnings.warn(f"The weights are those under {match.prefix!r}; not used: {_first(match.outside)}.", stacklevel=4)
+    if unused := [name for name in match.outside if not _is_count(name)]:
+        warnings.warn(f"The weights are those under {match.prefix!r}; not used: {_first(unused)}.", stacklevel=4)
     _warn_of_rounding(pairs)
     loaded = {name: theirs for name, (_, theirs) in pairs.items()}
     for name, tied in ties.items():  # which a strict load wants to see

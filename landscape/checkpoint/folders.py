@@ -6,6 +6,7 @@ adapter_config.json, adapter_model.*    an adapter, whose base lies elsewhere
 .metadata, __0_0.distcp, ...            torch.distributed.checkpoint, which FSDP and others write
 """
 
+import io
 import math
 from collections.abc import Iterator
 from itertools import combinations
@@ -125,7 +126,7 @@ def _open_distributed(folder: Path) -> Opened:
     path = folder / ".metadata"
     with reading(path, _AGAIN):
         with open_file(path) as file:
-            metadata, _ = read_pickle(file, known=KNOWN, find=find)
+            metadata, _ = read_pickle(io.BytesIO(file.read()), known=KNOWN, find=find)
         said = metadata.state
         places: dict[tuple[str, Any], Any] = {}
         for index, info in said["storage_data"].items():

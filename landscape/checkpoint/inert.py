@@ -109,7 +109,7 @@ class _Unpickler(_Python):
     def call(self, function: Any, args: Any) -> Any:
         if isinstance(function, Global) and function in self.known:
             return self.known[function](*args)
-        return Inert(function.name if isinstance(function, Inert) else str(function), args)
+        return Inert(name_of(function), args)
 
     def load_reduce(self) -> None:
         args = self.stack.pop()
@@ -121,7 +121,7 @@ class _Unpickler(_Python):
 
     def load_newobj_ex(self) -> None:
         options, args = self.stack.pop(), self.stack.pop()
-        self.stack[-1] = Inert(str(self.stack[-1]), (*args, options))
+        self.stack[-1] = Inert(name_of(self.stack[-1]), (*args, options))
 
     def _instantiate(self, function: Any, args: Any) -> None:  # of the two opcodes of old protocols
         self.append(self.call(function, args))
@@ -165,6 +165,15 @@ class _Unpickler(_Python):
         dispatch[getattr(pickle, _name.upper())[0]] = vars()[f"load_{_name}"]
 
 
+def name_of(thing: Any) -> str:
+    """The name of a function or class, or of the object that stands for one. Raises ValueError for anything else."""
+    if isinstance(thing, Inert):
+        return thing.name
+    if not isinstance(thing, str):  # a list could be long to print
+        raise ValueError(f"a {type(thing).__name__} is called")
+    return str(thing)
+
+
 def _fill(target: Any, items: Iterable[tuple[Any, Any]]) -> Any:
     mapping = target.items if isinstance(target, Inert) else target
     if type(mapping) is not dict:
@@ -205,12 +214,12 @@ def _nothing(*_: str) -> None:
 
 
 def _refuse_id(found: Any) -> NoReturn:
-    raise ValueError(f"it names an object from elsewhere, {found!r:.40}")
+    raise ValueError(f"it names an object from elsewhere, by a {type(found).__name__}")
 
 
 def _bytes(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"bytes in {encoding!r}")
+        raise ValueError("bytes in another encoding than latin-1")
     return text.encode("latin-1")
 
 
@@ -229,6 +238,6 @@ _PLAIN: Known = {  # made as they are: they hold what they are given and do noth
     ),
     "_codecs.encode": _bytes,
     "builtins.object": lambda: Inert("object"),
-    "copyreg._reconstructor": lambda kind, *_: Inert(str(kind)),
-    "copyreg.__newobj__": lambda kind, *args: Inert(str(kind), args),
+    "copyreg._reconstructor": lambda kind, *_: Inert(name_of(kind)),
+    "copyreg.__newobj__": lambda kind, *args: Inert(name_of(kind), args),
 }

@@ -48,7 +48,7 @@ def match_names(found: Iterable[str], expected: Iterable[str], fits: Callable[[d
         Match(found={'w': 'net.module.w', 'b': 'net.module.b'}, prefix='net.module.', inside=[], outside=['loss.w'])
     """
     found, expected = list(found), list(expected)
-    best: Match | None = None
+    best: list[Match] = []
     for dropped in (frozenset(), _WRAPPERS, _WRAPPERS | {"module"}):
         theirs, ours = _bare(found, dropped), _bare(expected, dropped)
         if len(theirs) < len(found) or len(ours) < len(expected):
@@ -57,10 +57,9 @@ def match_names(found: Iterable[str], expected: Iterable[str], fits: Callable[[d
         fitting = {match.prefix: match for match in matches if fits(match.found)}
         if len(fitting) > 1 and "" not in fitting:
             raise AmbiguousPrefixError(f"its names fit under several prefixes: {', '.join(sorted(fitting))}")
-        if fitting:
-            return fitting.get("", next(iter(fitting.values())))
-        best = max([*filter(None, [best]), *matches], key=lambda match: len(match.found), default=None)
-    return best or Match({}, "", found, [])
+        best += [fitting[""]] if "" in fitting else fitting.values() or matches
+    none = Match({}, "", found, [])
+    return max(best, key=lambda match: (fits(match.found), len(match.found), -len(match.inside)), default=none)
 
 
 def _bare(names: Iterable[str], dropped: frozenset[str]) -> dict[str, str]:

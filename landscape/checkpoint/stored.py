@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.checkpoint.inert import Global, Inert
+from landscape.checkpoint.inert import Global, Inert, name_of
 
 
 @dataclass(slots=True, eq=False)
@@ -162,7 +162,7 @@ def _tensor_of_dtype(
     flags: Any = None,
 ) -> Stored:
     """As ``torch._utils._rebuild_tensor_v3``: of dtypes that have no storage class of their own."""
-    return _tensor(Typed(typed.storage, str(dtype)), offset, shape, stride, requires_grad, hooks, flags)
+    return _tensor(Typed(typed.storage, name_of(dtype)), offset, shape, stride, requires_grad, hooks, flags)
 
 
 def _quantized(
@@ -176,7 +176,7 @@ def _quantized(
 def _sparse(layout: str, data: tuple[Any, ...]) -> Stored:
     parts = [part for part in data if isinstance(part, Stored)]
     (shape,) = (part for part in data if isinstance(part, tuple))
-    return Stored(parts[-1].dtype, _whole(shape), parts[-1].storage, kind="sparse", args=(str(layout), *data))
+    return Stored(parts[-1].dtype, _whole(shape), parts[-1].storage, kind="sparse", args=(name_of(layout), *data))
 
 
 def _subclass(function: Any, kind: Any, args: Any, state: Any) -> Any:
@@ -192,7 +192,7 @@ def _subclass(function: Any, kind: Any, args: Any, state: Any) -> Any:
         if made.shape == local.shape:
             return local
         return Stored(local.dtype, made.shape, local.storage, kind=f"shard {local.shape} of {made.shape}")
-    return Inert(str(kind))
+    return Inert(name_of(kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,20 +204,22 @@ class Meta:
 
 
 def _without_bytes(dtype: str, shape: Iterable[int], *_: Any) -> Stored:
-    return Stored(str(dtype), _whole(shape), Storage(Path(), 0))
+    return Stored(name_of(dtype), _whole(shape), Storage(Path(), 0))
 
 
 def _whole(numbers: Iterable[int]) -> tuple[int, ...]:
-    found = tuple(numbers) if isinstance(numbers, (tuple, list)) else (None,)
-    if not all(type(n) is int and -(2**63) <= n < 2**63 for n in found):
-        raise ValueError(f"{found} are no whole numbers")
-    return found
+    if not isinstance(numbers, (tuple, list)) or len(numbers) > _AXES:
+        raise ValueError("a shape is no tuple of a few numbers")
+    if not all(type(n) is int and -(2**63) <= n < 2**63 for n in numbers):
+        raise ValueError("a shape has entries that are no whole numbers")
+    return tuple(numbers)
 
 
 def _parameter(data: Any, *_: Any) -> Any:
     return data
 
 
+_AXES = 64  # as many as torch has
 _DTYPE = re.compile(r"(b?float|complex|q?u?int|bits)\d\w*|bool|strided|sparse_\w+|per_\w+_affine\w*|\w+_format")
 # classes of tensors that are nothing else
 _SILENT = {"torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}
@@ -253,10 +255,10 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_qtensor": _quantized,
     "torch._utils._rebuild_sparse_tensor": _sparse,
     "torch._utils._rebuild_meta_tensor_no_storage": _without_bytes,
-    "torch._utils._rebuild_wrapper_subclass": lambda _kind, dtype, shape, *_: Meta(str(dtype), _whole(shape)),
+    "torch._utils._rebuild_wrapper_subclass": lambda _kind, dtype, shape, *_: Meta(name_of(dtype), _whole(shape)),
     "torch._tensor._rebuild_from_type_v2": _subclass,
     "torch._tensor._rebuild_from_type": _subclass,
     "torch.Size": lambda shape: _whole(shape),
-    "torch.device": lambda kind, index=None: str(kind) if index is None else f"{kind}:{index}",
-    "torch.serialization._get_layout": str,
+    "torch.device": lambda kind, *_: name_of(kind),
+    "torch.serialization._get_layout": name_of,
 }
