@@ -55,17 +55,23 @@ def require_told(error, path, reason):
 
 
 @pytest.fixture
-def no_libraries(monkeypatch):
-    """What the file names cannot be imported."""
-    for name in LIBRARIES:
-        monkeypatch.setitem(sys.modules, name, None)
+def made(written, monkeypatch, capsys):
+    """A file, its kind and another model for it; from then on nothing that the file names can be imported."""
+
+    def make(name):
+        kind, file = KINDS[name], written(name)
+        model = kind.build(2)
+        capsys.readouterr()
+        for library in LIBRARIES:
+            monkeypatch.setitem(sys.modules, library, None)
+        return kind, file, model
+
+    return make
 
 
 @pytest.mark.parametrize("name", marked(KINDS))
-def test_weights_are_loaded_or_refused(name, written, request):
-    kind, file = KINDS[name], written(name)
-    model = kind.build(2)
-    request.getfixturevalue("no_libraries")
+def test_weights_are_loaded_or_refused(name, made):
+    kind, file, model = made(name)
     start, before = copy_of(model), listing(file.path.parent)
     checkpoint, refusal = None, None
     with watched() as done, warnings.catch_warnings(record=True) as told:
@@ -94,8 +100,8 @@ def test_weights_are_loaded_or_refused(name, written, request):
 
 
 @pytest.mark.parametrize("name", marked(name for name, kind in KINDS.items() if not (kind.unread or kind.unfit)))
-def test_what_was_taken_is_told(name, written, no_libraries):
-    kind, file = KINDS[name], written(name)
+def test_what_was_taken_is_told(name, made):
+    kind, file, _ = made(name)
     try:
         checkpoint = load_checkpoint(file.path, **asked(kind))
     except CheckpointError:
@@ -114,8 +120,8 @@ def test_what_was_taken_is_told(name, written, no_libraries):
 
 
 @pytest.mark.parametrize("name", marked(KINDS))
-def test_inspect(name, written, no_libraries, monkeypatch, capsys):
-    kind, file = KINDS[name], written(name)
+def test_inspect(name, made, monkeypatch, capsys):
+    kind, file, _ = made(name)
     before = listing(file.path.parent)
     key = ["--key", kind.ask] if kind.ask else []
     with watched() as done:
@@ -141,20 +147,21 @@ def test_inspect(name, written, no_libraries, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", marked(MEASURED))
-def test_analyze_measures_the_weights_that_were_saved(name, written, no_libraries, monkeypatch, capsys, tmp_path):
-    kind, file = KINDS[name], written(name)
+def test_analyze_measures_the_weights_that_were_saved(name, made, monkeypatch, capsys, tmp_path):
+    kind, file, model = made(name)
     (tmp_path / "mine.py").write_text(PROBLEM)
     arguments = ["--problem", f"{tmp_path / 'mine.py'}:problem", "--metrics", "loss", "--json"]
     arguments += ["--key", kind.ask] if kind.ask else []
-    found = here(monkeypatch, capsys, "analyze", file.path, *arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # the command prints them
+        found = here(monkeypatch, capsys, "analyze", file.path, *arguments)
     assert found.returncode == 0, found.stderr
     inputs, labels = data()
-    model = kind.build(2)
     model.load_state_dict(dict(file.weights))
     loss = torch.nn.functional.cross_entropy(model(inputs), labels).item()
     assert json.loads(found.stdout)["splits"]["train"]["loss"]["value"] == pytest.approx(loss, rel=1e-6)
-    for said in (kind.others or ()) if kind.ask is None else ():
-        assert said in found.stderr + found.stdout
+    for said in () if kind.ask else kind.others or ():
+        assert said in found.stderr
 
 
 def test_a_whole_module_is_read_where_it_is_trusted(written, monkeypatch, capsys, tmp_path):
@@ -170,3 +177,14 @@ def test_a_whole_module_is_read_where_it_is_trusted(written, monkeypatch, capsys
     found = here(monkeypatch, capsys, "analyze", file.path, *arguments, "--trust-checkpoint", "--out", tmp_path / "out")
     assert found.returncode == 0, found.stderr
     assert '"trusted": true' in (tmp_path / "out" / "analysis.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", marked(["safetensors", "torch legacy", "under model", "DCP", "GPT-2, sharded", "Lightning"])
+)
+def test_trust_reads_whatever_needs_none(name, written):
+    kind, file = KINDS[name], written(name)
+    model = kind.build(2)
+    with quiet():
+        load_checkpoint(file.path, trust=True).load_into(model)
+    assert all(same(value, file.weights[entry]) for entry, value in model.state_dict().items())

@@ -303,10 +303,10 @@ FRAMEWORKS: dict[str, Kind] = {
     "LoRA": Kind(adapter, lora, slow=True),
     "LoRA, .bin": Kind(adapter_of(as_bin), lora, slow=True),
     "LoRA of a base that is not here": Kind(
-        adapter_of(names_base("nobody/nothing")), lora, unread="nobody/nothing", slow=True
+        adapter_of(names_base("nobody/nothing")), lora, unread="nobody/nothing", unfit="nobody/nothing", slow=True
     ),
     "LoRA of a base that is lost": Kind(
-        adapter_of(lambda path: shutil.rmtree(path.parent / "base")), lora, unread="base", slow=True
+        adapter_of(lambda path: shutil.rmtree(path.parent / "base")), lora, unread="/base", unfit="/base", slow=True
     ),
     "a folder of nothing": Kind(folder_of(), unread="."),
     "a folder of a config": Kind(folder_of("config.json"), unread="."),
