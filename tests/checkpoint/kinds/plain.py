@@ -304,6 +304,11 @@ NAMES = {
     "a loss with weights beside": Kind(
         saved(lambda s: {"state_dict": prefixed("net.", s) | {"criterion.weight": torch.ones(3)}}), may_refuse=True
     ),
+    "a compiled network, beside its average, asked for": Kind(
+        saved(lambda s: {"state_dict": prefixed("net._orig_mod.", s) | prefixed("ema.", other())}),
+        ask="state_dict.net",
+        key="state_dict.net",
+    ),
     "a GAN of Lightning, asked for": Kind(
         saved(lambda s: {"state_dict": prefixed("generator.", s) | prefixed("discriminator.", other())}),
         ask="state_dict.generator",

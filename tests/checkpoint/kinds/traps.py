@@ -20,12 +20,29 @@ def untied(seed: int) -> nn.Module:
     return seeded(Tied(ties=False), seed)
 
 
+FSDP = "_fsdp_wrapped_module."
 NOT_OF_THIS_MODEL = r"does not fit|missing|unexpected|expected"
 TRAPS: dict[str, Kind] = {
     "two branches that fit": Kind(
         saved(lambda s: prefixed("encoder.", s) | prefixed("decoder.", parts(3).state_dict())),
         parts,
         unfit=NOT_OF_THIS_MODEL,
+    ),
+    "a compiled network beside its average": Kind(
+        saved(lambda s: {"state_dict": prefixed("net._orig_mod.", s) | prefixed("ema.", other())}),
+        unfit="net.*ema|ema.*net",
+    ),
+    "a student in DataParallel beside its teacher": Kind(
+        saved(lambda s: prefixed("student.module.", s) | prefixed("teacher.", other())), unfit="student.*teacher"
+    ),
+    "a network in FSDP beside its average": Kind(
+        saved(
+            lambda s: {f"{FSDP}{n.replace('.', f'.{FSDP}', 1)}": v for n, v in s.items()} | prefixed("ema.", other())
+        ),
+        may_refuse=True,
+    ),
+    "a network beside its average": Kind(
+        saved(lambda s: prefixed("net.", s) | prefixed("ema.", other())), unfit="net.*ema|ema.*net"
     ),
     "with and without a prefix": Kind(saved(lambda s: dict(s) | prefixed("module.", other())), may_refuse=True),
     "ties that are broken": Kind(
