@@ -18,6 +18,7 @@ from .kinds.greedy import GREEDY
 from .kinds.kind import quiet
 from .watched import listing, watched
 
+pytestmark = pytest.mark.slow
 SECONDS, MIB = 10, 160  # of the processor; beyond twice the file
 ROOM = 2 * 2**30  # that a reader gone wrong may have, before the system stops it
 
