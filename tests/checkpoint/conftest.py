@@ -1,8 +1,12 @@
+from functools import cache
+
 import pytest
 import torch
 
 from landscape.checkpoint import save_checkpoint
 from landscape.models import build_model
+
+from .kinds import KINDS
 
 MLP = {"name": "mlp", "args": {"input_shape": (1, 2, 2), "num_classes": 3, "hidden": (4,)}}
 
@@ -37,3 +41,9 @@ def save(model):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """A file of each kind, made when it is first asked for."""
+    return cache(lambda name: KINDS[name].written(tmp_path_factory.mktemp("kind")))

@@ -23,6 +23,7 @@ from landscape.figures import KINDS, MissingMeasurementError, draw, load_runs
 from landscape.reading import FileError
 
 from .mutations import mutated
+from .process import peak, put
 from .readers import READERS, run
 
 pytestmark = pytest.mark.slow
@@ -51,22 +52,6 @@ def content(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [content(item) for item in value]
     return content(vars(value)) if hasattr(value, "__dataclass_fields__") else repr(value)
-
-
-def peak() -> float:
-    """MiB of memory at most, since this was called last; 0 where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return 0.0
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def put(path: Path, data: bytes) -> None:
-    """Another file under the name: what was read of the one before may be mapped."""
-    path.unlink(missing_ok=True)
-    path.write_bytes(data)
 
 
 def attempt(name: str, number: int, path: Path, whole: bytes) -> tuple[str, str]:
