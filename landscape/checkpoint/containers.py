@@ -15,13 +15,14 @@ from typing import Any
 
 from safetensors import safe_open
 
-from landscape.checkpoint.inert import name_of, read_pickle
-from landscape.checkpoint.stored import KNOWN, Storage, Stored, Typed, find, itemsize
+from landscape.checkpoint.inert import read_pickle
+from landscape.checkpoint.stored import KNOWN, Storage, Stored, Typed, dtype_of, find, itemsize
 from landscape.readers import parse_json
 from landscape.reading import FileError, open_file, reading, require_room
 
 _AGAIN = "Copy or download it again."
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of torch's older format
+_DESCRIPTION, _RATIO = 4 * 2**20, 32  # bytes of an archive's pickle, and how well it may be packed beyond
 _HEADER = 100_000_000  # bytes that the description of a safetensors file may take, in its own library
 
 
@@ -129,24 +130,33 @@ def _open_zip(path: Path, file: io.BufferedReader, start: int, size: int, verify
         _, dtype, key, location, num_entries = found
         if key not in storages:
             entry = members[f"{top}data/{key}"] if location != "meta" else None
-            storages[key] = Storage(path, num_entries * itemsize(dtype))
+            storages[key] = Storage(path, _num_bytes(num_entries, dtype))
             if entry is not None and entry.file_size < storages[key].num_bytes:
                 raise ValueError(f"{entry.filename} is too short")
             if entry is not None and entry.compress_type == zipfile.ZIP_STORED:
                 storages[key].offset = start + _begin(part, entry)
             elif entry is not None:
                 storages[key].member = entry.filename
-        return Typed(storages[key], name_of(dtype))
+        return Typed(storages[key], dtype_of(dtype))
 
     try:
         if members.get(f"{top}byteorder") and archive.read(f"{top}byteorder") == b"big":
             raise FileError(f"{path}: was written on a big-endian machine. Save it again on a little-endian one.")
-        content, left_out = _read(io.BytesIO(archive.read(pickles[0])), persistent)
+        described = members[pickles[0]]
+        if described.file_size > max(_DESCRIPTION, _RATIO * described.compress_size):
+            raise ValueError("its description is packed too well to be one")
+        content, left_out = _read(io.BytesIO(archive.read(described)), persistent)
     except FileError:
         raise
     except Exception as error:
         raise _no_checkpoint(path) from error
     return Opened("torch zip", content, left_out, identities(path))
+
+
+def _num_bytes(num_entries: Any, dtype: Any) -> int:
+    if type(num_entries) is not int or not 0 <= num_entries < 2**60:
+        raise ValueError("a storage has no number of entries")
+    return num_entries * itemsize(dtype_of(dtype))
 
 
 def _begin(file: Any, entry: zipfile.ZipInfo) -> int:
@@ -168,9 +178,9 @@ def _open_legacy(path: Path, file: io.BufferedReader) -> Opened:
             return found[1]
         _, dtype, key, _, num_entries, view = found
         if key not in storages:
-            storages[key] = Storage(path, num_entries * itemsize(dtype))
-            sizes[key] = itemsize(dtype)
-        return Typed(storages[key], name_of(dtype), view[1] if view else 0)
+            storages[key] = Storage(path, _num_bytes(num_entries, dtype))
+            sizes[key] = itemsize(dtype_of(dtype))
+        return Typed(storages[key], dtype_of(dtype), view[1] if view else 0)
 
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         data: Any = view

@@ -10,11 +10,10 @@ from typing import Any
 
 from landscape import __version__
 from landscape.checkpoint.containers import Opened
-from landscape.checkpoint.inert import Inert
 from landscape.checkpoint.stored import Stored
 from landscape.checkpoint.weights import is_state_dict
 from landscape.forms import AT_LEAST_0, COUNT, NUMBER, OBJECT, SPEC, Kind, Maybe, is_ours, misfit, recipe
-from landscape.reading import FileError, require_room
+from landscape.reading import FileError, reading, require_room
 
 FORMAT = "landscape.checkpoint/1"
 _SPECS: dict[str, type] = {"model": dict, "data": dict, "loss": dict}
@@ -47,7 +46,7 @@ def require_plain(content: Any, num_bytes: int) -> None:
         for node in level:
             if isinstance(node, Stored):
                 require_room(node.num_bytes, num_bytes)
-        nodes = [_inside(node) for node in level if isinstance(node, (dict, list, tuple, Inert))]
+        nodes = [node for node in level if isinstance(node, (dict, list, tuple))]
         num_nodes += sum(map(len, nodes))
         if num_nodes > max(_NODES, num_bytes):
             raise ValueError("it holds more than its bytes can say")
@@ -70,13 +69,15 @@ def fields_of_ours(path: Path, opened: Opened) -> dict[str, Any] | None:
     if tag != FORMAT:
         upgrade = "Upgrade with pip install --upgrade landscape-geometry"
         raise FileError(f"{path}: is of format {tag}, and landscape {__version__} reads {FORMAT}. {upgrade}.")
+    remedy = "Write it with landscape.save_checkpoint"
+    with reading(path, f"{remedy}."):
+        require_plain(content, opened.num_bytes)
     wrong = [name for name, kind in _FIELDS.items() if not isinstance(content.get(name), kind)]
     wrong += [name for name in _SPECS if name not in wrong and not _is_spec(content[name])]
     if "state" not in wrong and not is_state_dict(content["state"].get("model")):
         wrong.append("state")
     if not isinstance(content.get("fingerprint", {}), dict):  # which checkpoints used not to have
         wrong.append("fingerprint")
-    remedy = "Write it with landscape.save_checkpoint"
     if left_out:
         names = ", ".join(left_out)
         raise FileError(f"{path}: is of format {FORMAT} and names {names}, which ours never does. {remedy}.")
@@ -116,10 +117,6 @@ def told(value: Any) -> Any:
         return value.encode(errors="backslashreplace").decode()
     is_plain = value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 2**63)
     return value if is_plain else repr(value)
-
-
-def _inside(node: Any) -> Any:
-    return (node.args, node.state, node.items, node.entries) if isinstance(node, Inert) else node
 
 
 def _is_spec(value: Mapping[str, Any]) -> bool:

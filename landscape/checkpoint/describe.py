@@ -45,10 +45,10 @@ def describe(path: Path, *, key: str | None = None, values: bool | None = None) 
     """
     values = _num_bytes(path) <= QUICK if values is None else values
     opened = open_checkpoint(path, verify=values)
-    with reading(path, _AGAIN):
-        require_plain(opened.content, opened.num_bytes)
     ours = fields_of_ours(path, opened)
     weights = weights_of(path, opened, key) if ours is None else find_weights(ours["state"]["model"])
+    with reading(path, _AGAIN):
+        require_plain(weights.state, opened.num_bytes)
     tensors = {name: value for name, value in weights.state.items() if isinstance(value, Stored)}
     said = ours or training_facts(opened.content) | opened.facts
     return {

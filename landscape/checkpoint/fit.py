@@ -5,6 +5,7 @@ does not save may be there: a buffer of its own value. Nothing is forced: number
 complex) are refused, and where numbers are rounded into a narrower dtype a warning says so.
 """
 
+import re
 import warnings
 from collections.abc import Mapping
 from itertools import chain
@@ -39,7 +40,14 @@ def fitted(model: nn.Module, found: Mapping[str, Any]) -> dict[str, Any]:
 
     match = match_names(found, expected, fits)
     own = dict(model.named_buffers())
-    stray = [name for name in match.inside if not _is_count(name) and not _is_own(own, name, found[name], match)]
+    ignored = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()  # what models of transformers know of
+    stray = [
+        name
+        for name in match.inside
+        if not _is_count(name)
+        and not _is_own(own, name, found[name], match)
+        and not any(re.search(pattern, name) for pattern in ignored)
+    ]
     missing = [name for name, tied in ties.items() if tied.isdisjoint(match.found) and not _is_count(name)]
     pairs = {name: (expected[name], found[theirs]) for name, theirs in match.found.items()}
     wrong = [words for name, pair in pairs.items() if (words := _misfit(name, *pair))]
@@ -95,21 +103,21 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _warn_of_rounding(pairs: Mapping[str, tuple[Any, Any]]) -> None:
-    rounded = [name for name, pair in pairs.items() if _rounds(*pair)]
+    """Raises ValueError where a number has no place in the model's dtype at all."""
+    rounded = []
+    for name, (expected, found) in pairs.items():
+        if not isinstance(expected, Tensor) or expected.dtype == found.dtype or _kind(expected) != _kind(found):
+            continue
+        widest = {"complex": torch.complex128, "floating": torch.float64, "integer": torch.int64}[_kind(found)]
+        before, after = found.to(widest), found.to(expected.dtype).to(widest)
+        if not _equal(before, after):
+            if _kind(found) == "integer" or not torch.equal(before.isfinite(), after.isfinite()):
+                raise ValueError(f"{name} has numbers of {_dtype(found)} that {_dtype(expected)}, the model's, has not")
+            rounded.append(name)
     if rounded:
         expected, found = pairs[rounded[0]]
-        warnings.warn(
-            f"{len(rounded)} tensors are rounded from {_dtype(found)} to {_dtype(expected)}, the model's: "
-            f"{_first(rounded)}.",
-            stacklevel=5,
-        )
-
-
-def _rounds(expected: Any, found: Any) -> bool:
-    if not isinstance(expected, Tensor) or expected.dtype == found.dtype or _kind(expected) != _kind(found):
-        return False
-    widest = {"complex": torch.complex128, "floating": torch.float64, "integer": torch.int64}[_kind(found)]
-    return not _equal(found.to(widest), found.to(expected.dtype).to(widest))
+        words = f"{len(rounded)} tensors are rounded from {_dtype(found)} to {_dtype(expected)}, the model's: "
+        warnings.warn(f"{words}{_first(rounded)}.", stacklevel=5)
 
 
 def _unlike(name: str, tied: set[str], pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:

@@ -8,13 +8,14 @@ adapter_config.json, adapter_model.*    an adapter, whose base lies elsewhere
 
 import io
 import math
-from collections.abc import Iterator
-from itertools import combinations
+from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from landscape.checkpoint.containers import Opened, identities, open_container
-from landscape.checkpoint.inert import Inert, read_pickle
+from landscape.checkpoint.inert import read_pickle
 from landscape.checkpoint.stored import KNOWN, Storage, Stored, find, itemsize
 from landscape.checkpoint.weights import training_facts
 from landscape.readers import parse_json
@@ -36,6 +37,7 @@ _ELSEWHERE = {
     "tf_model.h5": "weights of TensorFlow. Convert them: from_pretrained(DIR, from_tf=True).save_pretrained(OUT)",
     "zero_to_fp32.py": "parts of DeepSpeed's. Join them: python zero_to_fp32.py . OUT",
 }
+_CELLS = 10_000_000  # of the grid that the edges of a tensor's parts make
 _AGAIN = "Copy or download it again."
 
 
@@ -53,7 +55,8 @@ def open_checkpoint(path: Path, *, verify: bool = True) -> Opened:
         return _open(path, verify)
     except OSError as error:
         reason = error.strerror or error
-        raise FileError(f"{path}: cannot be read: {reason}. Check the path and its permissions.") from error
+        inside = "" if error.filename in (None, str(path), path) else f" {Path(error.filename).name} in it"
+        raise FileError(f"{path}:{inside} cannot be read: {reason}. Check the path and its permissions.") from error
 
 
 def _open(path: Path, verify: bool) -> Opened:
@@ -109,7 +112,7 @@ def _open_shards(index: Path, verify: bool) -> Opened:
         raise FileError(f"{index}: is JSON and no index of shards. Expected a checkpoint, or its *.index.json.")
     opened = {}
     for name in dict.fromkeys(shards.values()):
-        if Path(name).name != name:
+        if not _is_beside(name):
             raise FileError(f"{index}: names the shard {name!r}. Expected a file beside it.")
         try:
             opened[name] = open_container(index.parent / name, verify=verify)
@@ -163,7 +166,7 @@ def _of_parts(folder: Path, name: str, said: dict[str, Any], places: dict[Any, A
         place = places[name, begin] if (name, begin) in places else places[name, None]
         if place.get("transform_descriptors"):
             raise ValueError(f"{name} is packed by an extension")
-        if Path(place["relative_path"]).name != place["relative_path"]:
+        if not _is_beside(place["relative_path"]):
             raise ValueError(f"{name} lies in {place['relative_path']!r}, which is not in this folder")
         files.add(place["relative_path"])
         parts.append((begin, sizes, folder / place["relative_path"], place["offset"], place["length"]))
@@ -171,6 +174,11 @@ def _of_parts(folder: Path, name: str, said: dict[str, Any], places: dict[Any, A
         raise ValueError(f"the parts of {name} are not all of it")
     storage = Storage(parts[0][2] if parts else folder, math.prod(shape) * itemsize(dtype), 0)
     return Stored(dtype, shape, storage, kind="parts", args=tuple(parts)), files
+
+
+def _is_beside(name: str) -> bool:
+    """Whether it is the name of a file in the same folder."""
+    return name not in ("", ".", "..") and Path(name).name == name and "\0" not in name
 
 
 def _tile(shape: tuple[int, ...], parts: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> bool:
@@ -182,12 +190,18 @@ def _tile(shape: tuple[int, ...], parts: list[tuple[tuple[int, ...], tuple[int, 
             return False
     if sum(math.prod(sizes) for _, sizes in parts) != math.prod(shape):
         return False
-    return not any(_meet(one, other) for one, other in combinations(parts, 2))
-
-
-def _meet(one: tuple[tuple[int, ...], tuple[int, ...]], other: tuple[tuple[int, ...], tuple[int, ...]]) -> bool:
-    sides = zip(*one, *other, strict=True)
-    return all(max(a, b) < min(a + m, b + n) for a, m, b, n in sides)
+    # In the grid that all their edges make, each cell once: of as many entries as all, none can be twice.
+    edges = [sorted({e for b, s in parts for e in (b[axis], b[axis] + s[axis])}) for axis in range(len(shape))]
+    if math.prod(map(len, edges)) > _CELLS:
+        return False
+    covered = np.zeros([len(axis) for axis in edges], dtype=bool)
+    for begin, sizes in parts:
+        sides = zip(edges, begin, sizes, strict=True)
+        cells = tuple(slice(bisect_left(axis, b), bisect_left(axis, b + s)) for axis, b, s in sides)
+        if np.any(covered[cells]):
+            return False
+        covered[cells] = True
+    return True
 
 
 def _json(path: Path) -> Any:
@@ -199,16 +213,3 @@ def _json(path: Path) -> Any:
         if not isinstance(found, dict):
             raise ValueError("it is no object")
         return found
-
-
-def stored_in(tree: Any) -> Iterator[Stored]:
-    """Every tensor in nested dicts, lists and tuples, and in what was not run."""
-    level, seen = [tree], set()
-    while level:
-        node = level.pop()
-        if isinstance(node, Stored):
-            yield node
-        elif isinstance(node, (dict, list, tuple, Inert)) and id(node) not in seen:
-            seen.add(id(node))
-            inner = (node.args, node.state, node.items, node.entries) if isinstance(node, Inert) else node
-            level += inner.values() if isinstance(inner, dict) else inner

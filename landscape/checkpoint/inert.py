@@ -1,12 +1,12 @@
 """Read a pickle without running anything in it.
 
 A pickle is a program: it names functions and classes, and calls them. Here nothing that it names is looked up or
-called. The plain containers of Python are made by what stands in ``_PLAIN``, tensors by what the caller knows, and
-every other object is an ``Inert``: what would have been called, and with what. So what lies beside the weights of a
+called. Dicts are made by what stands in ``_MADE``, tensors by what the caller knows, and every
+other object is an ``Inert``: what would have been called, and with what. So what lies beside the weights of a
 checkpoint (``argparse.Namespace``, numpy scalars, paths, settings of any framework) is no reason not to read them.
 
-Where a pickle makes more of its bytes than they are (a byte array of any length, nested keys whose hash takes the
-machine's stack) it is refused.
+A pickle can make far more of its bytes than they are: copies of one long list, sets whose entries all have one hash. So
+what is not needed to find the weights (sets, bytes of old protocols) is not made either, and long names are refused.
 """
 
 import io
@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NoReturn
 
 Known = Mapping[str, Callable[..., Any]]
+_NAME = 1000  # letters
+_PAIRS = 100_000  # that one call may copy
 
 # the steps of Python's own reader that look something up, call it, or put something into it
-_REPLACED = "reduce newobj newobj_ex build append appends setitem setitems dict additems frozenset bytearray8"
+_REPLACED = "reduce newobj newobj_ex build append appends setitem setitems dict additems empty_set frozenset bytearray8"
 
 
 class Global(str):
@@ -33,8 +35,8 @@ class Inert:
         name: "argparse.Namespace".
         args: of the call.
         state: what ``__setstate__`` would have got, or ``__dict__``.
-        items: what it would hold as a mapping.
-        entries: what it would hold as a sequence.
+        items: what it would hold as a mapping; None for nothing.
+        entries: what it would hold as a sequence or set; None for nothing.
     """
 
     __slots__ = ("args", "entries", "items", "name", "state")
@@ -42,8 +44,8 @@ class Inert:
     def __init__(self, name: str, args: Any = ()) -> None:
         self.name, self.args = name, args
         self.state: Any = None
-        self.items: dict[Any, Any] = {}
-        self.entries: list[Any] = []
+        self.items: dict[Any, Any] | None = None
+        self.entries: list[Any] | None = None
 
     def __repr__(self) -> str:
         return f"<{self.name}, not run>"
@@ -73,7 +75,7 @@ def read_pickle(
         >>> found, found["args"].state, left_out
         ({'lr': 0.1, 'args': <argparse.Namespace, not run>}, {'epochs': 3}, ('argparse.Namespace',))
     """
-    unpickler = _Unpickler(file, {**_PLAIN, **(known or {})}, find or _nothing, persistent or _refuse_id)
+    unpickler = _Unpickler(file, {**_MADE, **(known or {})}, find or _nothing, persistent or _refuse_id)
     try:
         return unpickler.load(), tuple(unpickler.left_out)
     except RecursionError as error:
@@ -89,17 +91,20 @@ class _Unpickler(_Python):
     def __init__(self, file: Any, known: Known, find: Callable[[str, str], Any], persistent: Any) -> None:
         super().__init__(file, encoding="latin1")
         self.known, self._find, self.persistent_load = known, find, persistent
+        self._found: dict[tuple[str, str], Any] = {}
         self.left_out: dict[str, None] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if type(module) is not str or type(name) is not str:
-            raise ValueError("a name is no text")
-        module = _RENAMED.get(module, module)
+        if (module, name) not in self._found:
+            if type(module) is not str or type(name) is not str or len(module) + len(name) > _NAME:
+                raise ValueError("a name is no short text")
+            self._found[module, name] = self._stand_in(_RENAMED.get(module, module), name)
+        return self._found[module, name]
+
+    def _stand_in(self, module: str, name: str) -> Any:
         found = Global(f"{module}.{name}")
-        if found in self.known:
-            return found
-        special = self._find(module, name)
-        if special is None:
+        special = None if found in self.known else self._find(module, name)
+        if special is None and found not in self.known and found not in _PLAIN:
             self.left_out[str(found)] = None
         return found if special is None else special
 
@@ -155,11 +160,14 @@ class _Unpickler(_Python):
         values = self.pop_mark()
         _extend(self.stack[-1], values)
 
+    def load_empty_set(self) -> None:
+        self.append(Inert("set"))
+
     def load_frozenset(self) -> None:
-        self.append(frozenset(map(_key, self.pop_mark())))
+        self.append(Inert("frozenset", self.pop_mark()))
 
     def load_bytearray8(self) -> None:
-        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+        self.append(Inert("bytearray", self.read(int.from_bytes(self.read(8), "little"))))
 
     for _name in _REPLACED.split():
         dispatch[getattr(pickle, _name.upper())[0]] = vars()[f"load_{_name}"]
@@ -171,10 +179,12 @@ def name_of(thing: Any) -> str:
         return thing.name
     if not isinstance(thing, str):  # a list could be long to print
         raise ValueError(f"a {type(thing).__name__} is called")
-    return str(thing)
+    return thing
 
 
 def _fill(target: Any, items: Iterable[tuple[Any, Any]]) -> Any:
+    if isinstance(target, Inert):
+        target.items = {} if target.items is None else target.items
     mapping = target.items if isinstance(target, Inert) else target
     if type(mapping) is not dict:
         raise ValueError(f"entries by key are given to a {type(target).__name__}")
@@ -185,28 +195,25 @@ def _fill(target: Any, items: Iterable[tuple[Any, Any]]) -> Any:
 
 def _extend(target: Any, values: list[Any]) -> None:
     if isinstance(target, Inert):
+        target.entries = target.entries or []
         target.entries.extend(values)
     elif type(target) is list:
         target.extend(values)
-    elif type(target) is set:
-        target.update(map(_key, values))
     else:
         raise ValueError(f"entries are given to a {type(target).__name__}")
 
 
-def _key(key: Any, depth: int = 4) -> Any:
-    """What may be a key: a plain value, an inert object, or a tuple of such, which is not deep."""
-    if isinstance(key, tuple):
-        if not depth:
-            raise ValueError("a key is nested too deep")
-        return tuple(_key(part, depth - 1) for part in key)
+def _key(key: Any) -> Any:
+    """What may be a key; a number whose hash others may have, and a tuple, are told apart by where they are."""
+    if isinstance(key, tuple) or (isinstance(key, int) and not -(2**60) < key < 2**60):
+        return Inert(type(key).__name__, key)
     return key
 
 
-def _values(values: Any) -> Any:
-    if not isinstance(values, (list, tuple, set, frozenset)):
-        raise ValueError(f"a {type(values).__name__} is given for a list of values")
-    return values
+def _pairs(pairs: Any = ()) -> dict[Any, Any]:
+    if not isinstance(pairs, (list, tuple)) or len(pairs) > _PAIRS:
+        raise ValueError("a dict is made of something else than a list of pairs")
+    return _fill({}, pairs)
 
 
 def _nothing(*_: str) -> None:
@@ -217,27 +224,16 @@ def _refuse_id(found: Any) -> NoReturn:
     raise ValueError(f"it names an object from elsewhere, by a {type(found).__name__}")
 
 
-def _bytes(text: str, encoding: str) -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise ValueError("bytes in another encoding than latin-1")
-    return text.encode("latin-1")
-
-
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-_PLAIN: Known = {  # made as they are: they hold what they are given and do nothing
-    "collections.OrderedDict": lambda pairs=(): _fill({}, _values(pairs)),
-    "builtins.dict": lambda pairs=(): _fill({}, _values(pairs)),
+# what Python's own writer names of plain values: not made, and not told as left out either
+_PLAIN = {
+    f"builtins.{name}" for name in ("list", "tuple", "set", "frozenset", "complex", "bytearray", "slice", "range")
+}
+_PLAIN |= {"_codecs.encode", "builtins.object", "builtins.bytes"}
+_MADE: Known = {
+    "collections.OrderedDict": _pairs,
+    "builtins.dict": _pairs,
     "collections.defaultdict": lambda *_: {},
-    "builtins.list": lambda values=(): list(_values(values)),
-    "builtins.tuple": lambda values=(): tuple(_values(values)),
-    "builtins.set": lambda values=(): set(map(_key, _values(values))),
-    "builtins.frozenset": lambda values=(): frozenset(map(_key, _values(values))),
-    "builtins.complex": lambda real, imaginary: complex(float(real), float(imaginary)),
-    "builtins.bytearray": lambda value=b"", encoding="latin-1": bytearray(
-        value if isinstance(value, bytes) else _bytes(value, encoding)
-    ),
-    "_codecs.encode": _bytes,
-    "builtins.object": lambda: Inert("object"),
     "copyreg._reconstructor": lambda kind, *_: Inert(name_of(kind)),
     "copyreg.__newobj__": lambda kind, *args: Inert(name_of(kind), args),
 }

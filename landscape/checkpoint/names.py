@@ -41,25 +41,40 @@ def match_names(found: Iterable[str], expected: Iterable[str], fits: Callable[[d
         fits: whether a match, the file's name by the model's, is all that the model needs.
 
     Raises:
-        AmbiguousPrefixError: they fit under several prefixes, of which none is empty.
+        AmbiguousPrefixError: they fit under several prefixes, and are not there as they are.
 
     Example:
         >>> match_names(["net.module.w", "net.module.b", "loss.w"], ["w", "b"], lambda found: len(found) == 2)
         Match(found={'w': 'net.module.w', 'b': 'net.module.b'}, prefix='net.module.', inside=[], outside=['loss.w'])
     """
     found, expected = list(found), list(expected)
-    best: list[Match] = []
+    fitting: list[Match] = []
+    twice = False
+    asis: Match | None = None  # with the names as they are
+    others = [Match({}, "", found, [])]
     for dropped in (frozenset(), _WRAPPERS, _WRAPPERS | {"module"}):
         theirs, ours = _bare(found, dropped), _bare(expected, dropped)
         if len(theirs) < len(found) or len(ours) < len(expected):
+            twice = twice or len(theirs) < len(found)
             continue  # two names would be one
-        matches = [_under(prefix, theirs, stem, ours) for prefix, stem in _prefixes(theirs, ours)]
-        fitting = {match.prefix: match for match in matches if fits(match.found)}
-        if len(fitting) > 1 and "" not in fitting:
-            raise AmbiguousPrefixError(f"its names fit under several prefixes: {', '.join(sorted(fitting))}")
-        best += [fitting[""]] if "" in fitting else fitting.values() or matches
-    none = Match({}, "", found, [])
-    return max(best, key=lambda match: (fits(match.found), len(match.found), -len(match.inside)), default=none)
+        for prefix, stem in _prefixes(theirs, ours):
+            match = _under(prefix, theirs, stem, ours)
+            if not fits(match.found) or (prefix and stem and match.outside):
+                others.append(match)
+            else:
+                fitting.append(match)
+                asis = asis or (match if not prefix and not stem and "module" not in dropped else None)
+    used = [frozenset(match.found.values()) for match in fitting]
+    largest = {names for names in used if not any(names < other for other in used)}
+    if asis and frozenset(asis.found.values()) in largest:
+        return asis
+    if len(largest) > 1:
+        prefixes = sorted({match.prefix for match, names in zip(fitting, used, strict=True) if names in largest})
+        raise AmbiguousPrefixError(f"its names fit under several prefixes: {', '.join(map(repr, prefixes))}")
+    match = max(fitting or others, key=lambda match: (len(match.found), -len(match.inside)))
+    if fitting and twice and match.outside:
+        raise AmbiguousPrefixError("it has names twice, but for wrappers")
+    return match
 
 
 def _bare(names: Iterable[str], dropped: frozenset[str]) -> dict[str, str]:
@@ -70,23 +85,16 @@ def _bare(names: Iterable[str], dropped: frozenset[str]) -> dict[str, str]:
 
 
 def _prefixes(theirs: dict[str, str], ours: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """What may be before the file's names; or, where that is nothing, what before the model's."""
+    """What may be before the file's names, and what before the model's."""
     deepest = sorted(ours, key=lambda name: (-name.count("."), name))
     anchors = deepest[:: max(len(deepest) // _ANCHORS, 1)]  # some of them may be missing
     ends = (name.removesuffix(anchor) for anchor in anchors for name in theirs if name.endswith(anchor))
     yield from ((prefix, "") for prefix in dict.fromkeys(ends) if not prefix or prefix.endswith("."))
-    parts = _common(ours).split(".")[:-1]
-    yield from (("", ".".join(parts[: n + 1]) + ".") for n in range(len(parts)))
-
-
-def _common(names: Iterable[str]) -> str:
-    """The prefix of whole segments, with its dot, that all names share and none is."""
-    names = list(names)
-    if not names:
-        return ""
-    low, high = min(names).split(".")[:-1], max(names).split(".")[:-1]
-    num = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-    return ".".join(low[:num]) + "." if num else ""
+    parts = deepest[0].split(".")[:-1] if deepest else []
+    for stem in (".".join(parts[: n + 1]) + "." for n in range(len(parts))):
+        rest = deepest[0].removeprefix(stem)
+        before = (name.removesuffix(rest) for name in theirs if name.endswith(rest))
+        yield from ((prefix, stem) for prefix in dict.fromkeys(["", *before]) if not prefix or prefix.endswith("."))
 
 
 def _under(prefix: str, theirs: dict[str, str], stem: str, ours: dict[str, str]) -> Match:

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from landscape.checkpoint.checkpoint import Checkpoint, CheckpointError, to_device, without_prefixes
-from landscape.checkpoint.containers import Opened, identities
+from landscape.checkpoint.containers import Opened, identities, open_container
 from landscape.checkpoint.content import FORMAT, fields_of_ours, require_plain
 from landscape.checkpoint.describe import hash_of
-from landscape.checkpoint.folders import open_checkpoint
+from landscape.checkpoint.folders import is_json, open_checkpoint
 from landscape.checkpoint.stored import Storage, Stored
 from landscape.checkpoint.tensors import Tensors
 from landscape.checkpoint.weights import training_facts, weights_of
 from landscape.reading import FileError, reading, require_file
 
+_RUN = "torch, trusted"
 _SAVE_WEIGHTS = "Save the weights alone: torch.save(model.state_dict(), PATH)."
 
 
@@ -65,7 +66,7 @@ def load_checkpoint(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch finds odd in a file either loads all the same or raises
-            opened = _trusted(path) if trust else open_checkpoint(path)
+            opened = open_checkpoint(path) if not trust or _needs_no_trust(path) else _trusted(path)
             fields = _fields(path, opened, key)
         sha256 = hash_of(opened.files)
         changed = identities(*opened.files) != opened.files
@@ -78,7 +79,14 @@ def load_checkpoint(
         raise CheckpointError(f"{path}: changed while it was being read. Run again.")
     state = {"optimizer": None, "rng": None} | fields.pop("state")
     state |= to_device({"model": state["model"], "optimizer": state["optimizer"]}, torch.device(map_location))
-    return Checkpoint(path=path, sha256=sha256, state=state, container=opened.container, trusted=trust, **fields)
+    return Checkpoint(
+        path=path, sha256=sha256, state=state, container=opened.container, trusted=opened.container == _RUN, **fields
+    )
+
+
+def _needs_no_trust(path: Path) -> bool:
+    """Whether it is no single file of torch, and says nothing that could be run."""
+    return path.is_dir() or is_json(path) or open_container(path, verify=False).container == "safetensors"
 
 
 def _trusted(path: Path) -> Opened:
@@ -87,7 +95,7 @@ def _trusted(path: Path) -> Opened:
     files = identities(path)
     with reading(path, "Load it where it was made, and save model.state_dict() alone.", CheckpointError):
         content = torch.load(path, map_location="cpu", weights_only=False)
-    return Opened("torch, trusted", _described(path, content), (), files)
+    return Opened(_RUN, _described(path, content), (), files)
 
 
 def _described(path: Path, made: Any) -> Any:
@@ -104,13 +112,12 @@ def _described(path: Path, made: Any) -> Any:
 
 def _fields(path: Path, opened: Opened, key: str | None) -> dict[str, Any]:
     """The fields of a ``Checkpoint``, of which those of somebody else's are few."""
-    with reading(path, _SAVE_WEIGHTS):
-        require_plain(opened.content, opened.num_bytes)
     if (ours := fields_of_ours(path, opened)) is not None:
         with reading(path, _SAVE_WEIGHTS):
             return {"format": FORMAT, **Tensors().of(ours)}
     weights = weights_of(path, opened, key)
     with reading(path, _SAVE_WEIGHTS):
+        require_plain(weights.state, opened.num_bytes)
         state = Tensors().of(weights.state)
     return {
         "format": "state_dict",

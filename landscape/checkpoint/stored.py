@@ -93,6 +93,13 @@ class Typed:
     offset: int = 0
 
 
+def dtype_of(name: Any) -> str:
+    """The name of a dtype. Raises ValueError for anything else."""
+    if not isinstance(name, str) or not _DTYPE.fullmatch(name):
+        raise ValueError("a dtype is none")
+    return name
+
+
 def itemsize(dtype: str) -> int:
     """Bytes an entry; of two entries where those are packed in a byte.
 
@@ -123,7 +130,7 @@ def find(module: str, name: str) -> Any:
     """
     if module in ("torch", "torch.storage") and name in _STORAGES:
         return _STORAGES[name]
-    if module == "torch" and _DTYPE.fullmatch(name):
+    if module == "torch" and (_DTYPE.fullmatch(name) or _OTHER.fullmatch(name)):
         return name
     return Global(f"{module}.{name}") if f"{module}.{name}" in _SILENT else None
 
@@ -162,7 +169,7 @@ def _tensor_of_dtype(
     flags: Any = None,
 ) -> Stored:
     """As ``torch._utils._rebuild_tensor_v3``: of dtypes that have no storage class of their own."""
-    return _tensor(Typed(typed.storage, name_of(dtype)), offset, shape, stride, requires_grad, hooks, flags)
+    return _tensor(Typed(typed.storage, dtype_of(dtype)), offset, shape, stride, requires_grad, hooks, flags)
 
 
 def _quantized(
@@ -204,7 +211,7 @@ class Meta:
 
 
 def _without_bytes(dtype: str, shape: Iterable[int], *_: Any) -> Stored:
-    return Stored(name_of(dtype), _whole(shape), Storage(Path(), 0))
+    return Stored(dtype_of(dtype), _whole(shape), Storage(Path(), 0))
 
 
 def _whole(numbers: Iterable[int]) -> tuple[int, ...]:
@@ -220,7 +227,10 @@ def _parameter(data: Any, *_: Any) -> Any:
 
 
 _AXES = 64  # as many as torch has
-_DTYPE = re.compile(r"(b?float|complex|q?u?int|bits)\d\w*|bool|strided|sparse_\w+|per_\w+_affine\w*|\w+_format")
+_DTYPE = re.compile(
+    r"b?float(8_\w{2,9}|16|32|64)|complex(32|64|128)|u?int(8|16|32|64)|qu?int(8|32)|quint(4x2|2x4)|bool|bits\w{1,5}"
+)
+_OTHER = re.compile(r"strided|sparse_\w{3}|per_\w+_affine\w*|\w+_format")
 # classes of tensors that are nothing else
 _SILENT = {"torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}
 _SILENT |= {"torch.storage.TypedStorage"}
@@ -255,7 +265,7 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_qtensor": _quantized,
     "torch._utils._rebuild_sparse_tensor": _sparse,
     "torch._utils._rebuild_meta_tensor_no_storage": _without_bytes,
-    "torch._utils._rebuild_wrapper_subclass": lambda _kind, dtype, shape, *_: Meta(name_of(dtype), _whole(shape)),
+    "torch._utils._rebuild_wrapper_subclass": lambda _kind, dtype, shape, *_: Meta(dtype_of(dtype), _whole(shape)),
     "torch._tensor._rebuild_from_type_v2": _subclass,
     "torch._tensor._rebuild_from_type": _subclass,
     "torch.Size": lambda shape: _whole(shape),

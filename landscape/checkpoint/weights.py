@@ -180,7 +180,7 @@ def _nodes_at(content: Any, key: str, path: str = "") -> Iterator[tuple[str, Any
 def _mapping(value: Any) -> Mapping[Any, Any] | None:
     """The entries of a dict, or of an object that would have been one."""
     if isinstance(value, Inert):
-        return value.items or None
+        return value.items or None  # of none it is none
     return value if isinstance(value, dict) else None
 
 
