@@ -26,6 +26,7 @@ from torch.nn.utils import parametrize
 
 from landscape.attributes import Attributes
 from landscape.batches import generators, held, split, to
+from landscape.eager import eager
 from landscape.errors import MeasurementError, NonFiniteError, gradient_errors
 from landscape.losses import BatchError, LossTerms, Terms, nothing_counted, refuse_unequal, same_losses
 from landscape.params import ParameterLayout
@@ -212,6 +213,7 @@ class Passes:
             mode_of(self._modules, *self._generators(), training=self.mode == "train"),
             torch.set_grad_enabled(leaves[0].requires_grad or self._differentiates),
             no_autocast(self.device),
+            eager(),
         ):
             tensors = self._state | buffers | params
             tied = {other: tensors[name] for name, others in self._tied.items() for other in others}
