@@ -53,6 +53,6 @@ class Tracking:
 
 
 def learning_rate(optimizer: Any) -> float | None:
-    """Of the first parameter group, as far as it is known."""
+    """Of the first parameter group at the step to come; None where it is not known, or 0 as before a warm-up."""
     groups = getattr(optimizer, "param_groups", None)
-    return float(groups[0]["lr"]) if groups and "lr" in groups[0] else None
+    return float(groups[0].get("lr") or 0) or None if groups else None

@@ -72,7 +72,8 @@ def trained(out, *, callback=None, resume=None, steps=10, seen=None, **arguments
 
 def history(trainer):
     """The losses, norms and rates that were logged."""
-    return [{k: v for k, v in row.items() if "runtime" not in k and "second" not in k} for row in trainer.state.log_history if "loss" in row or "train_loss" in row]  # fmt: skip
+    rows = [row for row in trainer.state.log_history if "loss" in row or "train_loss" in row]
+    return [{key: row[key] for key in row if "runtime" not in key and "second" not in key} for row in rows]
 
 
 @pytest.mark.parametrize("told", [False, True])
