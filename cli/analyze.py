@@ -30,6 +30,8 @@ def analyze(
     model: options.Model = None,
     data: options.Data = None,
     problem: options.ProblemFile = None,
+    key: options.Key = None,
+    trust_checkpoint: options.Trust = False,
     out: Annotated[
         Path | None, Option(metavar="DIR", help="Where to write report.html, analysis.json and arrays.npz.")
     ] = None,
@@ -46,7 +48,6 @@ def analyze(
     Exit code 4 means that a number did not reach the accuracy asked for; the table says which, and why.
     With --out, a closed pipe (| head) stops the table and not the work.
     """
-    from landscape.checkpoint import load_checkpoint
     from landscape.measure import analyze as measure
     from landscape.measure.analysis import fingerprint_of, metric_names, subject
     from landscape.measure.cost import estimate_cost
@@ -55,7 +56,7 @@ def analyze(
 
     names, on = options.names_in(metrics), options.find_device(device)
     metric_names(names)
-    files = [load_checkpoint(path) for path in checkpoints]  # all of them before the first is measured
+    files = options.read_checkpoints(checkpoints, key, trust_checkpoint)  # all of them before the first is measured
     problems = [Problem.of(file, model=model, data=data, file=problem) for file in files]
     folders = options.find_folders(out, checkpoints)
     how = {"num_samples": samples, "seed": seed, "params": layers, "dtype": options.find_dtype(dtype), "device": on}

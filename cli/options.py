@@ -1,6 +1,7 @@
 """Options that several subcommands share, and what is made of them: devices, dtypes, folders."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,8 +12,10 @@ from typer import Argument, Exit, Option
 if TYPE_CHECKING:
     import torch
 
+    from landscape.checkpoint import Checkpoint
 
-Checkpoints = Annotated[list[Path], Argument(metavar="CKPT", help="Checkpoints, state dicts or .safetensors.")]
+
+Checkpoints = Annotated[list[Path], Argument(metavar="CKPT", help="Checkpoints: files or folders, anybody's.")]
 Metrics = Annotated[str, Option(metavar="A,B", help="Names, or default, or all.")]
 Split = Annotated[str, Option(metavar="NAME", help="train, test or both.")]
 Samples = Annotated[int | None, Option(metavar="N", help="Stratified sample of each split.")]
@@ -26,10 +29,29 @@ Data = Annotated[str | None, Option(metavar="NAME", help="Where the file does no
 ProblemFile = Annotated[
     str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
 ]
+Key = Annotated[str | None, Option(metavar="A.B", help="Where in the file the weights are, if not in the usual place.")]
+Trust = Annotated[
+    bool,
+    Option("--trust-checkpoint", help="Run what the file says, as whole pickled modules need; recorded in the result."),
+]
 Json = Annotated[bool, Option("--json", help="Print one JSON document.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Write over results of another checkpoint or other settings.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what it would cost, by timing a little of it, and stop.")]
 Device = Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")]
+
+
+def read_checkpoints(paths: Sequence[Path], key: str | None = None, trust: bool = False) -> "list[Checkpoint]":
+    """Read them, and say on stderr which weights were taken of several, and what was left out."""
+    from landscape.checkpoint import load_checkpoint
+
+    files = [load_checkpoint(path, key=key, trust=trust) for path in paths]
+    for file in files:
+        if file.others:
+            taken, others = file.key or "the file itself", ", ".join(file.others)
+            warnings.warn(f"{file.path}: the weights are those of {taken}; --key takes {others}.", stacklevel=2)
+        if file.left_out:
+            warnings.warn(f"{file.path}: left out, as it is not run: {', '.join(file.left_out)}.", stacklevel=2)
+    return files
 
 
 def listing(what: str, show: Callable[[], None]) -> Any:

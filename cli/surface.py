@@ -50,6 +50,8 @@ def surface(
     model: options.Model = None,
     data: options.Data = None,
     problem: options.ProblemFile = None,
+    key: options.Key = None,
+    trust_checkpoint: options.Trust = False,
     out: Annotated[Path | None, Option(metavar="DIR", help="Where to write surface.json and surface.npz.")] = None,
     export: Annotated[str | None, Option(metavar="A,B", help="Write surface.csv, .vts or .h5 there too.")] = None,
     overwrite: options.Overwrite = False,
@@ -68,7 +70,6 @@ def surface(
     With --out, a run that was stopped goes on from where it was, and report.html, where there is one, is made anew.
     Exit code 4 means that the loss is not finite at the weights.
     """
-    from landscape.checkpoint import load_checkpoint
     from landscape.measure.analysis import fingerprint_of
     from landscape.problem import Problem
     from landscape.results.kept import require_same_surfaces
@@ -77,10 +78,10 @@ def surface(
 
     on, formats = options.find_device(device), _formats(export, out, line)
     _require_sense(directions, line=line, refine=refine)
-    files = [load_checkpoint(path) for path in checkpoints]
+    files = options.read_checkpoints(checkpoints, key, trust_checkpoint)
     trajectory = files if directions == "pca" else []
     centres = files[-1:] if trajectory else files
-    others = _read_others(directions)
+    others = _read_others(directions, key, trust_checkpoint)
     problems = [Problem.of(file, model=model, data=data, file=problem) for file in centres]
     folders = options.find_folders(out, [file.path for file in centres])
     sample = {"num_samples": samples, "seed": seed, "dtype": options.find_dtype(dtype), "device": on}
@@ -192,17 +193,15 @@ def _require_sense(directions: str, *, line: bool, refine: bool) -> None:
         raise ValueError("--directions pca makes a plane. With --line, expected random, eigen, gradient or to:CKPT.")
 
 
-def _read_others(directions: str) -> "dict[str, Checkpoint]":
+def _read_others(directions: str, key: str | None, trust: bool) -> "dict[str, Checkpoint]":
     """The checkpoints after ``to:``, by their paths; none where it is another word."""
-    from landscape.checkpoint import load_checkpoint
-
     if not directions.startswith(_TOWARDS):
         return {}
     paths = directions.removeprefix(_TOWARDS)
     if not paths:
         raise ValueError("--directions to: names no checkpoint. Expected to:CKPT or to:CKPT,CKPT.")
-    whole = Path(paths)
-    return {path: load_checkpoint(path) for path in ([paths] if whole.is_file() else paths.split(","))}
+    named = [paths] if Path(paths).exists() else paths.split(",")
+    return dict(zip(named, options.read_checkpoints(list(map(Path, named)), key, trust), strict=True))
 
 
 def _find_directions(

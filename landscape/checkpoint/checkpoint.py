@@ -14,13 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.checkpoint.content import no_larger_than, told
+from landscape.checkpoint.building import no_larger_than
+from landscape.checkpoint.content import told
+from landscape.checkpoint.fit import fitted
 from landscape.forms import AT_LEAST_0, is_ours
 from landscape.models import build_model
 from landscape.reading import FileError, reading
 from landscape.text import reason_of
 
-FORMAT = "landscape.checkpoint/1"
+_MODEL = "Pass the model it was trained with."
 
 
 class CheckpointError(FileError):
@@ -44,6 +46,13 @@ class Checkpoint:
         step: optimizer steps done.
         metrics: one row an epoch, so far.
         fingerprint: of what it was trained on (``landscape.fingerprint``); empty in files that do not say.
+        container: what kind of file or folder it is: "torch zip", "safetensors", "distributed", ...
+        key: where in it the state dict was, "ema.state_dict"; "" where it is all there is.
+        others: where other state dicts are.
+        left_out: what the file names that was not run, "argparse.Namespace".
+        config: of a Hugging Face folder, its config.json.
+        adapter: of an adapter's folder, its adapter_config.json.
+        trusted: whether what the file says was run.
     """
 
     path: Path
@@ -58,12 +67,21 @@ class Checkpoint:
     step: int | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
     fingerprint: dict[str, Any] = field(default_factory=dict, repr=False)
+    container: str = "torch zip"
+    key: str = ""
+    others: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    config: dict[str, Any] | None = field(default=None, repr=False)
+    adapter: dict[str, Any] | None = field(default=None, repr=False)
+    trusted: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
         """What a result says of the file that it was measured on."""
         keys = ("sha256", "epoch", "step", "model", "data", "recipe")
         known = {"path": str(self.path)} | {key: told(getattr(self, key)) for key in keys}
+        read = {"key": self.key, "left_out": list(self.left_out), "trusted": self.trusted}
+        known |= {name: value for name, value in read.items() if value}
         if self.metrics and all(AT_LEAST_0.holds(row.get("seconds")) for row in self.metrics):
             known["seconds"] = sum(row["seconds"] for row in self.metrics)  # that it was trained
         return known
@@ -91,7 +109,11 @@ class Checkpoint:
         return model
 
     def load_into(self, model: nn.Module) -> None:
-        """Copy the weights into ``model``; names and shapes must agree, but for the prefix of a wrapper on either side.
+        """Copy the weights into ``model``: names and shapes must agree, but for prefixes of wrappers on either side.
+
+        One of two names of a tied weight may be missing, and counts of batches; numbers of another kind (integers,
+        quantized, complex) are refused. Weights that are rounded into a narrower dtype, and tensors outside the prefix
+        under which the model's names are, are told in a warning.
 
         Raises:
             CheckpointError: they do not agree; names the first three of each kind of difference. ``model`` is
@@ -104,28 +126,14 @@ class Checkpoint:
             >>> linear.weight.data
             tensor([[1., 1.]])
         """
-        found, expected = self.state["model"], model.state_dict()
-        bare = without_prefixes(found, lightning=True)
-        own_name = dict(zip(without_prefixes(expected, lightning=True), expected, strict=True))
-        if bare.keys() == own_name.keys():
-            found = {own_name[name]: value for name, value in bare.items()}
-
-        differences = {
-            "": [
-                f"{name} is {_shape(found[name])}, expected {_shape(value)}"
-                for name, value in expected.items()
-                if name in found and isinstance(value, Tensor) and _shape(found[name]) != _shape(value)
-            ],
-            "missing: ": [name for name in expected if name not in found],
-            "unexpected: ": [name for name in found if name not in expected],
-        }
-        if any(differences.values()):
-            listed = "; ".join(kind + first_few(names) for kind, names in differences.items() if names)
+        try:
+            state = fitted(model, self.state["model"])
+        except ValueError as error:
             raise CheckpointError(
-                f"{self.path}: does not fit {type(model).__name__}: {listed}. Pass the model it was trained with."
-            )
-        with reading(self.path, "Pass the model it was trained with.", CheckpointError):
-            model.load_state_dict(found)
+                f"{self.path}: does not fit {type(model).__name__}: {reason_of(error)}. {_MODEL}"
+            ) from error
+        with reading(self.path, _MODEL, CheckpointError):
+            model.load_state_dict(state)
 
     def require_steps(self, num_examples: int) -> None:
         """Refuse one of more steps than its recipe, one of ours, makes on so many examples. Raises CheckpointError."""
@@ -179,10 +187,3 @@ def to_device(tree: Any, device: torch.device) -> Any:
         return moved.set_(storages[storage.data_ptr()], tensor.storage_offset(), tensor.shape, tensor.stride())
 
     return move(tree)
-
-
-def _shape(value: Any) -> tuple[int, ...] | str:
-    """The shape of a dense tensor; what else it is otherwise, as that cannot be copied into a dense one."""
-    if not isinstance(value, Tensor):
-        return type(value).__name__
-    return tuple(value.shape) if value.layout == torch.strided and not value.is_quantized else value.type()

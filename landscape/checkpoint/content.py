@@ -4,22 +4,24 @@ A file can say more than it holds: a tensor whose strides are 0 has as many entr
 stand a billion times in others or in itself, and a description can ask for a model that no memory holds.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn.modules import module as registration
-
+from landscape import __version__
+from landscape.checkpoint.inert import Inert
+from landscape.checkpoint.stored import Stored
+from landscape.checkpoint.weights import is_state_dict
 from landscape.forms import AT_LEAST_0, COUNT, NUMBER, OBJECT, SPEC, Kind, Maybe, is_ours, misfit, recipe
 from landscape.reading import require_room
 
+FORMAT = "landscape.checkpoint/1"
+_SPECS: dict[str, type] = {"model": dict, "data": dict, "loss": dict}
+_FIELDS = _SPECS | {"recipe": dict, "epoch": int, "step": int, "metrics": list, "state": dict}
 _DEPTH = 100
 _NODES = 1_000_000  # or as many as the file has bytes
 
-_TENSOR = Kind("a tensor", lambda value: isinstance(value, Tensor))
-_NUMBER = Kind("a number", lambda value: NUMBER.holds(value) or (isinstance(value, Tensor) and value.numel() == 1))
+_TENSOR = Kind("a tensor", lambda value: isinstance(value, Stored))
+_NUMBER = Kind("a number", lambda value: NUMBER.holds(value) or (isinstance(value, Stored) and value.num_entries == 1))
 _ROW = {"epoch?": COUNT, "step?": COUNT, "seconds?": AT_LEAST_0, "lr?": NUMBER}
 _OPTIMIZER = {"state?": OBJECT, "param_groups?": [{"params": [COUNT], "lr?": _NUMBER}]}
 _NAMED = Kind("arguments by name", lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value))
@@ -41,9 +43,9 @@ def require_plain(content: Any, num_bytes: int) -> None:
     level, num_nodes = [content], 1
     for _ in range(_DEPTH):
         for node in level:
-            if isinstance(node, Tensor):
-                _require_there(node, num_bytes)
-        nodes = [node for node in level if isinstance(node, (dict, list, tuple))]
+            if isinstance(node, Stored):
+                require_room(node.num_bytes, num_bytes)
+        nodes = [_inside(node) for node in level if isinstance(node, (dict, list, tuple, Inert))]
         num_nodes += sum(map(len, nodes))
         if num_nodes > max(_NODES, num_bytes):
             raise ValueError("it holds more than its bytes can say")
@@ -51,6 +53,34 @@ def require_plain(content: Any, num_bytes: int) -> None:
         if not level:
             return
     raise ValueError(f"it is nested more than {_DEPTH} deep")
+
+
+def fields_of_ours(content: Mapping[str, Any], left_out: Collection[str] = ()) -> dict[str, Any] | None:
+    """The fields of a checkpoint of ours; None of another object.
+
+    Raises:
+        ValueError: it says that it is one of ours, and cannot be; the message ends with what to do.
+    """
+    tag = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(tag, str) or not tag.startswith("landscape.checkpoint/"):
+        return None
+    if tag != FORMAT:
+        upgrade = "Upgrade with pip install --upgrade landscape-geometry"
+        raise ValueError(f"is of format {tag}, and landscape {__version__} reads {FORMAT}. {upgrade}")
+    wrong = [name for name, kind in _FIELDS.items() if not isinstance(content.get(name), kind)]
+    wrong += [name for name in _SPECS if name not in wrong and not _is_spec(content[name])]
+    if "state" not in wrong and not is_state_dict(content["state"].get("model")):
+        wrong.append("state")
+    if not isinstance(content.get("fingerprint", {}), dict):  # which checkpoints used not to have
+        wrong.append("fingerprint")
+    remedy = "Write it with landscape.save_checkpoint"
+    if left_out:
+        raise ValueError(f"is of format {FORMAT} and names {', '.join(left_out)}, which ours never does. {remedy}")
+    if wrong:
+        raise ValueError(f"is of format {FORMAT} but has missing or malformed fields: {', '.join(wrong)}. {remedy}")
+    if impossible := misfit_of_ours(content):
+        raise ValueError(f"{impossible}. {remedy}")
+    return {name: content[name] for name in _FIELDS} | {"fingerprint": content.get("fingerprint", {})}
 
 
 def misfit_of_ours(content: Mapping[str, Any]) -> str:
@@ -70,8 +100,8 @@ def told(value: Any) -> Any:
     """What a checkpoint says, as results can quote it: what JSON has no word for in Python's words.
 
     Example:
-        >>> told({"lr": (0.1, torch.tensor(2)), 3: 10**30})
-        {'lr': (0.1, 'tensor(2)'), '3': '1000000000000000000000000000000'}
+        >>> told({"lr": (0.1, {1}), 3: 10**30})
+        {'lr': (0.1, '{1}'), '3': '1000000000000000000000000000000'}
     """
     if isinstance(value, dict):
         return {str(key): told(item) for key, item in value.items()}
@@ -83,26 +113,9 @@ def told(value: Any) -> Any:
     return value if is_plain else repr(value)
 
 
-@contextmanager
-def no_larger_than(state: Mapping[str, Any]) -> Iterator[None]:
-    """Stop whoever builds a model in the body once it has more parameters than these weights. Raises ValueError."""
-    entries = [value.numel() for value in state.values() if isinstance(value, Tensor)]
-    found: dict[tuple[int, str], int] = {}
-
-    def count(module: nn.Module, name: str, param: Any) -> None:
-        found[id(module), name] = 0 if param is None else param.numel()
-        if len(found) > 2 * len(entries) + 100 or sum(found.values()) > 10 * sum(entries) + 10**7:
-            raise ValueError("it has many more parameters than the file")
-
-    hook = registration.register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
+def _inside(node: Any) -> Any:
+    return (node.args, node.state, node.items, node.entries) if isinstance(node, Inert) else node
 
 
-def _require_there(tensor: Tensor, num_bytes: int) -> None:
-    if tensor.device.type != "cpu":
-        raise ValueError(f"it has a tensor on {tensor.device}, without its numbers")
-    if tensor.layout == torch.strided:
-        require_room(tensor.numel() * tensor.element_size(), num_bytes)
+def _is_spec(value: Mapping[str, Any]) -> bool:
+    return isinstance(value.get("name"), str) and isinstance(value.get("args"), dict)

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from landscape import __version__
-from landscape.checkpoint.checkpoint import FORMAT, CheckpointError, first_few, to_device
+from landscape.checkpoint.checkpoint import CheckpointError, first_few, to_device
+from landscape.checkpoint.content import FORMAT
 from landscape.disk import DiskFullError
 from landscape.files import whole
 

@@ -32,7 +32,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from landscape.checkpoint import Checkpoint, CheckpointError, save_checkpoint
-from landscape.checkpoint.content import no_larger_than
+from landscape.checkpoint.building import no_larger_than
 from landscape.data import Split, augment, load_data
 from landscape.files import whole
 from landscape.fingerprint import Fingerprint, of_data, of_loss

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from landscape.checkpoint import CheckpointError, load_checkpoint
+from landscape.checkpoint.folders import open_checkpoint
 
 WEIGHTS = {"0.weight": torch.arange(6.0).reshape(2, 3), "0.bias": torch.tensor([0.5, -1.0])}
 
@@ -68,7 +69,8 @@ def test_anybodys(tmp_path, content, as_zip):
     torch.save(content, path, _use_new_zipfile_serialization=as_zip)
     checkpoint = load_checkpoint(path)
     assert_same(checkpoint.state["model"], WEIGHTS)
-    assert (checkpoint.format, checkpoint.model, checkpoint.epoch, checkpoint.recipe) == ("state_dict", None, None, {})
+    assert (checkpoint.format, checkpoint.model, checkpoint.recipe) == ("state_dict", None, {})
+    assert checkpoint.epoch == content.get("epoch")
 
 
 @pytest.mark.parametrize(
@@ -151,12 +153,13 @@ def test_writing_to_the_weights_does_not_change_the_file(tmp_path):
 
 
 def test_a_file_that_is_replaced_meanwhile_is_refused(tmp_path, monkeypatch):
-    def replace_and_read(path):
+    def read_and_replace(path):
+        opened = open_checkpoint(path)
         torch.save({"w": torch.ones(3)}, path)
-        return {"w": torch.ones(2)}
+        return opened
 
     torch.save({"w": torch.ones(2)}, tmp_path / "w.pt")
-    monkeypatch.setattr("landscape.checkpoint.read._read_content", replace_and_read)
+    monkeypatch.setattr("landscape.checkpoint.read.open_checkpoint", read_and_replace)
     with pytest.raises(CheckpointError, match=r"w\.pt: changed while it was being read\. Run again\."):
         load_checkpoint(tmp_path / "w.pt")
 
@@ -165,11 +168,10 @@ def test_not_a_file(tmp_path):
     with pytest.raises(CheckpointError, match=r"no\.pt: cannot be read: No such file or directory\. Check the path"):
         load_checkpoint(tmp_path / "no.pt")
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(
-            CheckpointError, match=rf"{path.name}: is a directory or a device\. Give a checkpoint file\."
-        ):
-            load_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r"pipe: is a pipe\. Expected a file\."):
+        load_checkpoint(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match=rf"{tmp_path.name}: is a folder without weights\. Expected "):
+        load_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -181,11 +183,10 @@ def test_not_a_file(tmp_path):
         ),
         ({}, "holds no state dict; its top-level keys: none. "),
         ({"state_dict": {}}, "holds no state dict; its top-level keys: state_dict. "),
-        ({"weights": WEIGHTS}, "holds no state dict; its top-level keys: weights. "),
         ({"w": torch.ones(1), "epoch": 3}, "holds no state dict; its top-level keys: w, epoch. "),
         ({1: torch.ones(1)}, "holds no state dict; its top-level keys: 1. "),
         ({str(i): i for i in range(11)}, "its top-level keys: 0, 1, 2, 3, 4, 5, 6, 7 and 3 more. "),
-        ({"net": WEIGHTS, "model": WEIGHTS}, "holds more than one state dict; its top-level keys: net, model. "),
+        ({"net": WEIGHTS, "model": WEIGHTS}, "holds more than one state dict: net, model. Choose one with --key"),
         ([torch.ones(2)], "holds a list, not a state dict. Expected "),
         (torch.ones(2), "holds a Tensor, not a state dict. Expected "),
         ("weights", "holds a str, not a state dict. Expected "),
@@ -197,7 +198,7 @@ def test_no_weights_where_they_are_expected(tmp_path, content, message):
         load_checkpoint(tmp_path / "w.pt")
     assert str(raised.value).startswith(f"{tmp_path / 'w.pt'}: ")
     assert message in str(raised.value)
-    assert str(raised.value).endswith("state_dict, model, model_state_dict, net.") or "top-level" not in message
+    assert str(raised.value).endswith("as torch.save(model.state_dict(), PATH) writes them.")
 
 
 @pytest.mark.parametrize(

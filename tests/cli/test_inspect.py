@@ -1,13 +1,19 @@
 import hashlib
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
-from landscape import save_checkpoint
+from landscape import load_checkpoint, save_checkpoint
+from landscape.checkpoint.describe import describe
 from landscape.models import build_model
+from landscape.problem import Problem
+from landscape.reading import FileError
 from landscape_cli.inspect import inspect
 
 from .command import landscape
@@ -58,6 +64,14 @@ def test_our_checkpoint_says_all_of_itself(ours, capsys):
         "metrics": {"epoch": 2, "train_loss": None},
         "num_params": 5178,
         "num_entries": 5178 + 2 * (16 + 32) + 2,  # two BatchNorms' running means, variances and batch counts
+        "container": "torch zip",
+        "key": "",
+        "others": [],
+        "beside": [],
+        "left_out": [],
+        "dtypes": {"float32": 12, "int64": 2},
+        "tied": [],
+        "needs": "",
     }
     assert tensors["linear.weight"] == {
         "shape": [10, 32],
@@ -92,7 +106,7 @@ def test_weights_of_somebody_else(tmp_path, capsys):
     torch.save({"state_dict": weights}, tmp_path / "theirs.pt")
     save_file({"w": weights["w"]}, tmp_path / "theirs.safetensors")
     found = document(tmp_path / "theirs.pt", capsys)
-    assert (found["format"], found["model"], found["num_params"], found["num_entries"]) == ("state_dict", None, None, 3)
+    assert (found["format"], found["model"], found["num_params"], found["num_entries"]) == ("state_dict", None, 3, 3)
     assert [tensor["norm"] for tensor in found["tensors"]] == [5.0, 5.0, 0.0]
     assert document(tmp_path / "theirs.safetensors", capsys)["tensors"] == [
         {"name": "w", "shape": [1, 2], "dtype": "bfloat16", "norm": 5.0, "num_nan": 0, "num_inf": 0}
@@ -110,7 +124,7 @@ def test_a_model_that_we_do_not_know_is_inspected_all_the_same(ours, capsys):
     content["model"]["name"] = "of the future"
     torch.save(content, ours)
     found = document(ours, capsys)
-    assert (found["model"]["name"], found["num_params"]) == ("of the future", None)
+    assert (found["model"]["name"], found["num_params"]) == ("of the future", 5178)
 
 
 def test_a_text_file_is_exit_code_3(tmp_path):
@@ -119,3 +133,53 @@ def test_a_text_file_is_exit_code_3(tmp_path):
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("landscape: error: notes.pt: is no checkpoint")
     assert done.stderr.count("\n") == 1
+
+
+def test_numbers_are_torchs_own(tmp_path):
+    dtypes = ("float32", "float16", "bfloat16", "float8_e4m3fn", "complex64", "int8", "bool")
+    numbers = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
+    tensors = {name: numbers.to(getattr(torch, name)) for name in dtypes}
+    tensors |= {"view": tensors["float32"].T[1:3], "none": torch.zeros(0, 2), "conj": torch.tensor([1j]).conj()}
+    tensors["sparse"] = torch.eye(3).to_sparse()
+    for name, legacy in (("zip.pt", False), ("legacy.pt", True)):
+        torch.save(tensors, tmp_path / name, _use_new_zipfile_serialization=not legacy)
+        for row in describe(tmp_path / name)["tensors"]:
+            tensor = tensors[row["name"]].to_dense()
+            wide = tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+            assert row["norm"] == pytest.approx(wide.norm().item(), rel=1e-12)
+
+
+def test_a_large_file_is_not_read_nor_torch_imported(tmp_path):
+    torch.save({"a": torch.zeros(2**25), "b": torch.zeros(2)}, tmp_path / "large.pt")
+    script = (
+        "import sys; from landscape_cli.inspect import inspect; from pathlib import Path;"
+        "inspect(Path('large.pt')); inspect(Path('small.pt')); assert 'torch' not in sys.modules"
+    )
+    torch.save({"epoch": 3, "net": {"tied": (w := torch.ones(3, 2)), "same": w}}, tmp_path / "small.pt")
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert not any(line.startswith("sha256") for line in lines[:8])
+    assert {"key         net", "beside      epoch", "epoch       3", "tied        tied = same"} <= set(lines)
+    assert {"num_params  6", "num_entries 12", "dtypes      float32=2"} <= set(lines)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 1, 1, bias=False)),
+        build_model("resnet18", input_shape=(3, 32, 32), num_classes=7),
+    ],
+)
+def test_a_drafted_problem_has_the_model(tmp_path, model):
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    inspect(tmp_path / "w.pt", write_problem=tmp_path / "mine.py")
+    source = (tmp_path / "mine.py").read_text()
+    with pytest.raises(FileError, match=r"mine\.py: fails with NotImplementedError: say in problem\(\) what"):
+        Problem.from_file(f"{tmp_path / 'mine.py'}:problem", load_checkpoint(tmp_path / "w.pt"))
+    with pytest.raises(FileError, match="is there already"):
+        inspect(tmp_path / "w.pt", write_problem=tmp_path / "mine.py")
+    (tmp_path / "mine.py").write_text(source.replace("inputs, targets = None, None", "inputs, targets = 1, 2"))
+    drafted = Problem.from_file(f"{tmp_path / 'mine.py'}:problem", load_checkpoint(tmp_path / "w.pt"))
+    for name, value in model.state_dict().items():
+        assert torch.equal(drafted.model.state_dict()[name], value)

@@ -1,0 +1,191 @@
+"""Draft the problem file that a checkpoint needs, from the names and shapes of its weights.
+
+Where the names are those of a family of models, or tell a chain of plain layers, the draft builds that model; the data
+and what no name tells (activations, padding) are left to fill in, and say so when the file is run unfilled.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from landscape.files import whole
+from landscape.reading import FileError
+
+_HEAD = '''"""What the weights of {path} are of: drafted from their names. Look at every line marked TODO."""
+
+import torch
+{imports}
+
+def problem():
+{model}
+    # TODO the data that the weights were trained on or are judged by, as a fixed list of batches
+    inputs, targets = None, None
+    if inputs is None:
+        raise NotImplementedError("say in problem() what the inputs and the targets are")
+    return model, torch.nn.CrossEntropyLoss(), {{"train": [(inputs, targets)]}}
+'''
+_TIMM = (  # what the names of a family have in common, and a model of it
+    (r"patch_embed\.proj\.weight", r"blocks\.0\.attn\.qkv\.weight", "vit_base_patch16_224"),
+    (r"stem\.0\.weight", r"stages\.0\.blocks\.0\.conv_dw\.weight", "convnext_tiny"),
+    (r"conv_stem\.weight", r"blocks\.0\.0\.conv_dw\.weight", "efficientnet_b0"),
+    (r"patch_embed\.proj\.weight", r"layers\.0\.blocks\.0\.attn\.qkv\.weight", "swin_tiny_patch4_window7_224"),
+)
+_TRANSFORMERS = (
+    (r"(transformer\.)?h\.0\.attn\.c_attn\.weight", "GPT2LMHeadModel", "GPT2Config"),
+    (r"(model\.)?layers\.0\.self_attn\.q_proj\.weight", "LlamaForCausalLM", "LlamaConfig"),
+    (r"(bert\.)?encoder\.layer\.0\.attention\.self\.query\.weight", "BertForSequenceClassification", "BertConfig"),
+    (r"(vit\.)?encoder\.layer\.0\.attention\.attention\.query\.weight", "ViTForImageClassification", "ViTConfig"),
+    (r"encoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight", "T5ForConditionalGeneration", "T5Config"),
+    (
+        r"(distilbert\.)?transformer\.layer\.0\.attention\.q_lin\.weight",
+        "DistilBertForSequenceClassification",
+        "DistilBertConfig",
+    ),
+)
+
+
+def write_draft(path: Path, facts: dict[str, Any]) -> None:
+    """Write the file.
+
+    Args:
+        path: where; a file that is there is not replaced.
+        facts: of ``describe``.
+
+    Raises:
+        FileError: there is a file already.
+    """
+    if path.exists():
+        raise FileError(f"{path}: is there already. Give another name, or remove it.")
+    with whole(path) as part:
+        part.write_text(draft(facts), encoding="utf-8")
+
+
+def draft(facts: dict[str, Any]) -> str:
+    """The text of a problem file for what ``describe`` found.
+
+    Example:
+        >>> shapes = {"0.weight": [3, 4], "0.bias": [3]}
+        >>> facts = {"path": "w.pt", "tensors": [{"name": name, "shape": shape} for name, shape in shapes.items()]}
+        >>> print(draft(facts).splitlines()[6].strip())
+        model = torch.nn.Sequential(torch.nn.Linear(4, 3))
+    """
+    shapes = {one["name"]: tuple(one["shape"]) for one in facts["tensors"]}
+    for guess in (_configured, _chain, _residual, _family):
+        if found := guess(shapes, facts):
+            break
+    else:
+        found = (
+            "",
+            _lines(
+                "# TODO build the model that has these weights:",
+                *(f"#   {name} {shape}" for name, shape in list(shapes.items())[:40]),
+                *(["#   ..."] if len(shapes) > 40 else []),
+                'raise NotImplementedError("say in problem() which model it is")',
+                "model = torch.nn.Module()",
+            ),
+        )
+    imports, model = found
+    return _HEAD.format(path=_quoted(facts["path"]), imports=imports, model=model)
+
+
+def _configured(_: dict[str, tuple[int, ...]], facts: dict[str, Any]) -> tuple[str, str] | None:
+    """A folder whose config.json names its class."""
+    if not isinstance(facts.get("model"), list) or not facts["model"] or not str(facts["model"][0]).isidentifier():
+        return None
+    name = facts["model"][0]
+    return "import transformers\n", _lines(
+        f"config = transformers.AutoConfig.from_pretrained({facts['path']!r})",
+        f"model = transformers.{name}(config)",
+    )
+
+
+def _chain(shapes: dict[str, tuple[int, ...]], _: dict[str, Any]) -> tuple[str, str] | None:
+    """Layers of a ``Sequential``, which are called 0, 1, ...; between those with weights, activations."""
+    layers: dict[int, dict[str, tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        match = re.fullmatch(r"(\d+)\.(weight|bias|running_mean|running_var|num_batches_tracked)", name)
+        if not match:
+            return None
+        layers.setdefault(int(match[1]), {})[match[2]] = shape
+    made = []
+    for place in range(max(layers, default=-1) + 1):
+        layer = _layer(layers[place]) if place in layers else "torch.nn.ReLU()"
+        if layer is None:
+            return None
+        made.append(layer)
+    if not made:
+        return None
+    if len(made) == 1:
+        return "", _lines(f"model = torch.nn.Sequential({made[0]})")
+    unknown = len(made) - len(layers)
+    note = ["# TODO the names do not tell which layers without weights these are (ReLU is a guess)"] if unknown else []
+    return "", _lines(*note, "model = torch.nn.Sequential(", *(f"    {_with_comma(one)}" for one in made), ")")
+
+
+def _with_comma(line: str) -> str:
+    code, mark, note = line.partition("  #")
+    return f"{code},{mark}{note}"
+
+
+def _layer(parts: dict[str, tuple[int, ...]]) -> str | None:
+    """The plain layer that has parameters of these shapes."""
+    weight, bias = parts.get("weight"), "" if "bias" in parts else ", bias=False"
+    if weight is None:
+        return None
+    if "running_mean" in parts:
+        return f"torch.nn.BatchNorm2d({weight[0]})  # TODO or BatchNorm1d"
+    match len(weight):
+        case 1:
+            return f"torch.nn.LayerNorm({weight[0]})"
+        case 2:
+            return f"torch.nn.Linear({weight[1]}, {weight[0]}{bias})"
+        case 4:
+            padding = weight[2] // 2
+            return f"torch.nn.Conv2d({weight[1]}, {weight[0]}, {weight[2:]}, padding={padding}{bias})  # TODO stride"
+    return None
+
+
+def _residual(shapes: dict[str, tuple[int, ...]], _: dict[str, Any]) -> tuple[str, str] | None:
+    """The names of torchvision's and timm's ResNets, or of ours."""
+    if "layer1.0.conv1.weight" not in shapes:
+        return None
+    firsts = [re.fullmatch(r"layer(\d)\.\d+\.conv1\.weight", name) for name in shapes]
+    blocks = "".join(str(sum(first[1] == n for first in firsts if first)) for n in "1234")
+    wide = "layer1.0.conv3.weight" in shapes
+    depth = {"2222": 18, "3463": 50 if wide else 34, "34233": 101, "38363": 152}.get(blocks)
+    if depth is None:
+        return None
+    num_classes = next((shape[0] for name, shape in shapes.items() if name in ("fc.weight", "linear.weight")), 10)
+    if shapes.get("conv1.weight", (0,) * 4)[2:] == (7, 7):
+        made = f'model = timm.create_model("resnet{depth}", num_classes={num_classes})'
+        return "import timm  # or torchvision.models\n", _lines(made)
+    return "from landscape.models import build_model\n", _lines(
+        "# TODO a ResNet for small images; its variant is a guess",
+        f'model = build_model("resnet{depth}", input_shape=(3, 32, 32), num_classes={num_classes})',
+    )
+
+
+def _family(shapes: dict[str, tuple[int, ...]], _: dict[str, Any]) -> tuple[str, str] | None:
+    """The names of transformers' and timm's families."""
+
+    def has(pattern: str) -> bool:
+        return any(re.search(rf"(^|\.){pattern}$", name) for name in shapes)
+
+    for pattern, model, config in _TRANSFORMERS:
+        if has(pattern):
+            return "import transformers\n", _lines(
+                f"# TODO the sizes of {config} that the weights were made with",
+                f"model = transformers.{model}(transformers.{config}())",
+            )
+    for first, second, name in _TIMM:
+        if has(first) and has(second):
+            return "import timm\n", _lines("# TODO which of the family", f'model = timm.create_model("{name}")')
+    return None
+
+
+def _lines(*lines: str) -> str:
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _quoted(path: str) -> str:
+    return ascii(path)[1:-1].replace('"', "'")

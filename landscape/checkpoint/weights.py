@@ -1,0 +1,156 @@
+"""Where in the object of a file the weights are: a state dict, alone or in wrappers of any depth.
+
+A state dict is tensors by name. A file may hold several: weights beside their average, a generator beside a
+discriminator. The usual one of a single model is taken, its average is not, and the others are named; where the choice
+is the user's it is asked for, as ``--key``.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from landscape.checkpoint.inert import Inert
+from landscape.checkpoint.stored import Stored
+from landscape.forms import AT_LEAST_0
+
+_DEPTH = 6
+_USUAL = {"state_dict", "model", "model_state_dict", "net", "network", "params", "weights", "model_state", "module"}
+_USUAL |= {"state", "net_state_dict", "model_weights", "network_state_dict", "checkpoint", "student", "online_model"}
+_AVERAGED = ("ema", "swa", "average", "averaged", "shadow", "polyak")
+_TRAINING = ("optim", "sched", "scaler", "rng", "random", "callback", "loop", "buffer_state", "sampler", "lr_")
+
+
+class Weights(NamedTuple):
+    """The state dict that was taken.
+
+    Attributes:
+        state: its entries by name.
+        key: where it was, "ema.state_dict"; "" where it is all there is.
+        others: where others are.
+    """
+
+    state: dict[str, Any]
+    key: str
+    others: tuple[str, ...]
+
+
+class NoWeightsError(ValueError):
+    """There is no state dict, or several of which none is the usual one; the message says which there are."""
+
+
+def find_weights(content: Any, key: str | None = None) -> Weights:
+    """The state dict in the object of a file.
+
+    Args:
+        content: the object.
+        key: where it is, with dots between the keys on the way and, in the state dict, for the prefix of the names
+            wanted; None for the usual one.
+
+    Raises:
+        NoWeightsError: there is none, or no usual one among several.
+
+    Example:
+        >>> from landscape.checkpoint.stored import Storage
+        >>> w = Stored("float32", (2,), Storage(None, 8))
+        >>> find_weights({"epoch": 3, "model": {"w": w}, "ema": {"w": w}})[1:]
+        ('model', ('ema',))
+    """
+    if key is not None:
+        return _at_key(content, key)
+    found = dict(_state_dicts(content))
+    if not found:
+        raise NoWeightsError("holds no state dict")
+    if len(found) == 1:
+        (one,) = found
+    else:
+        plain = [path for path in found if not any(_is_averaged(word) for word in path)]
+        usual = [path for path in plain if all(word in _USUAL for word in path)] or plain
+        if len(usual) != 1:
+            names = ", ".join(".".join(path) for path in found)
+            raise NoWeightsError(f"holds more than one state dict: {names}. Choose one with --key")
+        (one,) = usual
+    others = tuple(".".join(path) for path in found if path != one)
+    return Weights(dict(found[one]), ".".join(one), others)
+
+
+def training_facts(content: Any) -> dict[str, int]:
+    """The numbers "epoch" and "step", as the object of a file names them, if it says them.
+
+    Example:
+        >>> training_facts({"epoch": 2.5, "global_step": 100})
+        {'epoch': 2, 'step': 100}
+    """
+    said = content if isinstance(content, dict) else {}
+    step = next((said[name] for name in ("global_step", "step", "iteration") if name in said), None)
+    numbers: dict[str, Any] = {"epoch": said.get("epoch"), "step": step}
+    return {name: int(value) for name, value in numbers.items() if AT_LEAST_0.holds(value) and value < 2**63}
+
+
+def is_state_dict(value: Any) -> bool:
+    """Whether it is tensors by name; a module may add an object of its own under a name with ``_extra_state``."""
+    items = _mapping(value)
+    return (
+        items is not None
+        and any(isinstance(item, Stored) for item in items.values())
+        and all(isinstance(key, str) for key in items)
+        and all(isinstance(item, Stored) or key.endswith("_extra_state") for key, item in items.items())
+    )
+
+
+def _state_dicts(content: Any) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """All of them that belong to no optimizer, each with the keys on the way."""
+    level: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    seen: set[int] = set()
+    for _ in range(_DEPTH):
+        inner = []
+        for path, node in level:
+            if is_state_dict(node):
+                yield path, _mapping(node) or {}
+                continue
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            for name, value in (_mapping(node) or {}).items():
+                if isinstance(name, str) and not any(word in name.lower() for word in _TRAINING):
+                    inner.append(((*path, name), value))
+        level = inner
+
+
+def _at_key(content: Any, key: str) -> Weights:
+    found = dict(_state_dicts(content))
+    others = tuple(".".join(path) for path in found if ".".join(path) != key)
+    for path, node in _nodes_at(content, key):
+        if is_state_dict(node):
+            return Weights(dict(_mapping(node) or {}), path, others)
+        inner = dict(_state_dicts(node))
+        if len(inner) == 1:
+            ((below, state),) = inner.items()
+            return Weights(dict(state), ".".join((path, *below)), others)
+    for way, state in found.items():  # a prefix of the names in a state dict
+        before = ".".join(way) + "." if way else ""
+        prefix = key.removeprefix(before) + "."
+        inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        if inside and key.startswith(before):
+            return Weights(inside, key, others)
+    names = ", ".join(filter(None, (".".join(path) for path in found))) or "none"
+    raise NoWeightsError(f"has no state dict at --key {key}; there are: {names}")
+
+
+def _nodes_at(content: Any, key: str, path: str = "") -> Iterator[tuple[str, Any]]:
+    """What is at the end of the dotted path, whose keys may have dots themselves."""
+    if not key:
+        yield path, content
+        return
+    for name, value in (_mapping(content) or {}).items():
+        if isinstance(name, str) and (key == name or key.startswith(f"{name}.")):
+            yield from _nodes_at(value, key[len(name) + 1 :], f"{path}.{name}" if path else name)
+
+
+def _mapping(value: Any) -> Mapping[Any, Any] | None:
+    """The entries of a dict, or of an object that would have been one."""
+    if isinstance(value, Inert):
+        return value.items or None
+    return value if isinstance(value, dict) else None
+
+
+def _is_averaged(word: str) -> bool:
+    return any(part in _AVERAGED for part in word.lower().replace("-", "_").split("_"))
