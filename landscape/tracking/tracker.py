@@ -115,7 +115,7 @@ class Tracker:
             if not self._has_measured:
                 raise
             self._forget()
-            warnings.warn(f"Step {step} was not measured, and has no row: {reason_of(error)}.", stacklevel=2)
+            warnings.warn(f"Tracking failed at step {step}, and training goes on: {reason_of(error)}.", stacklevel=2)
             return None
         self._has_measured = True
         return analysis
@@ -124,7 +124,7 @@ class Tracker:
         start = time.perf_counter()
         self._begun = start if self._begun is None else self._begun
         model = next(iter(self.objectives.values())).model
-        _refuse_sharded(model)
+        _refuse_joint_work(model)
         sha256 = _hash(model)
         if self._log and (row := row_of(self._log.analyses, sha256, step=step)):
             remedy = "Give another folder, or remove the file."
@@ -189,12 +189,15 @@ def _is_first_process() -> bool:
     return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
 
 
-def _refuse_sharded(model: nn.Module) -> None:
-    """Raise ValueError where a process has only a part of the weights: FSDP, ZeRO-3, tensor parallelism."""
-    sharding = [type(one).__name__ for one in model.modules() if type(one).__name__ == "FullyShardedDataParallel"]
-    sharding += [name for name, p in model.named_parameters() if type(p).__name__ == "DTensor" or hasattr(p, "ds_id")]
-    if sharding:
+def _refuse_joint_work(model: nn.Module) -> None:
+    """Raise ValueError where one process alone cannot call the model: it would wait for the others for ever."""
+    kinds = [type(one).__name__ for one in model.modules()]
+    if "DistributedDataParallel" in kinds and distributed.get_world_size() > 1:
+        raise ValueError("The model waits for all processes in its forward pass. Make the Objective of ddp.module.")
+    sharded = [kind for kind in kinds if kind == "FullyShardedDataParallel"]
+    sharded += [name for name, p in model.named_parameters() if type(p).__name__ == "DTensor" or hasattr(p, "ds_id")]
+    if sharded:
         raise ValueError(
-            f"The weights are sharded over processes ({sharding[0]}), and one alone measures. Save checkpoints, and "
+            f"The weights are sharded over processes ({sharded[0]}), and one alone measures. Save checkpoints, and "
             "measure those: landscape track DIR."
         )

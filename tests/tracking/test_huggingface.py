@@ -167,7 +167,7 @@ def test_what_fails_at_first_is_told_and_later_costs_a_row(tmp_path, monkeypatch
         trained(tmp_path / "a", callback=callback)
     calls.clear()
     fails = {3}
-    with pytest.warns(UserWarning, match="Step 4 was not measured, and has no row: out of luck"):
+    with pytest.warns(UserWarning, match="Tracking failed at step 4, and training goes on: out of luck"):
         tracked, _ = trained(tmp_path / "a", callback=callback)  # whose folder the first one left in this process
     assert [p.checkpoint["step"] for p in read_track(tmp_path / "out" / "track.jsonl")] == [0, 2, 6, 8, 10]
     plain, _ = trained(tmp_path / "b")

@@ -147,7 +147,7 @@ def test_what_fails_at_first_is_raised_and_later_is_a_warning_without_a_row(tmp_
         net.weight.data.copy_(kept)
         net.register_parameter("bias", None)
         torch.manual_seed(0)
-        with pytest.warns(UserWarning, match="Step 1 was not measured, and has no row: The parameter 'bias' is not"):
+        with pytest.warns(UserWarning, match="failed at step 1, and training goes on: The parameter .bias. is not"):
             assert tracker.measure(1) is None
         assert torch.equal(torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(0)))
     assert [point.checkpoint["step"] for point in read_track(tmp_path / "track.jsonl")] == [0]
@@ -165,7 +165,7 @@ def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("landscape.results.track.append_line", full)
-    with pytest.warns(UserWarning, match="Step 1 .*No space left"):
+    with pytest.warns(UserWarning, match="at step 1, .*No space left"):
         tracker.measure(1)
     monkeypatch.setattr("landscape.results.track.append_line", append_line)
     assert tracker.measure(2) is not None
