@@ -1,9 +1,10 @@
-"""Passes run the model as it is written: not compiled, and checkpoints that autograd can differentiate again.
+"""Passes run the model as it is written, in kernels that autograd can differentiate twice.
 
 What ``torch.compile`` makes cannot be differentiated twice, and rounds otherwise than the model: whatever is compiled
 (the model, modules in it, functions that it calls, the loss) runs eagerly during a pass, and is as it was afterwards.
 Reentrant activation checkpoints refuse ``torch.autograd.grad``, and lose the gradients of parameters whose inputs need
-none: during a pass they are checkpoints of the other kind, which compute the same.
+none: during a pass they are checkpoints of the other kind, which compute the same. The recurrent kernels of cuDNN have
+no gradient in eval mode and no second one: a model with such layers runs without cuDNN.
 """
 
 import sys
@@ -45,15 +46,18 @@ def is_compiled(of: Any) -> bool:
 
 
 @contextmanager
-def eager() -> Iterator[None]:
-    """Run the body with nothing compiled, and without reentrant checkpoints."""
+def eager(*, recurrent: bool) -> Iterator[None]:
+    """Run the body with nothing compiled, without reentrant checkpoints, and ``recurrent`` layers without cuDNN."""
+    cudnn, enabled = torch.backends.cudnn, torch.backends.cudnn.enabled
     stance = torch.compiler.set_stance("force_eager") if _DYNAMO in sys.modules else nullcontext()
     before = checkpoint.CheckpointFunction
     checkpoint.CheckpointFunction = _NotReentrant  # type: ignore[assignment,misc]
+    cudnn.enabled = enabled and not recurrent
     try:
         with stance:
             yield
     finally:
+        cudnn.enabled = enabled
         checkpoint.CheckpointFunction = before  # type: ignore[misc]
 
 

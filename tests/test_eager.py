@@ -100,3 +100,20 @@ def test_a_reentrant_checkpoint_has_derivatives_even_where_its_input_needs_none(
     for plain, checkpointed in zip(*found, strict=True):
         assert torch.allclose(plain, checkpointed, rtol=1e-12)
     assert torch.utils.checkpoint.CheckpointFunction.__module__ == "torch.utils.checkpoint"
+
+
+@pytest.mark.parametrize(("kind", "on"), [(nn.LSTM, False), (nn.GRU, False), (nn.RNN, False), (nn.Linear, True)])
+def test_recurrent_layers_run_without_cudnn_which_is_as_it_was(kind, on):
+    class Asking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.fc = kind(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            assert torch.backends.cudnn.enabled is on
+            h = self.layer(x)
+            return self.fc(h[0] if isinstance(h, tuple) else h)
+
+    objective = Objective(Asking().double(), CE, batches())
+    assert (Hessian(objective, engine="exact") @ objective.vector()).isfinite().all()
+    assert torch.backends.cudnn.enabled
