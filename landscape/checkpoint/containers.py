@@ -43,6 +43,11 @@ class Opened:
     files: dict[Path, tuple[int, ...]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def num_bytes(self) -> int:
+        """Of all files together."""
+        return sum(size for size, *_ in self.files.values())
+
 
 def open_container(path: Path, *, verify: bool = True) -> Opened:
     """What the file describes.

@@ -4,15 +4,17 @@ A file can say more than it holds: a tensor whose strides are 0 has as many entr
 stand a billion times in others or in itself, and a description can ask for a model that no memory holds.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from landscape import __version__
+from landscape.checkpoint.containers import Opened
 from landscape.checkpoint.inert import Inert
 from landscape.checkpoint.stored import Stored
 from landscape.checkpoint.weights import is_state_dict
 from landscape.forms import AT_LEAST_0, COUNT, NUMBER, OBJECT, SPEC, Kind, Maybe, is_ours, misfit, recipe
-from landscape.reading import require_room
+from landscape.reading import FileError, require_room
 
 FORMAT = "landscape.checkpoint/1"
 _SPECS: dict[str, type] = {"model": dict, "data": dict, "loss": dict}
@@ -55,18 +57,19 @@ def require_plain(content: Any, num_bytes: int) -> None:
     raise ValueError(f"it is nested more than {_DEPTH} deep")
 
 
-def fields_of_ours(content: Mapping[str, Any], left_out: Collection[str] = ()) -> dict[str, Any] | None:
+def fields_of_ours(path: Path, opened: Opened) -> dict[str, Any] | None:
     """The fields of a checkpoint of ours; None of another object.
 
     Raises:
-        ValueError: it says that it is one of ours, and cannot be; the message ends with what to do.
+        FileError: it says that it is one of ours, and cannot be.
     """
+    content, left_out = opened.content, opened.left_out
     tag = content.get("format") if isinstance(content, dict) else None
     if not isinstance(tag, str) or not tag.startswith("landscape.checkpoint/"):
         return None
     if tag != FORMAT:
         upgrade = "Upgrade with pip install --upgrade landscape-geometry"
-        raise ValueError(f"is of format {tag}, and landscape {__version__} reads {FORMAT}. {upgrade}")
+        raise FileError(f"{path}: is of format {tag}, and landscape {__version__} reads {FORMAT}. {upgrade}.")
     wrong = [name for name, kind in _FIELDS.items() if not isinstance(content.get(name), kind)]
     wrong += [name for name in _SPECS if name not in wrong and not _is_spec(content[name])]
     if "state" not in wrong and not is_state_dict(content["state"].get("model")):
@@ -75,11 +78,13 @@ def fields_of_ours(content: Mapping[str, Any], left_out: Collection[str] = ()) -
         wrong.append("fingerprint")
     remedy = "Write it with landscape.save_checkpoint"
     if left_out:
-        raise ValueError(f"is of format {FORMAT} and names {', '.join(left_out)}, which ours never does. {remedy}")
+        names = ", ".join(left_out)
+        raise FileError(f"{path}: is of format {FORMAT} and names {names}, which ours never does. {remedy}.")
     if wrong:
-        raise ValueError(f"is of format {FORMAT} but has missing or malformed fields: {', '.join(wrong)}. {remedy}")
+        fields = ", ".join(wrong)
+        raise FileError(f"{path}: is of format {FORMAT} but has missing or malformed fields: {fields}. {remedy}.")
     if impossible := misfit_of_ours(content):
-        raise ValueError(f"{impossible}. {remedy}")
+        raise FileError(f"{path}: {impossible}. {remedy}.")
     return {name: content[name] for name in _FIELDS} | {"fingerprint": content.get("fingerprint", {})}
 
 

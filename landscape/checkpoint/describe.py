@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from landscape.checkpoint.containers import Opened
-from landscape.checkpoint.content import FORMAT, fields_of_ours, told
+from landscape.checkpoint.content import FORMAT, fields_of_ours, require_plain, told
 from landscape.checkpoint.folders import open_checkpoint
 from landscape.checkpoint.stored import Stored, contiguous, itemsize
-from landscape.checkpoint.weights import Weights, find_weights, training_facts
-from landscape.reading import FileError, reading
+from landscape.checkpoint.weights import Weights, find_weights, training_facts, weights_of
+from landscape.reading import reading
 
 QUICK = 64 * 2**20  # bytes of files whose weights are read unasked
+_AGAIN = "Copy or download it again."
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -42,14 +43,12 @@ def describe(path: Path, *, key: str | None = None, values: bool | None = None) 
     Raises:
         FileError: it is damaged, refused, or no checkpoint.
     """
-    opened = open_checkpoint(path, verify=False)
-    num_bytes = sum(size for size, *_ in opened.files.values())
-    values = num_bytes <= QUICK if values is None else values
-    try:
-        ours = fields_of_ours(opened.content, opened.left_out)
-        weights = find_weights(ours["state"]["model"] if ours else opened.content, None if ours else key)
-    except ValueError as error:
-        raise FileError(f"{path}: {error}.") from error
+    values = _num_bytes(path) <= QUICK if values is None else values
+    opened = open_checkpoint(path, verify=values)
+    with reading(path, _AGAIN):
+        require_plain(opened.content, opened.num_bytes)
+    ours = fields_of_ours(path, opened)
+    weights = weights_of(path, opened, key) if ours is None else find_weights(ours["state"]["model"])
     tensors = {name: value for name, value in weights.state.items() if isinstance(value, Stored)}
     said = ours or training_facts(opened.content) | opened.facts
     return {
@@ -57,7 +56,7 @@ def describe(path: Path, *, key: str | None = None, values: bool | None = None) 
         "sha256": hash_of(opened.files) if values else None,
         "format": FORMAT if ours else "state_dict",
         "container": opened.container,
-        "num_bytes": num_bytes,
+        "num_bytes": opened.num_bytes,
         "model": told(said.get("model")) or _architecture(opened),
         **{name: told(said.get(name)) for name in ("data", "loss")},
         "recipe": told(said.get("recipe")) or None,
@@ -74,6 +73,15 @@ def describe(path: Path, *, key: str | None = None, values: bool | None = None) 
         "needs": "" if ours else _needs(opened),
         "tensors": _facts(path, tensors, values),
     }
+
+
+def _num_bytes(path: Path) -> int:
+    """Of the file; of all files of a folder, and of that which an index stands in."""
+    try:
+        folder = path if path.is_dir() else path.parent if path.suffix == ".json" else None
+        return sum(one.stat().st_size for one in folder.iterdir()) if folder else path.stat().st_size
+    except OSError:
+        return 0  # which whoever opens it will tell
 
 
 def hash_of(paths: Collection[Path]) -> str:
@@ -139,7 +147,7 @@ def _facts(path: Path, tensors: Mapping[str, Stored], values: bool) -> list[dict
     ]
     if values:
         mapped: dict[Path, Any] = {}
-        with reading(path, "Copy or download it again."):
+        with reading(path, _AGAIN):
             for row, one in zip(rows, tensors.values(), strict=True):
                 row |= _numbers(one, mapped)
     return rows

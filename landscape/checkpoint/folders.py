@@ -47,21 +47,29 @@ def open_checkpoint(path: Path, *, verify: bool = True) -> Opened:
         verify: check the checksum of every byte of an archive.
 
     Raises:
-        FileError: it is damaged, refused, or none.
-        OSError: it cannot be read.
+        FileError: it cannot be read, is damaged, refused, or none.
     """
+    try:
+        return _open(path, verify)
+    except OSError as error:
+        reason = error.strerror or error
+        raise FileError(f"{path}: cannot be read: {reason}. Check the path and its permissions.") from error
+
+
+def _open(path: Path, verify: bool) -> Opened:
     if path.is_dir():
         return _open_folder(path, verify)
+    return _open_shards(path, verify) if is_json(path) else open_container(path, verify=verify)
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file begins as a JSON object does."""
     with open_file(path) as file:
-        starts_like_json = file.read(64).lstrip()[:1] == b"{"
-    return _open_shards(path, verify) if starts_like_json else open_container(path, verify=verify)
+        return file.read(64).lstrip()[:1] == b"{"
 
 
 def _open_folder(folder: Path, verify: bool) -> Opened:
-    if (folder / ".metadata").exists():
-        opened = _open_distributed(folder)
-    else:
-        opened = open_checkpoint(_weights_of(folder), verify=verify)
+    opened = _open_distributed(folder) if (folder / ".metadata").exists() else _open(_weights_of(folder), verify)
     config, adapter = _json(folder / "config.json"), _json(folder / "adapter_config.json")
     said = _json(folder / "trainer_state.json") or {}
     opened.facts |= {name: value for name, value in (("config", config), ("adapter", adapter)) if value is not None}

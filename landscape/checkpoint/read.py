@@ -13,19 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.checkpoint.checkpoint import Checkpoint, CheckpointError, first_few, to_device, without_prefixes
+from landscape.checkpoint.checkpoint import Checkpoint, CheckpointError, to_device, without_prefixes
 from landscape.checkpoint.containers import Opened, identities
 from landscape.checkpoint.content import FORMAT, fields_of_ours, require_plain
 from landscape.checkpoint.describe import hash_of
 from landscape.checkpoint.folders import open_checkpoint
 from landscape.checkpoint.stored import Storage, Stored
 from landscape.checkpoint.tensors import Tensors
-from landscape.checkpoint.weights import NoWeightsError, Weights, find_weights, training_facts
+from landscape.checkpoint.weights import training_facts, weights_of
 from landscape.reading import FileError, reading, require_file
-from landscape.text import reason_of
 
 _SAVE_WEIGHTS = "Save the weights alone: torch.save(model.state_dict(), PATH)."
-_EXPECTED = "Expected tensors by name, alone or in dicts, as torch.save(model.state_dict(), PATH) writes them."
 
 
 def load_checkpoint(
@@ -65,30 +63,22 @@ def load_checkpoint(
     """
     path = Path(path)
     try:
-        opened = _trusted(path) if trust else _opened(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch finds odd in a file either loads all the same or raises
+            opened = _trusted(path) if trust else open_checkpoint(path)
+            fields = _fields(path, opened, key)
         sha256 = hash_of(opened.files)
-        fields = _fields(path, opened, key, sum(size for size, *_ in opened.files.values()))
         changed = identities(*opened.files) != opened.files
     except OSError as error:
         reason = error.strerror or error
         raise CheckpointError(f"{path}: cannot be read: {reason}. Check the path and its permissions.") from error
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
     if changed:
         raise CheckpointError(f"{path}: changed while it was being read. Run again.")
     state = {"optimizer": None, "rng": None} | fields.pop("state")
     state |= to_device({"model": state["model"], "optimizer": state["optimizer"]}, torch.device(map_location))
-    left_out = opened.left_out
-    return Checkpoint(
-        path=path, sha256=sha256, state=state, container=opened.container, left_out=left_out, trusted=trust, **fields
-    )
-
-
-def _opened(path: Path) -> Opened:
-    try:
-        return open_checkpoint(path)
-    except CheckpointError:
-        raise
-    except FileError as error:
-        raise CheckpointError(str(error)) from error
+    return Checkpoint(path=path, sha256=sha256, state=state, container=opened.container, trusted=trust, **fields)
 
 
 def _trusted(path: Path) -> Opened:
@@ -112,45 +102,21 @@ def _described(path: Path, made: Any) -> Any:
     return type(made)(_described(path, value) for value in made) if type(made) in (list, tuple) else made
 
 
-def _fields(path: Path, opened: Opened, key: str | None, num_bytes: int) -> dict[str, Any]:
+def _fields(path: Path, opened: Opened, key: str | None) -> dict[str, Any]:
     """The fields of a ``Checkpoint``, of which those of somebody else's are few."""
-    content = opened.content
-    with reading(path, _SAVE_WEIGHTS, CheckpointError):
-        require_plain(content, num_bytes)
-    try:
-        ours = fields_of_ours(content, opened.left_out)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {reason_of(error)}.") from error
-    if ours is not None:
-        with reading(path, _SAVE_WEIGHTS, CheckpointError):
+    with reading(path, _SAVE_WEIGHTS):
+        require_plain(opened.content, opened.num_bytes)
+    if (ours := fields_of_ours(path, opened)) is not None:
+        with reading(path, _SAVE_WEIGHTS):
             return {"format": FORMAT, **Tensors().of(ours)}
-    weights = _weights(path, opened, key)
-    with reading(path, _SAVE_WEIGHTS, CheckpointError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what torch finds odd in a file either loads all the same or raises
+    weights = weights_of(path, opened, key)
+    with reading(path, _SAVE_WEIGHTS):
         state = Tensors().of(weights.state)
-    lightning = weights.key == "state_dict"
-    facts = training_facts(content) | opened.facts
     return {
         "format": "state_dict",
-        "state": {"model": without_prefixes(state, lightning=lightning)},
+        "state": {"model": without_prefixes(state, lightning=weights.key == "state_dict")},
         "key": weights.key,
         "others": weights.others,
-        **facts,
+        "left_out": opened.left_out,
+        **(training_facts(opened.content) | opened.facts),
     }
-
-
-def _weights(path: Path, opened: Opened, key: str | None) -> Weights:
-    content = opened.content
-    try:
-        return find_weights(content, key)
-    except NoWeightsError as error:
-        if opened.left_out and key is None and "more than one" not in str(error):
-            raise CheckpointError(
-                f"{path}: is refused: reading it would run {first_few(opened.left_out)}. If you trust it, read it with "
-                "--trust-checkpoint, or load it where it was made and save model.state_dict() alone."
-            ) from error
-        if not isinstance(content, dict):
-            kind = "Tensor" if isinstance(content, Stored) else type(content).__name__
-            raise CheckpointError(f"{path}: holds a {kind}, not a state dict. {_EXPECTED}") from error
-        keys = f"; its top-level keys: {first_few(content, 8) or 'none'}" if key is None else ""
-        raise CheckpointError(f"{path}: {reason_of(error)}{keys}. {_EXPECTED}") from error

@@ -6,13 +6,18 @@ is the user's it is asked for, as ``--key``.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from landscape.checkpoint.containers import Opened
 from landscape.checkpoint.inert import Inert
 from landscape.checkpoint.stored import Stored
 from landscape.forms import AT_LEAST_0
+from landscape.reading import FileError
 
 _DEPTH = 6
+_NAMED, _KEYS = 3, 8  # names in a message
+_EXPECTED = "Expected tensors by name, alone or in dicts, as torch.save(model.state_dict(), PATH) writes them."
 _USUAL = {"state_dict", "model", "model_state_dict", "net", "network", "params", "weights", "model_state", "module"}
 _USUAL |= {"state", "net_state_dict", "model_weights", "network_state_dict", "checkpoint", "student", "online_model"}
 _AVERAGED = ("ema", "swa", "average", "averaged", "shadow", "polyak")
@@ -34,7 +39,11 @@ class Weights(NamedTuple):
 
 
 class NoWeightsError(ValueError):
-    """There is no state dict, or several of which none is the usual one; the message says which there are."""
+    """There is no state dict; the message says which there are elsewhere."""
+
+
+class SeveralWeightsError(NoWeightsError):
+    """There are several state dicts, of which none is the usual one; the message names them."""
 
 
 def find_weights(content: Any, key: str | None = None) -> Weights:
@@ -66,7 +75,7 @@ def find_weights(content: Any, key: str | None = None) -> Weights:
         usual = [path for path in plain if all(word in _USUAL for word in path)] or plain
         if len(usual) != 1:
             names = ", ".join(".".join(path) for path in found)
-            raise NoWeightsError(f"holds more than one state dict: {names}. Choose one with --key")
+            raise SeveralWeightsError(f"holds more than one state dict: {names}. Choose one with --key")
         (one,) = usual
     others = tuple(".".join(path) for path in found if path != one)
     return Weights(dict(found[one]), ".".join(one), others)
@@ -83,6 +92,29 @@ def training_facts(content: Any) -> dict[str, int]:
     step = next((said[name] for name in ("global_step", "step", "iteration") if name in said), None)
     numbers: dict[str, Any] = {"epoch": said.get("epoch"), "step": step}
     return {name: int(value) for name, value in numbers.items() if AT_LEAST_0.holds(value) and value < 2**63}
+
+
+def weights_of(path: Path, opened: Opened, key: str | None = None) -> Weights:
+    """``find_weights`` in what was opened at ``path``. Raises FileError where there are none, saying what there is."""
+    content, left_out = opened.content, opened.left_out
+    try:
+        return find_weights(content, key)
+    except SeveralWeightsError as error:
+        raise FileError(f"{path}: {error}.") from error
+    except NoWeightsError as error:
+        if left_out and key is None:
+            names = ", ".join(left_out[:_NAMED]) + (f" and {len(left_out) - _NAMED} more" * (len(left_out) > _NAMED))
+            raise FileError(
+                f"{path}: is refused: reading it would run {names}. If you trust it, load it where it was made and "
+                "save model.state_dict() alone, or read it with --trust-checkpoint."
+            ) from error
+        if not isinstance(content, dict):
+            kind = "Tensor" if isinstance(content, Stored) else type(content).__name__
+            raise FileError(f"{path}: holds a {kind}, not a state dict. {_EXPECTED}") from error
+        named = ", ".join(str(one) for one in list(content)[:_KEYS] if isinstance(one, (str, int))) or "none"
+        more = f" and {len(content) - _KEYS} more" if len(content) > _KEYS else ""
+        keys = f"; its top-level keys: {named}{more}" if key is None else ""
+        raise FileError(f"{path}: {error}{keys}. {_EXPECTED}") from error
 
 
 def is_state_dict(value: Any) -> bool:

@@ -185,8 +185,8 @@ def test_code_is_refused_named_and_not_run(tmp_path, write):
     write({"lr": 0.1, "again": [Hostile(made), Hostile(made)][:1], "fine": {"a": 1}}, path)
     assert refusal(path) == (
         f"is refused: reading it would run {os.mkdir.__module__}.mkdir. "
-        "If you trust it, read it with --trust-checkpoint, or load it where it was made and save model.state_dict() "
-        "alone."
+        "If you trust it, load it where it was made and save model.state_dict() alone, or read it with "
+        "--trust-checkpoint."
     )
     assert not made.exists()
     if write is write_zip:  # the file is as hostile as it claims

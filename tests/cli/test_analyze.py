@@ -281,7 +281,11 @@ def test_a_problem_of_somebody_else(analyze, tmp_path):
         (("--problem", "theirs.py"), 2, "--problem theirs.py is not of the form FILE.py:FUNCTION."),
         (("--problem", "theirs.py:nowhere"), 3, "theirs.py: defines no function nowhere()."),
         (("--problem", "theirs.py:nothing"), 3, "theirs.py:nothing() returned NoneType. Expected (model, loss, "),
-        (("--problem", "theirs.py:problem"), 3, "relu.pt: does not fit Linear: missing: weight; unexpected: "),
+        (
+            ("--problem", "theirs.py:problem"),
+            3,
+            "relu.pt: does not fit Linear: weight is (16, 64), expected (1, 2); unexpected: ",
+        ),
         (("--problem", "missing.py:problem"), 3, "missing.py: no such file."),
     ],
 )

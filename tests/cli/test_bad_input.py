@@ -57,14 +57,14 @@ MAKERS = {
     "bit-flipped": lambda path, whole: path.write_bytes(bit_flipped(whole)),
     "text": lambda path, whole: path.write_text("epoch,loss\n1,0.5\n"),
     "zip": lambda path, whole: zipped(path),
-    "code": lambda path, whole: torch.save({"model": WEIGHTS, "hook": RunsCode()}, path),
+    "code": lambda path, whole: torch.save({"model": RunsCode(), "hook": [WEIGHTS]}, path),
     "pickled code": lambda path, whole: path.write_bytes(pickle.dumps(RunsCode())),
     "no weights": lambda path, whole: torch.save({"epoch": 3}, path),
     "only weights": lambda path, whole: torch.save(WEIGHTS, path),
 }
 REFUSALS = [
     ("missing", "cannot be read: No such file or directory. Check the path"),
-    ("directory", "is a directory or a device. Give a checkpoint file."),
+    ("directory", "is a folder without weights. Expected model.safetensors, pytorch_model.bin, an index of shards"),
     ("empty", "is empty. Copy it again"),
     ("truncated", "is truncated or damaged. Copy or download it again."),
     ("bit-flipped", "fails its checksum. Copy or download it again."),
@@ -107,7 +107,8 @@ def test_another_architecture_is_told_by_its_first_names_and_shapes(run, tmp_pat
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == (
         "landscape: error: bad.pt: does not fit Sequential: linear1.weight is (16, 64), expected (64, 64), "
-        "linear1.bias is (16,), expected (64,); missing: linear2.weight, linear2.bias, linear3.weight and 1 more. "
+        "linear1.bias is (16,), expected (64,); missing: linear2.weight (32, 64), linear2.bias (32,), "
+        "linear3.weight (10, 32) and 1 more. "
         "Pass the model it was trained with.\n"
     )
     assert {path.name for path in tmp_path.iterdir()} == {"bad.pt"}
