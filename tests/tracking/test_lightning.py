@@ -163,6 +163,7 @@ print([a.checkpoint["step"] for a in callback.tracking.tracker.analyses])
 """
 
 
+@pytest.mark.slow
 def test_it_works_under_the_other_name_of_the_package_and_imports_none_before():
     pytest.importorskip("pytorch_lightning")
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
