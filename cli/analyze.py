@@ -92,9 +92,9 @@ def analyze(
             else:
                 if analyses:
                     print()
-                print_line(
-                    f"{file.path}: {analysis.objective['num_params']:,} parameters, {analysis.objective['dtype']}"
-                )
+                about = analysis.objective
+                compiled = ", the original module of a compiled model" if about.get("compiled") else ""
+                print_line(f"{file.path}: {about['num_params']:,} parameters, {about['dtype']}{compiled}")
                 print_analysis(analysis)
                 if folder is not None:
                     print_line(f"Report: {folder / 'report.html'}")

@@ -42,6 +42,8 @@ def track(
     model: options.Model = None,
     data: options.Data = None,
     problem: options.ProblemFile = None,
+    key: options.Key = None,
+    trust_checkpoint: options.Trust = False,
     json: options.Json = False,
     dry_run: options.DryRun = False,
     device: options.Device = "cpu",
@@ -68,6 +70,8 @@ def track(
         model=model,
         data=data,
         problem=problem,
+        key=key,
+        trust=trust_checkpoint,
     )
     limits = [tracking.Limit.of(text) for text in fail_above or ()]
     for limit in limits:

@@ -193,7 +193,7 @@ class _Slots(MutableMapping[str, Any]):
 def _parts(value: Any) -> list[Any]:
     """The containers that a value is or has: itself, its attributes and its slots."""
     parts = [value] if isinstance(value, _CHANGING) else []
-    if _of_user(type(value)) and isinstance(attributes := getattr(value, "__dict__", None), dict):
+    if of_user(type(value)) and isinstance(attributes := getattr(value, "__dict__", None), dict):
         parts.append(attributes)
     slots = _slots(type(value))  # type: ignore[arg-type]  # as above
     return [*parts, _Slots(value, slots)] if slots else parts
@@ -205,10 +205,10 @@ def _kind(cls: type) -> Any:
     for classes, here in (((Tensor, np.ndarray), Tensor), (_FIXED, _FIXED), (_GENERATORS, _GENERATORS)):
         if issubclass(cls, classes):
             return here
-    return object if issubclass(cls, _CHANGING) or (_of_user(cls) and not issubclass(cls, _OTHERS)) else _NOTHING
+    return object if issubclass(cls, _CHANGING) or (of_user(cls) and not issubclass(cls, _OTHERS)) else _NOTHING
 
 
-def _of_user(cls: type) -> bool:
+def of_user(cls: type) -> bool:
     """Whether a class is neither torch's, numpy's, Python's nor ours; and no class of classes."""
     return str(cls.__module__).partition(".")[0] not in _NOT_THE_USERS and not issubclass(cls, type)
 
@@ -216,14 +216,14 @@ def _of_user(cls: type) -> bool:
 @lru_cache(maxsize=4096)
 def _slots(cls: type) -> tuple[str, ...]:
     """The names in the ``__slots__`` of a user's class."""
-    bases = [vars(base) for base in cls.__mro__ if "__slots__" in vars(base) and _of_user(base)]
+    bases = [vars(base) for base in cls.__mro__ if "__slots__" in vars(base) and of_user(base)]
     return tuple(name for base in bases for name, what in base.items() if isinstance(what, MemberDescriptorType))
 
 
 def _of_class(cls: type) -> Iterator[Any]:
     """Containers that all modules of a class share, as its attributes."""
     for base in cls.__mro__:
-        if _of_user(base):
+        if of_user(base):
             values = ((name, value) for name, value in vars(base).items() if not name.startswith("__"))
             yield from (value for _, value in values if isinstance(value, (dict, list, deque)))
 

@@ -1,7 +1,8 @@
 """A data set as a re-iterable of batches: refusing what changes between passes, moving and cutting what does not.
 
-A batch is a tensor, or any nesting of tuples, lists, mappings and dataclasses that hold tensors. Its first tensor's
-first dimension is its number of rows; every tensor with that first dimension is cut along when a batch is split.
+A batch is a tensor, or any nesting of tuples, lists, mappings, dataclasses and objects whose attributes are tensors
+(as a graph of torch_geometric). Its first tensor's first dimension is its number of rows; every tensor with that first
+dimension is cut along when a batch is split.
 """
 
 import copy
@@ -13,9 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
-from landscape.attributes import version
+from landscape.attributes import of_user, version
 from landscape.content import DataHash
 
 _SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -171,32 +173,51 @@ def _rows(start: int, stop: int, num_all: int, t: Tensor) -> Tensor:
     return t[start:stop] if t.ndim and len(t) == num_all else t
 
 
-def _map(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def _map(batch: Any, function: Callable[[Tensor], Tensor], inside: tuple[Any, ...] = ()) -> Any:
+    """The batch with every tensor replaced; ``inside`` are the objects that lead there."""
+
+    def each(value: Any) -> Any:
+        return _map(value, function, inside)
+
     if isinstance(batch, Tensor):
         return function(batch)
     if isinstance(batch, MutableMapping):  # a shallow copy keeps the type: Hugging Face's BatchEncoding has attributes
         mapped = copy.copy(batch)
         for key, value in batch.items():
-            mapped[key] = _map(value, function)
+            mapped[key] = each(value)
         return mapped
     if isinstance(batch, Mapping):
-        return {key: _map(value, function) for key, value in batch.items()}
+        return {key: each(value) for key, value in batch.items()}
+    if isinstance(batch, PackedSequence):
+        of_data = {name: each(getattr(batch, name)) for name in ("data", "sorted_indices", "unsorted_indices")}
+        return batch._replace(**of_data)  # its sizes stay on the CPU, where torch wants them
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_map(value, function) for value in batch))
+        return type(batch)(*map(each, batch))
     if isinstance(batch, (tuple, list)):
-        return type(batch)(_map(value, function) for value in batch)
+        return type(batch)(map(each, batch))
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
         names = [field.name for field in dataclasses.fields(batch) if field.init]
-        return dataclasses.replace(batch, **{name: _map(getattr(batch, name), function) for name in names})
+        return dataclasses.replace(batch, **{name: each(getattr(batch, name)) for name in names})
+    if _has_tensors(batch, inside):
+        mapped, inside = copy.copy(batch), (*inside, batch)
+        vars(mapped).update({name: each(value) for name, value in vars(mapped).items()})
+        return mapped
     return batch
 
 
-def _tensors(batch: Any) -> list[Tensor]:
+def _has_tensors(value: Any, inside: tuple[Any, ...]) -> bool:
+    """Whether it is an object of a user's class, and no module, among whose attributes are tensors."""
+    if not of_user(type(value)) or isinstance(value, torch.nn.Module) or any(value is one for one in inside):
+        return False
+    return bool(_tensors(list(getattr(value, "__dict__", {}).values()), (*inside, value)))
+
+
+def _tensors(batch: Any, inside: tuple[Any, ...] = ()) -> list[Tensor]:
     found: list[Tensor] = []
 
     def keep(t: Tensor) -> Tensor:
         found.append(t)
         return t
 
-    _map(batch, keep)
+    _map(batch, keep, inside)
     return found

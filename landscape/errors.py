@@ -20,13 +20,13 @@ class GradientError(MeasurementError):
 
 @contextmanager
 def gradient_errors() -> Iterator[None]:
-    """Tell errors of autograd in one line: raise GradientError for them."""
+    """Tell errors of autograd, and of backward functions of the user's, in one line: raise GradientError for them."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError, MeasurementError):
         raise
-    except RuntimeError as error:
-        text = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
+    except Exception as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
         raise GradientError(
             f"No gradient through part of the model or the loss: torch says {text!r}. Use operations there that "
             "torch.autograd.grad can differentiate; metrics of the loss alone need none."

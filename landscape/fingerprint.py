@@ -21,6 +21,7 @@ from typing import Any
 from torch import nn
 
 from landscape.content import DataHash, attributes, digest, finite, without_addresses
+from landscape.eager import uncompiled
 
 Fingerprint = dict[str, Any]
 _LONG = 60  # characters of a value in a message
@@ -61,7 +62,7 @@ def of_loss(loss: Any, *, weight: Any = None, model: nn.Module | None = None) ->
 
 def of_model(model: nn.Module) -> Fingerprint:
     """The structure of a model, where its name and arguments are not known."""
-    return {"structure": digest(without_addresses(repr(model)))}
+    return {"structure": digest(without_addresses(repr(uncompiled(model))))}
 
 
 def of_splits(of_each: Mapping[str, Fingerprint]) -> Fingerprint:

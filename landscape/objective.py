@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from landscape.batches import generators, held, num_rows_of, recut, refuse_changing, refuse_unfixed
 from landscape.content import digest
 from landscape.derivatives import DerivativeError, two_functions, wrong_gradient
+from landscape.eager import is_compiled, uncompiled
 from landscape.errors import MeasurementError, NonFiniteError, gradient_errors
 from landscape.fingerprint import Fingerprint, of_data, of_loss, of_model
 from landscape.losses import LossTerms, Terms, refuse_random_modules, refuse_without_numbers
@@ -33,8 +34,9 @@ class Objective(Passes):
     """The mean loss L(w) of ``model`` over all examples of ``data``: value, gradient and per-example losses.
 
     Args:
-        model: the network, never written to. Edits of its weights, buffers and attributes between calls are noticed,
-            and so are those of the loss (a module) and of the data's tensors in memory.
+        model: the network, never written to; a compiled one is measured through its original module. Edits of its
+            weights, buffers and attributes between calls are noticed, and so are those of the loss (a module) and of
+            the data's tensors in memory.
         loss: a torch criterion (batches are (inputs, targets)), or ``loss(model, batch)`` -> per-example losses (n,).
         data: a re-iterable of batches (list, ``DataLoader(shuffle=False)``), the same in every pass.
         params: glob of parameter names, comma-separated; frozen parameters (``requires_grad=False``) never take part.
@@ -59,6 +61,7 @@ class Objective(Passes):
         classifies: whether the loss tells which examples are classified correctly.
         num_gradients: full-data gradients computed so far, for the cost of measurements.
         work: what measurements share (``landscape.measure.metric``), until the weights change.
+        compiled: whether the model or the loss is compiled: passes run it eagerly, and leave it compiled.
         origin: what is known of where model and data came from, as parts of the fingerprint.
 
     Cost: construction is two forward passes, after which the losses at the weights are known, and two passes over the
@@ -93,6 +96,8 @@ class Objective(Passes):
         if microbatch is not None and microbatch < 1:
             raise ValueError(f"microbatch={microbatch}. Expected at least 1 row.")
         refuse_unfixed(data)
+        self.compiled = is_compiled(model) or is_compiled(loss)
+        model, loss = uncompiled(model), uncompiled(loss)
         terms = LossTerms(model, loss, weight)
         refuse_without_numbers(model)
         trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}

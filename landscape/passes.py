@@ -26,6 +26,7 @@ from torch.nn.utils import parametrize
 
 from landscape.attributes import Attributes
 from landscape.batches import generators, held, split, to
+from landscape.eager import eager
 from landscape.errors import MeasurementError, NonFiniteError, gradient_errors
 from landscape.losses import BatchError, LossTerms, Terms, nothing_counted, refuse_unequal, same_losses
 from landscape.params import ParameterLayout
@@ -75,6 +76,7 @@ class Passes:
         self._state: dict[str, Tensor] = {}  # the same on our device and dtype
         self._buffers: list[str] = []  # names of those that are buffers
         self._modules: list[nn.Module] = []  # of the model
+        self._recurrent = False  # whether some are layers of recurrent networks
         self._held: list[tuple[Any, int]] = []  # as last seen in the data
         self._written: dict[int, Tensor] = {}  # attributes to which the model writes in place, by id
         self._restless = False  # whether a pass changes attributes
@@ -110,6 +112,7 @@ class Passes:
         self._buffers = [name for name, _ in self.loss_terms.named_buffers()]
         if not same_attributes:
             self.attributes, self._modules = Attributes(self.loss_terms), list(self.model.modules())
+            self._recurrent = any(isinstance(module, nn.RNNBase) for module in self._modules)
         self.version += 1
         counted, self._counted = self._counted, None
         self.forget()
@@ -212,6 +215,7 @@ class Passes:
             mode_of(self._modules, *self._generators(), training=self.mode == "train"),
             torch.set_grad_enabled(leaves[0].requires_grad or self._differentiates),
             no_autocast(self.device),
+            eager(recurrent=self._recurrent),
         ):
             tensors = self._state | buffers | params
             tied = {other: tensors[name] for name, others in self._tied.items() for other in others}

@@ -79,6 +79,7 @@ def subject(objectives: Mapping[str, Objective], fingerprint: Fingerprint) -> di
         "mode": first.mode,
         "dtype": str(first.dtype).removeprefix("torch."),
         "fingerprint": fingerprint,
+        **({"compiled": True} if first.compiled else {}),  # and measured through the original module
     }
 
 

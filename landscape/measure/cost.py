@@ -13,6 +13,7 @@ from landscape.measure.analysis import metric_names
 from landscape.measure.metric import ESTIMATES, METRICS
 from landscape.objective import Objective
 from landscape.operators import Hessian, NoExactDiagonalError, exact_passes
+from landscape.operators.graph import NO_GRAPH
 
 _BLOCK_VECTORS = 3 * 32  # probes, products and their accumulators, in a block of 32
 
@@ -34,7 +35,10 @@ def estimate_cost(objective: Objective, metrics: Sequence[str] = ("default",)) -
     """
     names = metric_names(metrics, objective)
     H = Hessian(objective)
-    graph_bytes = H.graph_bytes()
+    try:
+        graph_bytes = H.graph_bytes()
+    except NO_GRAPH:  # or none that can be weighed
+        graph_bytes = 0
     v = torch.ones(objective.num_params, dtype=H.dtype, device=H.device)
     w = objective.vector()
     per_product = _seconds(lambda: H @ v)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from landscape.losses import Terms
 from landscape.objective import Objective
-from landscape.operators.graph import Graph, GraphOperator, derivatives, refuse_wrong_derivatives
+from landscape.operators.graph import Graph, GraphOperator, building, derivatives, refuse_wrong_derivatives
 from landscape.params import ParameterLayout
 
 
@@ -82,7 +82,8 @@ class GaussNewton(_Sandwich):
                 "Gauss-Newton needs a model whose output is one tensor from which the loss is computed. "
                 "Write the loss as a function of model(inputs), called once, or use Hessian."
             )
-        (slope,) = torch.autograd.grad(self.objective.summed(terms), [outputs], create_graph=True)
+        with building():
+            (slope,) = torch.autograd.grad(self.objective.summed(terms), [outputs], create_graph=True)
         return outputs, slope
 
 
@@ -120,7 +121,8 @@ class _SandwichGraph(Graph):
         super().__init__(leaves, layout)
         self.outputs, self.slope = outputs, slope
         self.u = torch.zeros_like(outputs, requires_grad=True)
-        transposed = torch.autograd.grad(outputs, leaves, self.u, create_graph=True, allow_unused=True)
+        with building():
+            transposed = torch.autograd.grad(outputs, leaves, self.u, create_graph=True, allow_unused=True)
         used = [(i, t) for i, t in enumerate(transposed) if t is not None]
         self.used, self.transposed = [i for i, _ in used], [t for _, t in used]
         self.roots = self.transposed
@@ -141,6 +143,6 @@ class _SandwichGraph(Graph):
         for i, transposed in zip(self.used, self.transposed, strict=True):
             try:
                 derivatives([transposed], [self.u], [torch.ones_like(transposed)], batched=False)
-            except RuntimeError:
+            except Exception:
                 lost.append(self.layout.names[i])
         return lost

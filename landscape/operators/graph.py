@@ -20,6 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from landscape.derivatives import in_words, nodes, wrong_curvature, wrong_products
+from landscape.errors import GradientError
 from landscape.losses import BatchError, Terms
 from landscape.memory import available_bytes
 from landscape.objective import NonFiniteError, Objective
@@ -40,6 +41,9 @@ _WRONG = {  # by autograd node: seen with torch 2.13, against finite differences
 
 class SecondDerivativeError(RuntimeError):
     """Part of the model has no second derivative in torch, or a wrong one; the message names it."""
+
+
+NO_GRAPH = (SecondDerivativeError, GradientError, BatchError)  # where the forward pass that builds it fails, too
 
 
 class ParameterOperator:
@@ -133,13 +137,14 @@ class Graph:
         """The microbatch's unnormalized product with one vector."""
         try:
             return self._differentiate(row, batched=False)
-        except RuntimeError as error:
-            if lost := self._not_differentiable():
-                raise SecondDerivativeError(
-                    f"No second derivative through the operation that uses {in_words(lost)} "
-                    f"({str(error).splitlines()[0]}). Use plain torch operations there, or engine='finite-difference'."
-                ) from error
+        except (torch.OutOfMemoryError, MemoryError):
             raise
+        except Exception as error:  # whatever a backward function of the user's raises
+            through = f"the operation that uses {in_words(lost)}" if (lost := self._not_differentiable()) else "a part"
+            raise SecondDerivativeError(
+                f"No second derivative through {through} ({_first_line(error)}). Use plain torch operations there, or "
+                "engine='finite-difference'."
+            ) from error
 
     def _differentiate(self, rows: Tensor, *, batched: bool) -> Tensor:  # (d,) or (k, d), to the same shape
         raise NotImplementedError
@@ -235,7 +240,7 @@ class GraphOperator(ParameterOperator):
                 return torch.cat(parts) if len(parts) > 1 else parts[0]
             except torch.OutOfMemoryError:
                 raise  # to go on one by one would give other roundings, for what the memory was at the moment
-            except RuntimeError:  # no batching rule
+            except Exception:  # no batching rule, or no product at all
                 self.chunk = 1
         return torch.stack([graph.product(row) for row in rows])
 
@@ -258,22 +263,11 @@ class GraphOperator(ParameterOperator):
 
         def build(terms: Terms) -> Graph:
             with _counting_forwards() as forwards:
-                graph = self._differentiated(terms, leaves)
+                graph = self._graph(terms, leaves)
             graph.recomputes = bool(forwards)
             return graph
 
         return self.objective.over_batches(leaves, build, context=twice_differentiable)
-
-    def _differentiated(self, terms: Terms, leaves: list[Tensor]) -> Graph:
-        try:
-            return self._graph(terms, leaves)
-        except (SecondDerivativeError, torch.OutOfMemoryError):
-            raise
-        except RuntimeError as error:
-            raise SecondDerivativeError(
-                f"No graph of the gradient, which would be differentiated again: torch says "
-                f"{str(error).strip().splitlines()[0]!r}. Use plain torch operations, or engine='finite-difference'."
-            ) from error
 
     def _graphs_fit(self) -> bool:
         """Whether the graphs of all microbatches fit in half of the free memory, by the size of the first one."""
@@ -282,8 +276,22 @@ class GraphOperator(ParameterOperator):
             return True  # a product needs the graph in any case
         try:
             return self.graph_bytes() * num_graphs <= available_bytes(self.device) // 2
-        except BatchError:  # torch.func inside of a model runs under no hooks that would weigh
+        except (BatchError, GradientError):  # torch.func inside of a model runs under no hooks that would weigh
             return False
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Tell errors of building a graph in one line: raise SecondDerivativeError for them."""
+    try:
+        yield
+    except (SecondDerivativeError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        raise SecondDerivativeError(
+            f"No graph of the gradient, which would be differentiated again: torch says {_first_line(error)!r}. Use "
+            "plain torch operations, or engine='finite-difference'."
+        ) from error
 
 
 def derivatives(
@@ -344,3 +352,7 @@ def _counting_forwards() -> Iterator[list[str]]:
         yield ran
     finally:
         handle.remove()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

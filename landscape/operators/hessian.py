@@ -15,9 +15,10 @@ from landscape.losses import Terms
 from landscape.objective import MeasurementError, Objective
 from landscape.operators.finite_difference import FiniteDifferenceHessian, InaccurateProductError
 from landscape.operators.graph import (
+    NO_GRAPH,
     Graph,
     GraphOperator,
-    SecondDerivativeError,
+    building,
     derivatives,
     refuse_wrong_derivatives,
 )
@@ -32,8 +33,9 @@ class Hessian(GraphOperator):
     Args:
         objective: the mean loss whose second derivatives are wanted; its parameters are the rows, in its order.
         engine: "exact" (double backward), "finite-difference" (see ``FiniteDifferenceHessian``), or "auto": exact, and
-            finite differences where part of the model has no second derivative. ``.engine`` says which it is. Finite
-            differences that are too inaccurate in float32 are taken of the same weights and data in float64.
+            finite differences where part of the model has no second derivative, or no graph of it can be built.
+            ``.engine`` says which it is. Finite differences that are too inaccurate in float32 are taken of the same
+            weights and data in float64.
         chunk: vectors per batched backward; 1 runs them one by one, and None goes by the sizes of the operations.
 
     Cost: one product is about two gradients on a kept graph. ``num_matvecs`` counts the products made.
@@ -69,7 +71,7 @@ class Hessian(GraphOperator):
         if self._differences is None:
             try:
                 return super()._product(rows)
-            except SecondDerivativeError:
+            except NO_GRAPH:
                 if not self._fall_back:
                     raise
                 self._differences = FiniteDifferenceHessian(self.objective)
@@ -112,7 +114,8 @@ class _GradientGraph(Graph):
         super().__init__(leaves, layout)
         grads: tuple[Tensor | None, ...] = ()
         if summed.requires_grad:
-            grads = torch.autograd.grad(summed, leaves, create_graph=True, allow_unused=True)
+            with building():
+                grads = torch.autograd.grad(summed, leaves, create_graph=True, allow_unused=True)
         curved = [(i, grad.to_dense()) for i, grad in enumerate(grads) if grad is not None and grad.requires_grad]
         self.used, self.grads = [i for i, _ in curved], [grad for _, grad in curved]  # where it is not constant
         self.roots = self.grads
@@ -130,6 +133,6 @@ class _GradientGraph(Graph):
         for i, grad in zip(self.used, self.grads, strict=True):
             try:
                 derivatives([grad], self.leaves, [torch.ones_like(grad)], batched=False)
-            except RuntimeError:
+            except Exception:
                 lost.append(self.layout.names[i])
         return lost

@@ -76,7 +76,7 @@ _OBJECTIVE: dict[str, Any] = {
     "mode?": TEXT,
     "dtype?": TEXT,
 }
-_OBJECTIVE |= {"unused?": [TEXT]}
+_OBJECTIVE |= {"unused?": [TEXT], "compiled?": BOOL}
 _PROVENANCE: dict[str, Any] = {
     "seconds?": AT_LEAST_0,
     "rel_error?": POSITIVE,

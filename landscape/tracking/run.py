@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from landscape.checkpoint import CheckpointError, load_checkpoint
+from landscape.checkpoint import CheckpointError
 from landscape.fingerprint import Fingerprint, differences, refuse_other
 from landscape.measure.cost import estimate_cost as cost_of_metrics
 from landscape.results import Analysis, TrackLog, read_track
@@ -66,14 +66,15 @@ def track(
     """Measure the checkpoints in order of their steps; those that are in OUT/track.jsonl already are not.
 
     Args:
-        sources: a run folder, a glob, or several paths.
+        sources: a run folder, a glob, or several paths; of a run of ours, or of a Trainer, Lightning or anybody.
         settings: what is measured.
         out: where to write; by default the folder in which the checkpoints lie.
         every: measure every so manieth checkpoint: of 20, with 5, the 5th, 10th, 15th and 20th.
         follow: wait for new ones until the run has ended.
         overwrite: measure anew what was measured on other data, or with another loss or problem.
         patience: a run that was stopped cannot say so: following ends, with a warning, when ``last.pt`` and the
-            checkpoints have not changed for so many seconds, and for ten times as long as the last epoch trained.
+            checkpoints have not changed for so many seconds, and for ten times as long as the last epoch trained, or
+            as lies between the last two checkpoints.
         device: where to measure.
         progress: called before each metric with the share that is done, and what is next.
         on_point: called with each point once it is on the disk.
@@ -97,7 +98,7 @@ def track(
     if not found and not follow:
         raise CheckpointError(f"{', '.join(map(str, tracking.survey.sources))}: no checkpoints to measure.")
     if todo := tracking.without_row(found):
-        tracking.objectives.of(load_checkpoint(todo[0].path))  # what is wrong is said before anything is written
+        tracking.objectives.of(tracking.survey.load(todo[0].path))  # what is wrong is said before anything is written
     with TrackLog(tracking.log_path, tracking.settings.digest, earlier=tracking.settings.earlier_digest) as log:
         num_before = len(log.analyses)
         drawing = _Drawing(tracking.out, log)
@@ -120,7 +121,7 @@ def track(
             found, ended = tracking.find()
             if tracking.seen != before:
                 changed = time.monotonic()
-            elif time.monotonic() - changed > max(patience, _PATIENCE * tracking.epoch_seconds):
+            elif time.monotonic() - changed > max(patience, _PATIENCE * tracking.survey.pace):
                 warnings.warn(
                     "Nothing new has come for long, and the run has not ended: it is not followed further.",
                     stacklevel=2,
@@ -154,7 +155,7 @@ def estimate_cost(
     todo = tracking.without_row(found)
     plan: dict[str, Any] = {"num_checkpoints": len(found), "num_done": len(found) - len(todo)}
     if todo:
-        objectives = tracking.objectives.of(load_checkpoint(todo[0].path))
+        objectives = tracking.objectives.of(tracking.survey.load(todo[0].path))
         splits = {split: cost_of_metrics(one, tracking.settings.metrics) for split, one in objectives.items()}
         totals = [cost["metrics"]["total"]["seconds"] for cost in splits.values()]
         plan |= {"splits": splits}
@@ -178,7 +179,8 @@ class _Tracking:
         if every < 1:
             raise ValueError(f"every={every} is out of range. Expected at least 1.")
         self.settings, self.every = settings or Settings(), every
-        self.survey = Survey([sources] if isinstance(sources, (str, Path)) else sources, follow=follow)
+        some = [sources] if isinstance(sources, (str, Path)) else sources
+        self.survey = Survey(some, follow=follow, key=self.settings.key, trust=self.settings.trust)
         self.out = Path(out) if out is not None else self.survey.folder()
         self.log_path = self.out / "track.jsonl"
         self.objectives = Objectives(self.settings, device)
@@ -186,13 +188,11 @@ class _Tracking:
         self.seen: set[str] = set()
         self._compared: dict[str, Analysis] = {}  # rows that are of the same, by the checkpoint's hash
         self._fingerprints: dict[str, Fingerprint] = {}  # by what checkpoints describe; empty where it is not known
-        self.epoch_seconds = 0.0
 
     def find(self) -> tuple[list[Found], bool]:
         """The checkpoints to measure, and whether all runs have ended."""
         found, lasts = self.survey.checkpoints()
         self.seen = {one.sha256 for one in (*found, *lasts)}
-        self.epoch_seconds = max((last.epoch_seconds for last in lasts), default=0.0)
         return found[self.every - 1 :: self.every], bool(lasts) and all(last.ended for last in lasts)
 
     def without_row(self, found: list[Found]) -> list[Found]:
@@ -222,7 +222,7 @@ class _Tracking:
         """What a measurement of this checkpoint is of; empty where its data or its problem have gone."""
         if one.describes not in self._fingerprints:
             try:
-                self._fingerprints[one.describes] = self.objectives.fingerprint(load_checkpoint(one.path))
+                self._fingerprints[one.describes] = self.objectives.fingerprint(self.survey.load(one.path))
             except (OSError, ValueError, ImportError) as error:
                 self._fingerprints[one.describes] = {}
                 self._warn_once(f"On what {self.log_path} was measured is not compared: {error}")
@@ -238,7 +238,7 @@ class _Tracking:
     ) -> Analysis | None:
         """Measure a checkpoint and write its row; None where it is gone or has been replaced by one that is done."""
         try:
-            checkpoint = load_checkpoint(one.path)
+            checkpoint = self.survey.load(one.path)
         except CheckpointError:
             if self.survey.follow:  # deleted since it was seen, as some do with all but the newest
                 warnings.warn(f"{one.path} went away before it was measured.", stacklevel=3)

@@ -36,6 +36,8 @@ class Settings:
         model: where the checkpoints do not say, the name of theirs.
         data: likewise.
         problem: FILE.py:FUNCTION, which brings the model, the loss and the data.
+        key: where in the checkpoints the weights are, if not in the usual place.
+        trust: run what the checkpoints say.
 
     Raises:
         ValueError: for an unknown metric or dtype, or an accuracy that is not positive.
@@ -57,6 +59,8 @@ class Settings:
     model: str | None = None
     data: str | None = None
     problem: str | None = None
+    key: str | None = None
+    trust: bool = False
 
     def __post_init__(self) -> None:
         metric_names(self.metrics)
@@ -72,16 +76,19 @@ class Settings:
     @property
     def digest(self) -> str:
         """A hash of all of it: of the problem, the names of its file and function."""
-        values = asdict(self) | {"metrics": self.names}
-        return digest(values | ({"problem": Path(self.problem).name} if self.problem else {}))
+        return digest(self._told() | ({"problem": Path(self.problem).name} if self.problem else {}))
 
     @property
     def earlier_digest(self) -> str | None:
         """What ``digest`` was in an earlier version, of the text of a problem's file and not of its function."""
         if self.problem and (file := Path(self.problem.rpartition(":")[0])).is_file():
-            values = asdict(self) | {"metrics": self.names}
-            return digest(values | {"problem": hashlib.sha256(file.read_bytes()).hexdigest()})
+            return digest(self._told() | {"problem": hashlib.sha256(file.read_bytes()).hexdigest()})
         return None
+
+    def _told(self) -> dict[str, Any]:
+        """All of it that decides what is measured; the key only where there is one, as earlier versions had none."""
+        values = asdict(self) | {"metrics": self.names}
+        return {name: value for name, value in values.items() if name != "trust" and (name, value) != ("key", None)}
 
     def analyze(
         self, objectives: Mapping[str, Objective], progress: Callable[[str, str], None] | None = None
@@ -134,12 +141,17 @@ class Objectives:
         return self._fingerprint
 
     def _make(self, checkpoint: Checkpoint) -> None:
-        describes = (checkpoint.model, checkpoint.data, checkpoint.loss)
+        describes = described_by(checkpoint)
         if describes != self._made_for:
             s = self.settings
             self._objectives, self._fingerprint, self._made_for = {}, {}, None
             self._problem = Problem.of(checkpoint, model=s.model, data=s.data, file=s.problem)
             self._made_for = describes
+
+
+def described_by(checkpoint: Checkpoint) -> tuple[Any, ...]:
+    """What a checkpoint says of its model, data and loss: where that is the same, so are the objectives."""
+    return checkpoint.model, checkpoint.data, checkpoint.loss, checkpoint.config, checkpoint.adapter
 
 
 def digest(values: Mapping[str, Any]) -> str:

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from landscape import Hessian, Objective
-from landscape.operators import FiniteDifferenceHessian, InaccurateProductError
+from landscape.measure.cost import estimate_cost
+from landscape.objective import MeasurementError
+from landscape.operators import FiniteDifferenceHessian, InaccurateProductError, SecondDerivativeError
 from tests.cases import CASES, make, oracle, relative_error
 from tests.test_objective import objective_of
 
@@ -132,3 +134,83 @@ def test_a_vector_of_the_null_space_is_as_accurate_as_the_others():
     assert product.norm() > 10
     assert nothing.norm() < 1e-6
     assert H.estimated_error < 1e-6
+
+
+def refusing(error):
+    """A tanh whose backward raises where it is to be differentiated."""
+
+    class Tanh(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x.tanh())
+            return x.tanh()
+
+        @staticmethod
+        def backward(ctx, grad):
+            if torch.is_grad_enabled():
+                raise error
+            return grad * (1 - ctx.saved_tensors[0] ** 2)
+
+    return Tanh.apply
+
+
+class DeepTanh(torch.autograd.Function):
+    """A tanh whose backward's backward is broken."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return Slope.apply(grad, *ctx.saved_tensors)
+
+
+class Slope(torch.autograd.Function):
+    @staticmethod
+    def forward(_, grad, x):
+        return grad * (1 - x.tanh() ** 2)
+
+    @staticmethod
+    def backward(_, *__):
+        raise KeyError("not written")
+
+
+def under_no_mode(x):
+    """A tanh that cannot be called where functions are replaced, as twice differentiable passes do."""
+    if torch.is_grad_enabled() and torch._C._is_torch_function_mode_enabled():
+        raise RuntimeError("called under a mode")
+    return x.tanh()
+
+
+@pytest.mark.parametrize(
+    "tanh", [refusing(TypeError("no")), refusing(AssertionError()), DeepTanh.apply, under_no_mode], ids=str
+)
+def test_auto_falls_back_wherever_no_graph_can_be_built(tanh):
+    torch.manual_seed(0)
+    layers = [nn.Linear(3, 4).double(), nn.Linear(4, 2).double()]
+    batch = (torch.randn(6, 3).double(), torch.arange(6) % 2)
+
+    def objective(act):
+        model = Wrapped(layers, act)
+        return Objective(model, nn.CrossEntropyLoss(), [batch])
+
+    H, v = Hessian(objective(tanh)), torch.ones(26, dtype=torch.float64)
+    assert relative_error(H @ v, Hessian(objective(torch.tanh), engine="exact") @ v) < 1e-6
+    assert H.engine.startswith("finite differences")
+    assert estimate_cost(objective(tanh), ["lambda_max"])["engine"] == H.engine
+    with pytest.raises(
+        (SecondDerivativeError, MeasurementError), match=r"No (graph|second derivative|gradient)"
+    ) as told:
+        Hessian(objective(tanh), engine="exact") @ v
+    assert "\n" not in str(told.value)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, layers, act):
+        super().__init__()
+        self.layers, self.act = nn.ModuleList(layers), act
+
+    def forward(self, x):
+        return self.layers[1](self.act(self.layers[0](x)))

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from landscape import Objective, load_checkpoint
+from landscape.files import append_line
 from landscape.problem import Problem
 from landscape.tracking import Tracker, read_track
 from landscape.training import Recipe, train
@@ -99,3 +100,100 @@ def test_wrong_arguments_are_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match="Unknown metric 'sharpness'"):
         Tracker(objective, ["sharpness"], out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def tiny(**options):
+    net = nn.Linear(3, 2)
+    objective = Objective(net, nn.MSELoss(), [(torch.ones(4, 3), torch.zeros(4, 2))])
+    return net, Tracker(objective, ["loss", "lambda_max"], **options)
+
+
+class Writer:
+    def __init__(self):
+        self.seen = []
+
+    def add_scalar(self, name, value, step):
+        self.seen.append((name, step))
+        assert value > 0
+
+
+class Run:
+    def __init__(self):
+        self.seen = []
+
+    def log(self, scalars, step):
+        self.seen += [(name, step) for name in scalars]
+
+
+def test_values_go_to_the_logger_that_is_given():
+    expected = [(f"landscape/train/{name}", step) for step in (0, 2) for name in ("loss", "lambda_max")]
+    writer, run, seen = Writer(), Run(), []
+    for log in (writer, run, lambda scalars, step: seen.extend((name, step) for name in scalars)):
+        _, tracker = tiny(log=log, every=2)
+        for step in range(4):
+            tracker.measure(step)
+    assert writer.seen == run.seen == seen == expected
+    with pytest.raises(ValueError, match="log is int"):
+        tiny(log=3)
+
+
+def test_what_fails_at_first_is_raised_and_later_is_a_warning_without_a_row(tmp_path):
+    net, tracker = tiny(out=tmp_path)
+    with torch.no_grad():
+        kept = net.weight.clone()
+        net.weight.fill_(torch.nan)
+    with tracker:
+        assert tracker.measure(0)["train"]["loss"].converged is False  # of NaN there is a row
+        net.weight.data.copy_(kept)
+        net.register_parameter("bias", None)
+        torch.manual_seed(0)
+        with pytest.warns(UserWarning, match="failed at step 1, and training goes on: The parameter .bias. is not"):
+            assert tracker.measure(1) is None
+        assert torch.equal(torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(0)))
+    assert [point.checkpoint["step"] for point in read_track(tmp_path / "track.jsonl")] == [0]
+    net, tracker = tiny()
+    net.register_parameter("bias", None)
+    with pytest.raises(ValueError, match="'bias' is not there any more"):
+        tracker.measure(0)
+
+
+def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
+    _, tracker = tiny(out=tmp_path)
+    tracker.measure(0)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("landscape.results.track.append_line", full)
+    with pytest.warns(UserWarning, match="at step 1, .*No space left"):
+        tracker.measure(1)
+    monkeypatch.setattr("landscape.results.track.append_line", append_line)
+    assert tracker.measure(2) is not None
+    tracker.release()
+    assert [point.checkpoint["step"] for point in tracker.analyses] == [0, 2]
+
+
+def test_of_several_processes_the_first_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    _, tracker = tiny(out=tmp_path)
+    assert tracker.measure(0) is None
+    tracker.close()
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("RANK", "0")
+    _, tracker = tiny(out=tmp_path)
+    assert tracker.measure(0) is not None
+    tracker.release()
+
+
+def test_weights_that_lie_in_several_processes_are_refused(tmp_path):
+    from torch import distributed
+    from torch.distributed.fsdp import fully_shard
+
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        net, tracker = tiny()
+        fully_shard(net, mesh=distributed.device_mesh.init_device_mesh("cpu", (1,)))
+        with pytest.raises(ValueError, match=r"sharded over processes \(weight\).* landscape track DIR"):
+            tracker.measure(0)
+    finally:
+        distributed.destroy_process_group()

@@ -2,7 +2,9 @@
 
 # ruff: noqa: E501, N812 (one line a case; F as in torch's own)
 
+import weakref
 from collections import namedtuple
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +22,70 @@ class Record:
     x: Tensor
     y: Tensor
     name: str = "record"
+
+
+class Graphs(nn.Module):
+    """A graph convolution with a sum over neighbours, and a class for every node."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x, edge_index):
+        h = torch.tanh(self.a(x))
+        return self.b(h + torch.zeros_like(h).index_add(0, edge_index[1], h[edge_index[0]]))
+
+
+class Store(MutableMapping):
+    """What a graph of torch_geometric keeps its tensors in; it knows the graph."""
+
+    def __init__(self, graph, mapping) -> None:
+        self.mapping, self.graph = mapping, weakref.ref(graph)
+
+    def __getitem__(self, key):
+        return self.mapping[key]
+
+    def __setitem__(self, key, value):
+        self.mapping[key] = value
+
+    def __delitem__(self, key):
+        del self.mapping[key]
+
+    def __iter__(self):
+        return iter(self.mapping)
+
+    def __len__(self):
+        return len(self.mapping)
+
+    def __copy__(self):
+        return Store(self.graph(), dict(self.mapping))
+
+
+class Graph:
+    """As ``torch_geometric.data.Data``: attributes that lie in a store, and a call that lists them."""
+
+    def __init__(self, **tensors) -> None:
+        self.__dict__["store"] = Store(self, tensors)
+
+    def __getattr__(self, name):
+        try:
+            return self.__dict__["store"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name, value):
+        self.store[name] = value
+
+    def __call__(self):
+        return iter(self.store.items())
+
+
+class Scene:
+    """Objects in an object, which one of them knows, as boxes of a picture."""
+
+    def __init__(self, **parts) -> None:
+        self.__dict__.update(parts)
+        self.itself = self
 
 
 class Infinite(IterableDataset):
@@ -121,6 +187,30 @@ def _tokens(model, batch):
     return F.cross_entropy(z.flatten(0, 1), batch[1].flatten(), reduction="none")
 
 
+def _graphs(make):
+    """Two graphs, of 6 nodes and 8 edges and of 4 and 4."""
+    return lambda: [
+        make(x=torch.randn(n, 3).double(), edge_index=torch.randint(n, (2, e)), y=torch.randint(3, (n,)))
+        for n, e in ((6, 8), (4, 4))
+    ]
+
+
+def _node_losses(model, batch):
+    get = batch.get if isinstance(batch, dict) else lambda name: getattr(batch, name)
+    return F.cross_entropy(model(get("x"), get("edge_index")), get("y"), reduction="none")
+
+
+def _sets(*sizes):
+    return [torch.randn(n, 3).double() for n in sizes], torch.arange(len(sizes)) % 3
+
+
+def _of_sets():
+    def pooled(m, sets):
+        return m.b(torch.stack([torch.tanh(m.a(one)).sum(0) for one in sets]))
+
+    return Model(pooled, a=nn.Linear(3, 3), b=nn.Linear(3, 3))
+
+
 def _ragged():
     return [(torch.randn(n, t, 3).double(), torch.randint(3, (n, t))) for n, t in ((2, 4), (3, 2), (1, 5))]
 
@@ -191,6 +281,22 @@ CASES = [
     _case("class weights in the batch", lambda: [(*_xy(3), torch.tensor([1.0, 2.0, 0.5]).double())], loss=lambda m, b: F.cross_entropy(m(b[0]), b[1], weight=F.pad(b[2], (0, 3 - len(b[2]))), reduction="none"), options={"microbatch": 2}),
     _case("adjacency of the batch", lambda: [(torch.randn(4, 3).double(), torch.arange(4) % 3, torch.rand(4, 4).double())], loss=lambda m, b: F.cross_entropy(b[2] @ m(b[0]), b[1], reduction="none")),
     _case("adjacency of the batch in microbatches", lambda: [(torch.randn(4, 3).double(), torch.arange(4) % 3, torch.rand(4, 4).double())], loss=lambda m, b: F.cross_entropy(b[2][:, : len(b[0])] @ m(b[0]), b[1], reduction="none"), options={"microbatch": 2}),
+    _case("graphs", _graphs(dict), model=Graphs, loss=_node_losses),
+    _case("graphs as objects", _graphs(Graph), model=Graphs, loss=_node_losses),
+    _case("graphs as objects, cast", _graphs(Graph), model=lambda: Graphs(), loss=_node_losses, options={"dtype": torch.float64}),
+    _case("graphs as objects in microbatches", _graphs(Graph), model=Graphs, loss=_node_losses, options={"microbatch": 2}),
+    _case("graphs of which some nodes count", lambda: [{**one, "counts": torch.arange(len(one["x"])) % 2 == 0} for one in _graphs(dict)()], model=Graphs, loss=lambda m, b: _node_losses(m, b)[b["counts"]]),
+    _case("graphs pooled", _graphs(Graph), model=Graphs, loss=lambda m, b: m(b.x, b.edge_index).sum(0, keepdim=True).square().mean(1)),
+    _case("objects in objects", _cut(5, 4, make=lambda x, y: Scene(picture=Scene(x=x), y=y)), loss=_by(lambda b: (b.picture.x, b.y))),
+    _case("objects in objects in microbatches", _cut(5, 4, make=lambda x, y: Scene(picture=Scene(x=x), y=y)), loss=_by(lambda b: (b.picture.x, b.y)), options={"microbatch": 2}),
+    _case("edits of an object's tensor", _graphs(Graph), model=Graphs, loss=_node_losses, edit=lambda model, loss, batches: batches[0].x.mul_(2)),
+    _case("sets of all sizes", lambda: [_sets(2, 5, 3, 1), _sets(4, 4, 4)], model=_of_sets),
+    _case("sets of all sizes in microbatches", lambda: [_sets(4, 4, 4), _sets(2, 5, 3, 1)], model=_of_sets, options={"microbatch": 2}),
+    _case("sets and targets in pairs", lambda: [list(zip(*_sets(3, 1, 2), strict=True))], model=_of_sets, loss=lambda m, b: F.cross_entropy(m([x for x, _ in b]), torch.stack([y for _, y in b]), reduction="none")),
+    _case("nested tensors", lambda: [(torch.nested.nested_tensor(_sets(2, 3, 1)[0], layout=torch.jagged), torch.arange(3))], model=lambda: Model(lambda m, x: m.s(x.unbind()), s=_of_sets())),
+    _case("several inputs", lambda: [(*_xy(5), torch.randn(5, 3).double())], model=lambda: Model(lambda m, x, z: m.b(torch.tanh(m.a(x)) * z), a=nn.Linear(3, 3), b=nn.Linear(3, 3)), loss=lambda m, b: F.cross_entropy(m(b[0], b[2]), b[1], reduction="none"), options={"microbatch": 2}),
+    _case("several inputs for a criterion", lambda: [((x, x), y) for x, y in [_xy(5)]], model=lambda: Model(lambda m, x, z: m.a(x) * z, a=nn.Linear(3, 3))),
+    _case("keywords of the model", lambda: [{"x": x, "z": x, "y": y} for x, y in [_xy(5)]], model=lambda: Model(lambda m, x, z: torch.tanh(m.a(x)) * z, a=nn.Linear(3, 3)), loss=lambda m, b: F.cross_entropy(m(z=b["z"], x=b["x"]), b["y"], reduction="none"), options={"microbatch": 2}),
     _case("tokens", _ragged, loss=_tokens),
     _case("tokens, tanh", _ragged, act=nn.Tanh, loss=_tokens),
     _case("tokens in microbatches", _ragged, loss=_tokens, options={"microbatch": 1}),

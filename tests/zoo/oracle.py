@@ -83,7 +83,8 @@ def loss_of(case: Case, seed: int) -> tuple[Callable[[np.ndarray], float], np.nd
     if not acts:
         set_mode(built.model, training=training)
     w = np.concatenate([_real(p.detach()).double().reshape(-1).numpy() for p in where.values()])
-    names = [name for name, p in where.items() for _ in range(_real(p).numel())]
+    plain = {name.removeprefix("_orig_mod."): p for name, p in where.items()}  # as the module that was compiled has it
+    names = [name for name, p in plain.items() for _ in range(_real(p).numel())]
 
     def loss(at: np.ndarray) -> float:
         pieces = np.split(at, np.cumsum([_real(p).numel() for p in chosen.values()])[:-1])

@@ -173,6 +173,7 @@ CASES = [
     _case("of no dimension in a loss of no curvature", lambda: Model(lambda m, x: m.a(x) + m.s, a=nn.Linear(3, 3), s=torch.tensor(2.0))),
     _case("logit scale", lambda: Model(lambda m, x: F.normalize(m.a(x), dim=1) * m.s.exp(), a=nn.Linear(3, 3), s=torch.tensor(1.0))),
     _case("of no dimension alone", lambda: Model(lambda m, x: m.s * x, s=torch.tensor(2.0))),
+    _case("ReZero", lambda: Model(lambda m, x: m.b(x + m.s * torch.tanh(m.a(x))), a=nn.Linear(3, 3), b=nn.Linear(3, 3), s=torch.tensor(0.0))),
     _case("one number", lambda: Model(lambda m, x: m.s * x, s=torch.tensor([2.0]))),
     _case("empty", lambda: Model(lambda m, x: m.a(x) + m.e.sum(), a=nn.Linear(3, 3), e=torch.zeros(0))),
     _case("transposed storage", lambda: Model(lambda m, x: m.b(F.relu(x @ m.w)), w=torch.randn(3, 3).T, b=nn.Linear(3, 3))),

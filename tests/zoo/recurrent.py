@@ -5,6 +5,7 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import rnn
 
 from tests.zoo.case import Apply, Case, Model, ids
 
@@ -67,6 +68,39 @@ class Carrying(Remembering):
         return self.fc(h)
 
 
+def _packed(*lengths):
+    """Batches of packed sequences of so many steps."""
+    return [
+        (rnn.pack_sequence([torch.randn(k, 2) for k in each], enforce_sorted=False), torch.arange(len(each)) % 3)
+        for each in lengths
+    ]
+
+
+def _of_packed(kind):
+    """A recurrent module over packed sequences, and a classifier on its last hidden state."""
+
+    def last(m, x):
+        h = m.r(x)[1]
+        return m.fc((h[0] if isinstance(h, tuple) else h)[-1])
+
+    return lambda: Model(last, r=kind(2, 1), fc=nn.Linear(1, 3))
+
+
+def _bag(**more):
+    return lambda: Model(
+        lambda m, i, o, w=None: m.fc(m.e(i, o, w)), e=nn.EmbeddingBag(5, 2, **more), fc=nn.Linear(2, 3)
+    )
+
+
+def _bags():
+    """Indices, where each example's begin, and targets; one example has none."""
+    return [(torch.randint(5, (9,)), torch.tensor([0, 2, 5, 5]), torch.randint(3, (4,))), (torch.randint(5, (4,)), torch.tensor([0, 1]), torch.randint(3, (2,)))]  # fmt: skip
+
+
+def _bag_loss(model, batch):
+    return F.cross_entropy(model(*batch[:2]), batch[2], reduction="none")
+
+
 _IDS = {"x": ids(5, 3)}
 _TOKENS = {"x": ids(5, 3), "y": ids(3, 3)}
 
@@ -83,6 +117,11 @@ CASES = [
     _case("GRU no bias", _last(nn.GRU, 2, bias=False)),
     _case("RNN time first", lambda: Model(lambda m, x: m.fc(m.r(x.transpose(0, 1))[0][-1]), r=nn.RNN(2, 2), fc=nn.Linear(2, 3))),
     _case("RNN packed", lambda: Model(lambda m, x: m.fc(m.r(nn.utils.rnn.pack_padded_sequence(x, torch.tensor([3, 2, 2, 1, 1][: len(x)]), batch_first=True))[1][0]), r=nn.RNN(2, 2, batch_first=True), fc=nn.Linear(2, 3))),
+    _case("RNN of packed batches", _of_packed(nn.RNN), batches=lambda: _packed((4, 2, 2), (1, 3))),
+    _case("LSTM of packed batches", _of_packed(nn.LSTM), batches=lambda: _packed((2, 3, 1))),
+    _case("GRU of packed batches", _of_packed(nn.GRU), batches=lambda: _packed((2, 3, 1))),
+    _case("GRU of packed batches in microbatches", _of_packed(nn.GRU), batches=lambda: _packed((2, 3, 1)), options={"microbatch": 2}),
+    _case("LSTM packed by lengths in the batch", lambda: Model(lambda m, b: m.fc(m.r(rnn.pack_padded_sequence(b["x"], b["lengths"], batch_first=True, enforce_sorted=False))[1][0][0]), r=nn.LSTM(2, 1, batch_first=True), fc=nn.Linear(1, 3)), batches=lambda: [({"x": torch.randn(n, 3, 2), "lengths": 1 + torch.arange(n) % 3}, torch.arange(n) % 3) for n in (4, 2)], options={"microbatch": 2}),
     _case("RNN learned start", lambda: Model(lambda m, x: m.fc(m.r(x, m.h.expand(1, len(x), 2).contiguous())[0][:, -1]), r=nn.RNN(2, 2, batch_first=True), h=torch.randn(1, 1, 2), fc=nn.Linear(2, 3))),
     _case("RNNCell", lambda: Model(lambda m, x: m.fc(m.c(x[:, 1], m.c(x[:, 0]))), c=nn.RNNCell(2, 2), fc=nn.Linear(2, 3))),
     _case("LSTMCell", lambda: Model(lambda m, x: m.fc(m.c(x[:, 1], m.c(x[:, 0]))[0]), c=nn.LSTMCell(2, 2), fc=nn.Linear(2, 3))),
@@ -132,6 +171,11 @@ CASES = [
     _case("EmbeddingBag sum", lambda: nn.Sequential(nn.EmbeddingBag(5, 2, mode="sum"), nn.Tanh(), nn.Linear(2, 3)), **_IDS),
     _case("EmbeddingBag max", lambda: nn.Sequential(nn.EmbeddingBag(5, 2, mode="max"), nn.Linear(2, 3)), **_IDS),
     _case("EmbeddingBag sparse", lambda: nn.Sequential(nn.EmbeddingBag(5, 2, mode="sum", sparse=True), nn.Linear(2, 3)), **_IDS),
+    _case("EmbeddingBag by offsets", _bag(), batches=_bags, loss=_bag_loss),
+    _case("EmbeddingBag by offsets, sparse", _bag(sparse=True, mode="sum"), batches=_bags, loss=_bag_loss),
+    _case("EmbeddingBag by offsets, max", _bag(mode="max"), batches=_bags, loss=_bag_loss),
+    _case("EmbeddingBag by offsets, weighted", _bag(mode="sum"), batches=lambda: [(i, o, y, torch.rand(len(i))) for i, o, y in _bags()], loss=lambda m, b: F.cross_entropy(m(b[0], b[1], b[3]), b[2], reduction="none")),
+    _case("EmbeddingBag by offsets in microbatches", _bag(), batches=_bags, loss=_bag_loss, options={"microbatch": 2}),
     _case("one hot", lambda: nn.Sequential(Apply(lambda i: F.one_hot(i, 5).double().mean(1)), nn.Linear(5, 3)), **_IDS),
     _case("language model", lambda: Model(lambda m, x: m.fc(m.r(m.e(x))[0]).transpose(1, 2), e=nn.Embedding(5, 2), r=nn.RNN(2, 2, batch_first=True), fc=nn.Linear(2, 3)), **_TOKENS),
     _case("bag of words in rows", lambda: Model(lambda m, x: m.fc(m.e(x.flatten())).view(len(x), 3, 3).mean(1), e=nn.Embedding(5, 2), fc=nn.Linear(2, 3)), **_IDS),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.zoo.case import Case, Model, net
+from tests.zoo.case import Apply, Case, Model, net
 
 
 def _case(name: str, model, **more) -> Case:
@@ -170,8 +170,16 @@ CASES = [
     _case("jit script of a function", lambda: net(_Scripted())),
     _case("fx trace", lambda: torch.fx.symbolic_trace(Net())),
     _case("torch.export", lambda: torch.export.export(Net(), (torch.randn(5, 3),), dynamic_shapes=({0: torch.export.Dim("n")},)).module(), dtype=torch.float32),
-    _case("torch.compile, eager", lambda: torch.compile(Net(), backend="eager"), slow=True),
-    _case("torch.compile, aot_eager", lambda: torch.compile(Net(), backend="aot_eager"), slow=True),
+    _case("torch.compile", lambda: torch.compile(Net(), backend="aot_eager"), reference=Net),
+    _case("torch.compile, whole graph", lambda: torch.compile(net(nn.Tanh()), backend="aot_eager", fullgraph=True), reference=lambda: net(nn.Tanh())),
+    _case("torch.compile of a layer", lambda: nn.Sequential(torch.compile(nn.Linear(3, 3), backend="aot_eager"), nn.Tanh(), nn.Linear(3, 3))),
+    _case("torch.compile in place", lambda: _compiled_in_place(net(nn.Tanh()))),
+    _case("torch.compile of a layer in place", lambda: (lambda m: (_compiled_in_place(m[0]), m)[1])(net(nn.ReLU()))),
+    _case("torch.compile of the forward", lambda: _compiled_forward(Net())),
+    _case("torch.compile of a function", lambda: net(Apply(torch.compile(lambda h: h * torch.sigmoid(h), backend="aot_eager")))),
+    _case("torch.compile of the loss", lambda: net(nn.Tanh()), loss=torch.compile(nn.CrossEntropyLoss(), backend="aot_eager")),
+    _case("torch.compile of a loss function", lambda: net(nn.Tanh()), loss=torch.compile(lambda m, b: F.cross_entropy(m(b[0]), b[1], reduction="none"), backend="aot_eager")),
+    _case("torch.compile that has trained", lambda: _trained(torch.compile(net(nn.Tanh()).double(), backend="aot_eager")), reference=lambda: net(nn.Tanh())),
     _case("aot function", lambda: Compiled(net(nn.Tanh())), reference=lambda: net(nn.Tanh())),
     _case("aot function that has seen gradients", lambda: Compiled(net(nn.Tanh()), warm=True), reference=lambda: net(nn.Tanh())),
     _case("DataParallel", lambda: nn.DataParallel(net(nn.ReLU()))),
@@ -257,6 +265,22 @@ class _Scripted(nn.Module):
 
 def _gelu(x: torch.Tensor) -> torch.Tensor:
     return x * torch.sigmoid(1.702 * x)
+
+
+def _compiled_in_place(model: nn.Module) -> nn.Module:
+    model.compile(backend="aot_eager")
+    return model
+
+
+def _compiled_forward(model: nn.Module) -> nn.Module:
+    model.forward = torch.compile(model.forward, backend="aot_eager")
+    return model
+
+
+def _trained(model: nn.Module) -> nn.Module:
+    model(torch.ones(5, 3).double()).sum().backward()
+    model.zero_grad()
+    return model
 
 
 def _eval_without_grad(m, x):

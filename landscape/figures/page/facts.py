@@ -35,6 +35,7 @@ def measured_on(analysis: Analysis) -> Facts:
         facts.append(("Parameters", f"{objective['num_params']:,}{only}"))
     how = [f"{objective['mode']} mode"] if "mode" in objective else []
     how += [str(value) for value in (objective.get("dtype"), analysis.provenance.get("device")) if value]
+    how += ["the original module of a compiled model"] if objective.get("compiled") else []
     return [*facts, ("Measured in", ", ".join(how))] if how else facts
 
 
