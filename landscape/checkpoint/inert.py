@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NoReturn
 
 Known = Mapping[str, Callable[..., Any]]
 _NAME = 1000  # letters
-_PAIRS = 100_000  # that one call may copy
+_PAIRS = 100_000  # that all calls together may copy
 
 # the steps of Python's own reader that look something up, call it, or put something into it
 _REPLACED = "reduce newobj newobj_ex build append appends setitem setitems dict additems empty_set frozenset bytearray8"
@@ -93,6 +93,7 @@ class _Unpickler(_Python):
         self.known, self._find, self.persistent_load = known, find, persistent
         self._found: dict[tuple[str, str], Any] = {}
         self.left_out: dict[str, None] = {}
+        self._num_pairs = 0
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._found:
@@ -113,7 +114,11 @@ class _Unpickler(_Python):
 
     def call(self, function: Any, args: Any) -> Any:
         if isinstance(function, Global) and function in self.known:
-            return self.known[function](*args)
+            made = self.known[function](*args)
+            self._num_pairs += len(made) if isinstance(made, dict) else 0
+            if self._num_pairs > _PAIRS:
+                raise ValueError("it copies long lists of pairs")
+            return made
         return Inert(name_of(function), args)
 
     def load_reduce(self) -> None:
@@ -164,7 +169,8 @@ class _Unpickler(_Python):
         self.append(Inert("set"))
 
     def load_frozenset(self) -> None:
-        self.append(Inert("frozenset", self.pop_mark()))
+        entries = self.pop_mark()  # which changes what is appended to
+        self.append(Inert("frozenset", entries))
 
     def load_bytearray8(self) -> None:
         self.append(Inert("bytearray", self.read(int.from_bytes(self.read(8), "little"))))

@@ -184,6 +184,12 @@ BESIDE: dict[str, Kind] = {
     "beside: tensors of every sort": Kind(saved(lambda s: {"model": s, "beside": tensors()}), key="model"),
     "beside: all of it": Kind(saved(under("model", beside=KNOWN)), key="model"),
     "beside: all of it, protocol 5": Kind(saved(under("model", beside=KNOWN), pickle_protocol=5), key="model"),
+    **{
+        f"beside: frozen sets, protocol {n}": Kind(
+            saved(under("model", beside=[frozenset([1]), {"a": frozenset()}]), pickle_protocol=n), key="model"
+        )
+        for n in (2, 4, 5)
+    },
     "beside: all of it, legacy": Kind(saved(under("net", beside=KNOWN), **LEGACY), key="net"),
     "weights in a defaultdict": Kind(saved(lambda s: {"model": collections.defaultdict(list, s)}), may_refuse=True),
 }
