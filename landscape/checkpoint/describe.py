@@ -112,9 +112,9 @@ def _needs(opened: Opened) -> str:
 def _beside(content: Any, weights: Weights) -> list[str]:
     """The keys of the file that are no weights."""
     if not isinstance(content, dict) or not weights.key:
-        return []
+        return list(weights.beside)
     used = {way.partition(".")[0] for way in (weights.key, *weights.others)}
-    return [str(key) for key in content if str(key) not in used]
+    return [str(key) for key in content if str(key) not in used] + [f"{weights.key}.{one}" for one in weights.beside]
 
 
 def _num_params(tensors: Mapping[str, Stored]) -> int:

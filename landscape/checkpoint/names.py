@@ -70,7 +70,9 @@ def match_names(found: Iterable[str], expected: Iterable[str], fits: Callable[[d
         return asis
     if len(largest) > 1:
         prefixes = sorted({match.prefix for match, names in zip(fitting, used, strict=True) if names in largest})
-        raise AmbiguousPrefixError(f"its names fit under several prefixes: {', '.join(map(repr, prefixes))}")
+        raise AmbiguousPrefixError(
+            f"its names fit under several prefixes: {', '.join(map(repr, prefixes))}: choose one as --key"
+        )
     match = max(fitting or others, key=lambda match: (len(match.found), -len(match.inside)))
     if fitting and twice and match.outside:
         raise AmbiguousPrefixError("it has names twice, but for wrappers")

@@ -5,7 +5,7 @@ discriminator. The usual one of a single model is taken, its average is not, and
 is the user's it is asked for, as ``--key``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from landscape.checkpoint.stored import Stored
 from landscape.forms import AT_LEAST_0
 from landscape.reading import FileError
 
-_DEPTH = 6
+_DEPTH = 20
 _NAMED, _KEYS = 3, 8  # names in a message
 _EXPECTED = "Expected tensors by name, alone or in dicts, as torch.save(model.state_dict(), PATH) writes them."
 _USUAL = {"state_dict", "model", "model_state_dict", "net", "network", "params", "weights", "model_state", "module"}
@@ -31,11 +31,13 @@ class Weights(NamedTuple):
         state: its entries by name.
         key: where it was, "ema.state_dict"; "" where it is all there is.
         others: where others are.
+        beside: names that stand in it and are no tensors: an epoch, settings.
     """
 
     state: dict[str, Any]
     key: str
     others: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
 
 class NoWeightsError(ValueError):
@@ -65,7 +67,7 @@ def find_weights(content: Any, key: str | None = None) -> Weights:
     """
     if key is not None:
         return _at_key(content, key)
-    found = dict(_state_dicts(content))
+    found = _all(content)
     if not found:
         raise NoWeightsError("holds no state dict")
     if len(found) == 1:
@@ -74,11 +76,11 @@ def find_weights(content: Any, key: str | None = None) -> Weights:
         plain = [path for path in found if not any(_is_averaged(word) for word in path)]
         usual = [path for path in plain if all(word in _USUAL for word in path)] or plain
         if len(usual) != 1:
-            names = ", ".join(".".join(path) for path in found)
+            names = _listed([".".join(path) or "the file itself" for path in found])
             raise SeveralWeightsError(f"holds more than one state dict: {names}. Choose one with --key")
         (one,) = usual
-    others = tuple(".".join(path) for path in found if path != one)
-    return Weights(dict(found[one]), ".".join(one), others)
+    others = tuple(".".join(path) or "the file itself" for path in found if path != one)
+    return _weights(found[one], ".".join(one), others)
 
 
 def training_facts(content: Any) -> dict[str, int]:
@@ -103,7 +105,7 @@ def weights_of(path: Path, opened: Opened, key: str | None = None) -> Weights:
         raise FileError(f"{path}: {error}.") from error
     except NoWeightsError as error:
         if left_out and key is None:
-            names = ", ".join(left_out[:_NAMED]) + (f" and {len(left_out) - _NAMED} more" * (len(left_out) > _NAMED))
+            names = _listed(left_out, _NAMED)
             raise FileError(
                 f"{path}: is refused: reading it would run {names}. If you trust it, load it where it was made and "
                 "save model.state_dict() alone, or read it with --trust-checkpoint."
@@ -111,9 +113,7 @@ def weights_of(path: Path, opened: Opened, key: str | None = None) -> Weights:
         if not isinstance(content, dict):
             kind = "Tensor" if isinstance(content, Stored) else type(content).__name__
             raise FileError(f"{path}: holds a {kind}, not a state dict. {_EXPECTED}") from error
-        named = ", ".join(str(one) for one in list(content)[:_KEYS] if isinstance(one, (str, int))) or "none"
-        more = f" and {len(content) - _KEYS} more" if len(content) > _KEYS else ""
-        keys = f"; its top-level keys: {named}{more}" if key is None else ""
+        keys = f"; its top-level keys: {_listed([str(one) for one in content])}" if key is None else ""
         raise FileError(f"{path}: {error}{keys}. {_EXPECTED}") from error
 
 
@@ -128,43 +128,98 @@ def is_state_dict(value: Any) -> bool:
     )
 
 
-def _state_dicts(content: Any) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """All of them that belong to no optimizer, each with the keys on the way."""
+def _all(content: Any) -> dict[tuple[str, ...], Mapping[str, Any]]:
+    """All state dicts that belong to no optimizer, by the keys on the way.
+
+    Numbers by name (losses, statistics) are none beside others. Tensors among other things (an epoch, settings, in the
+    same dict) are one where they are names in modules and there is no usual one; or where nothing else is.
+    """
+    found, mixed = _state_dicts(content)
+    once = {id(state): state for state in found.values()}
+    has_axes = {one: any(_has_axes(item) for item in state.values()) for one, state in once.items()}
+    large = {way: state for way, state in found.items() if has_axes[id(state)]}
+    if any(all(word in _USUAL for word in way) for way in large):
+        return large
+    dotted = {way: state for way, state in mixed.items() if any("." in name for name in _tensors(state))}
+    return large | dotted or {way: state for way, state in mixed.items() if not _has_inert(state)} or found
+
+
+def _state_dicts(content: Any) -> tuple[dict[tuple[str, ...], Mapping[str, Any]], ...]:
+    """Those of tensors alone, and those where tensors are more than half."""
     level: list[tuple[tuple[str, ...], Any]] = [((), content)]
     seen: set[int] = set()
+    states: dict[int, Mapping[str, Any]] = {}
+    found: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    mixed: dict[tuple[str, ...], Mapping[str, Any]] = {}
     for _ in range(_DEPTH):
         inner = []
         for path, node in level:
-            if is_state_dict(node):
-                yield path, _mapping(node) or {}
-                continue
+            if states.get(id(node)):
+                found[path] = states[id(node)]  # under another name
             if id(node) in seen:
                 continue
             seen.add(id(node))
-            for name, value in (_mapping(node) or {}).items():
+            items = _mapping(node) or {}
+            if is_state_dict(node):
+                found[path] = states[id(node)] = items
+                continue
+            if 2 * len(_tensors(items)) > len(items):
+                mixed[path] = items
+            for name, value in items.items():
                 if isinstance(name, str) and not any(word in name.lower() for word in _TRAINING):
                     inner.append(((*path, name), value))
         level = inner
+    return found, mixed
+
+
+def _weights(items: Mapping[Any, Any], key: str, others: tuple[str, ...]) -> Weights:
+    if is_state_dict(items):
+        return Weights(dict(items), key, others)
+    tensors = _tensors(items)
+    return Weights(tensors, key, others, tuple(str(name) for name in items if name not in tensors))
+
+
+def _tensors(items: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: item for name, item in items.items() if isinstance(name, str) and isinstance(item, Stored)}
+
+
+def _has_inert(items: Mapping[Any, Any]) -> bool:
+    return any(isinstance(item, Inert) for item in items.values())
+
+
+def _has_axes(item: Any) -> bool:
+    return isinstance(item, Stored) and item.shape != ()
 
 
 def _at_key(content: Any, key: str) -> Weights:
-    found = dict(_state_dicts(content))
+    found = _all(content)
     others = tuple(".".join(path) for path in found if ".".join(path) != key)
     for path, node in _nodes_at(content, key):
         if is_state_dict(node):
             return Weights(dict(_mapping(node) or {}), path, others)
-        inner = dict(_state_dicts(node))
+        inner = _all(node)
         if len(inner) == 1:
             ((below, state),) = inner.items()
-            return Weights(dict(state), ".".join((path, *below)), others)
-    for way, state in found.items():  # a prefix of the names in a state dict
-        before = ".".join(way) + "." if way else ""
-        prefix = key.removeprefix(before) + "."
-        inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        if inside and key.startswith(before):
-            return Weights(inside, key, others)
-    names = ", ".join(filter(None, (".".join(path) for path in found))) or "none"
+            return _weights(state, ".".join(filter(None, (path, *below))), others)
+    inside = {}  # a prefix of the names in a state dict
+    for way, state in found.items():
+        before = ".".join((*way, ""))
+        if entries := _under(key.removeprefix(before) + ".", state):
+            inside[key.startswith(before), way] = entries
+    within = [entries for (is_there, _), entries in inside.items() if is_there] or list(inside.values())
+    if len(within) == 1:
+        return Weights(within[0], key, others)
+    names = _listed([".".join(path) or "the file itself" for path in found])
     raise NoWeightsError(f"has no state dict at --key {key}; there are: {names}")
+
+
+def _under(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries whose names begin so, or all after one and the same beginning, as wrappers put it there."""
+    tops = {name[: -len(rest) - len(prefix)] for name in state if (rest := f".{name}".partition(f".{prefix}")[2])}
+    top = "" if "" in tops else next(iter(tops)) if len(tops) == 1 else None
+    if top is None:
+        return {}
+    return {name.removeprefix(top + prefix): item for name, item in state.items() if name.startswith(top + prefix)}
 
 
 def _nodes_at(content: Any, key: str, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -172,8 +227,9 @@ def _nodes_at(content: Any, key: str, path: str = "") -> Iterator[tuple[str, Any
     if not key:
         yield path, content
         return
-    for name, value in (_mapping(content) or {}).items():
-        if isinstance(name, str) and (key == name or key.startswith(f"{name}.")):
+    entries = enumerate(content) if isinstance(content, (list, tuple)) else (_mapping(content) or {}).items()
+    for name, value in ((str(name), value) for name, value in entries if isinstance(name, (str, int))):
+        if key == name or key.startswith(f"{name}."):
             yield from _nodes_at(value, key[len(name) + 1 :], f"{path}.{name}" if path else name)
 
 
@@ -186,3 +242,7 @@ def _mapping(value: Any) -> Mapping[Any, Any] | None:
 
 def _is_averaged(word: str) -> bool:
     return any(part in _AVERAGED for part in word.lower().replace("-", "_").split("_"))
+
+
+def _listed(names: Sequence[str], limit: int = _KEYS) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "") or "none"

@@ -73,6 +73,19 @@ OPS: dict[str, bytes] = {
     "copies of a tuple": repeated(b"(" + b"N" * 10**5 + b"t", b"cbuiltins\nlist\n" + GET + b"\x85R", 10**4),
     "copies of a set": repeated(b"](" + b"K\x01" * 10**5 + b"e", b"cbuiltins\nset\n" + GET + b"\x85R", 10**4),
     "copies of sizes": repeated(b"(" + b"K\x01" * 10**5 + b"t", b"ctorch\nSize\n" + GET + b"\x85R", 10**4),
+    "copies of pairs": repeated(
+        b"](" + b"".join(text(str(n)) + b"N\x86" for n in range(50_000)) + b"e",
+        b"ccollections\nOrderedDict\n" + GET + b"\x85R",
+        10**3,
+    ),
+    "a dict under 60,000 names": b"}("
+    + text("all")
+    + b"}("
+    + b"".join(text(str(n)) + b"N" for n in range(60_000))
+    + b"u"
+    + PUT
+    + b"".join(text(f"k{n}") + GET for n in range(60_000))
+    + b"u",
     "copies of bytes": repeated(
         b"B" + length(10**6, 4) + bytes(10**6), b"cbuiltins\nbytearray\n" + GET + b"\x85R", 10**4
     ),

@@ -1,5 +1,6 @@
 """State dicts as people save them: in every container, under every key, with every prefix, of every layout."""
 
+import argparse
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
@@ -234,6 +235,22 @@ KEYS = {
     "statistics of the data beside": Kind(
         saved(under("model", normalizer={"mean": torch.ones(4), "std": torch.ones(4)})), key="model"
     ),
+    "losses beside an unusual key": Kind(saved(under("my_net", losses={"l1": torch.tensor(0.5)})), key="my_net"),
+    "an epoch among the weights": Kind(saved(lambda s: s | {"epoch": 3, "acc": None}), key="", others=()),
+    "settings among the weights": Kind(
+        saved(lambda s: s | {"args": argparse.Namespace(lr=0.1)}), key="", left_out=("argparse.Namespace",)
+    ),
+    "a version among the weights, under model": Kind(saved(lambda s: {"model": s | {"version": 3}}), key="model"),
+    "an optimizer among the weights": Kind(
+        saved(lambda s: s | {"optimizer": {"0.weight": torch.ones(2)}, "train_state": {"step": torch.tensor(3)}}),
+        key="",
+    ),
+    "numbers beside the weights": Kind(
+        saved(under("model", mean=torch.ones(4), std=torch.ones(4), best=torch.tensor(1.0))), key="model"
+    ),
+    "eight deep": Kind(saved(under(*"abcdefgh")), key="a.b.c.d.e.f.g.h"),
+    "in a list, asked for": Kind(saved(lambda s: {"nets": [other(), s]}), ask="nets.1", key="nets.1"),
+    "by fold, asked for": Kind(saved(lambda s: {"folds": {0: other(), 1: s}}), ask="folds.1", key="folds.1"),
     "with an optimizer": Kind(with_optimizer("model"), key="model"),
     "with an optimizer, legacy": Kind(with_optimizer("net", {"_use_new_zipfile_serialization": False}), key="net"),
     "of a model that is called optimizer": Kind(saved(under("optimizer")), may_refuse=True),
@@ -308,6 +325,18 @@ NAMES = {
         saved(lambda s: {"state_dict": prefixed("net._orig_mod.", s) | prefixed("ema.", other())}),
         ask="state_dict.net",
         key="state_dict.net",
+    ),
+    **{
+        f"MoCo, asked for {key}": Kind(
+            saved(lambda s: {"state_dict": prefixed("module.encoder_q.", s) | prefixed("module.encoder_k.", other())}),
+            ask=key,
+            key=key,
+        )
+        for key in ("encoder_q", "state_dict.encoder_q", "state_dict.module.encoder_q")
+    },
+    "MoCo": Kind(
+        saved(lambda s: prefixed("module.encoder_q.", s) | prefixed("module.encoder_k.", other())),
+        unfit="encoder_q.*--key",
     ),
     "a GAN of Lightning, asked for": Kind(
         saved(lambda s: {"state_dict": prefixed("generator.", s) | prefixed("discriminator.", other())}),
