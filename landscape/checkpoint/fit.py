@@ -8,6 +8,7 @@ complex) are refused, and where numbers are rounded into a narrower dtype a warn
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -32,6 +33,8 @@ def fitted(model: nn.Module, found: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: they are not the model's; says which are missing, unexpected or of another shape or kind.
     """
     expected = model.state_dict()
+    if empty := [name for name, value in expected.items() if isinstance(value, Tensor) and value.is_meta]:
+        raise ValueError(f"{_first(empty)} of the model are on meta, where no weights can be: build it on a device")
     ties = _ties(expected)
 
     def fits(names: dict[str, str]) -> bool:
@@ -39,6 +42,9 @@ def fitted(model: nn.Module, found: Mapping[str, Any]) -> dict[str, Any]:
         return there and not any(_misfit(name, expected[name], found[theirs]) for name, theirs in names.items())
 
     match = match_names(found, expected, fits)
+    if not fits(match.found):
+        found = _renamed(model, found, match)
+        match = match_names(found, expected, fits)
     own = dict(model.named_buffers())
     ignored = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()  # what models of transformers know of
     stray = [
@@ -69,6 +75,19 @@ def fitted(model: nn.Module, found: Mapping[str, Any]) -> dict[str, Any]:
         if name not in loaded:
             loaded[name] = next((loaded[other] for other in tied if other in loaded), expected[name])
     return loaded
+
+
+def _renamed(model: nn.Module, found: Mapping[str, Any], match: Match) -> dict[str, Any]:
+    """The weights under the names that the model's own hooks give them, as it loads those of its older versions."""
+    state = {name.removeprefix(match.prefix): found[name] for name in (*match.found.values(), *match.inside)}
+    before = set(state)
+    with suppress(Exception):  # of weights of another model a hook may make nothing
+        for prefix, module in model.named_modules(remove_duplicate=False):
+            for hook in list(module._load_state_dict_pre_hooks.values()):
+                hook(state, prefix + "." * bool(prefix), {}, True, [], [], [])
+        if state.keys() != before:
+            return state
+    return dict(found)
 
 
 def _ties(state: Mapping[str, Any]) -> dict[str, set[str]]:

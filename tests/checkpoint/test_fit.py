@@ -167,3 +167,32 @@ def test_a_name_that_a_wrapper_has_too_stays_as_it_is():
     weights = other(model)
     load(weights, model)
     assert all(torch.equal(model.state_dict()[name], value) for name, value in weights.items())
+
+
+def test_weights_of_the_older_weight_norm_are_those_of_the_newer():
+    def net(norm):
+        return nn.Sequential(norm(nn.Linear(4, 3)), nn.ReLU(), norm(nn.Linear(3, 2)))
+
+    with warnings.catch_warnings(action="ignore"):  # torch wants to be rid of it, and files have it
+        old = net(nn.utils.weight_norm)
+    x = torch.ones(2, 4)
+    for prefix in ("", "module.", "net."):
+        new = load(renamed(old.state_dict(), lambda name: prefix + name), net(nn.utils.parametrizations.weight_norm))  # noqa: B023
+        assert torch.equal(new(x), old(x))
+    with pytest.raises(CheckpointError, match=r"unexpected: 0\.weight_g"):
+        load(old.state_dict(), nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+
+
+def test_a_hook_that_fails_is_a_refusal():
+    def fail(*_):
+        raise KeyError("version")
+
+    model = nn.Linear(2, 1)
+    model.register_load_state_dict_pre_hook(fail)
+    with pytest.raises(CheckpointError, match="missing: bias"):
+        load({"weight": torch.ones(1, 2)}, model)
+
+
+def test_a_model_on_meta_is_refused():
+    with pytest.raises(CheckpointError, match="weight, bias of the model are on meta"):
+        load(nn.Linear(2, 1).state_dict(), nn.Linear(2, 1, device="meta"))
