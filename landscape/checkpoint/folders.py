@@ -8,6 +8,7 @@ adapter_config.json, adapter_model.*    an adapter, whose base lies elsewhere
 
 import io
 import math
+import re
 from bisect import bisect_left
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,13 @@ _WEIGHTS: tuple[str, ...] = (
 )
 _WEIGHTS += ("adapter_model.safetensors", "adapter_model.bin")
 _WEIGHTS += ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json")
+_WEIGHTS += ("diffusion_pytorch_model.bin", "diffusion_pytorch_model.bin.index.json")
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar", ".pkl")
-_BESIDE = ("optimizer", "scheduler", "scaler", "rng_state", "random_states", "training_args", "custom_checkpoint")
+_BESIDE = (
+    *("optimizer", "scheduler", "scaler", "sampler", "dl_state_dict", "rng_state", "random_states", "training_args"),
+    "custom_checkpoint",
+)
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 _ELSEWHERE = {
     "flax_model.msgpack": "weights of JAX. Convert them: from_pretrained(DIR, from_flax=True).save_pretrained(OUT)",
     "tf_model.h5": "weights of TensorFlow. Convert them: from_pretrained(DIR, from_tf=True).save_pretrained(OUT)",
@@ -85,23 +91,41 @@ def _open_folder(folder: Path, verify: bool) -> Opened:
 def _weights_of(folder: Path) -> Path:
     """The one file of the folder that holds its weights."""
     for name in _WEIGHTS:
-        if (folder / name).exists():
-            return folder / name
-    found = [path for path in sorted(folder.iterdir()) if path.suffix in _SUFFIXES and path.name[0] != "."]
-    found = [path for path in found if not path.name.startswith(_BESIDE)]
-    found += [path for path in sorted(folder.iterdir()) if path.is_dir() and (path / ".metadata").exists()]
+        if (path := folder / name).exists():
+            if (second := path.with_stem(f"{path.stem}_1")).exists():  # as accelerate has it
+                raise FileError(f"{folder}: holds several checkpoints ({_first([path, second])}). Give one of them.")
+            return path
+    indices = [path for kind in ("safetensors", "bin") for path in sorted(folder.glob(f"*.{kind}.index*.json"))]
+    if len(indices) == 1:
+        return indices[0]
+    found = _weights_in(folder)
     if len(found) == 1:
         return found[0]
     for name, words in _ELSEWHERE.items():
         if (folder / name).exists():
             raise FileError(f"{folder}: holds {words}.")
+    if found and all(_SHARD.search(path.name) for path in found):
+        raise FileError(f"{folder}: holds shards without the index of them, model.safetensors.index.json. {_AGAIN}")
     if found:
-        names = ", ".join(path.name for path in found[:4]) + (", ..." if len(found) > 4 else "")
-        raise FileError(f"{folder}: holds several checkpoints ({names}). Give one of them.")
+        raise FileError(f"{folder}: holds several checkpoints ({_first(found)}). Give one of them.")
+    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and _weights_in(path)]
+    if inner:
+        raise FileError(f"{folder}: has its weights in folders ({_first(inner)}). Give one of them.")
     raise FileError(
         f"{folder}: is a folder without weights. Expected model.safetensors, pytorch_model.bin, an index of shards, "
         ".metadata or one checkpoint file in it."
     )
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    """The files, and folders of several processes, that may be weights."""
+    found = [path for path in sorted(folder.iterdir()) if path.suffix in _SUFFIXES and path.name[0] != "."]
+    found += [path for path in sorted(folder.iterdir()) if path.is_dir() and (path / ".metadata").exists()]
+    return [path for path in found if not path.name.startswith(_BESIDE)]
+
+
+def _first(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths[:4]) + (", ..." if len(paths) > 4 else "")
 
 
 def _open_shards(index: Path, verify: bool) -> Opened:

@@ -82,6 +82,15 @@ def dcp(make: Callable[[Weights], Any]) -> Callable[[Path, nn.Module], Path]:
     return write
 
 
+def in_accelerate(folder: Path, trained: nn.Module) -> Path:
+    """As accelerate writes the state of FSDP: the model, the optimizer, and what a loader needs."""
+    dcp(lambda s: {"model": s})(folder, trained).rename(folder / "pytorch_model_fsdp_0")
+    dcp(lambda s: {"optimizer": s})(folder, trained).rename(folder / "optimizer_0")
+    for name in ("scheduler.bin", "sampler.bin", "random_states_0.pkl"):
+        torch.save({}, folder / name)
+    return folder
+
+
 def beside_meta(folder: Path, trained: nn.Module) -> Path:
     """As Lightning writes what is sharded: the rest lies in a file beside the shards."""
     path = fsdp(2, "both")(folder, trained)
@@ -164,6 +173,11 @@ DISTRIBUTED: dict[str, Kind] = {
         dcp(lambda s: {"model": s, "epoch": 3, "args": argparse.Namespace(lr=0.1)}), key="model", others=()
     ),
     "DCP, nested deep": Kind(dcp(lambda s: {"app": {"state": {"net": s}}, "step": 5}), key="app.state.net"),
+    "DCP, weights beside an optimizer, as torchtitan has them": Kind(
+        dcp(lambda s: s | {"optimizer": {"0.weight.exp_avg": torch.ones(2)}, "train_state": {"step": torch.tensor(3)}}),
+        key="",
+    ),
+    "DCP in a folder of accelerate": Kind(in_accelerate, key="model", slow=True),
     "DCP, generator asked for": Kind(
         dcp(lambda s: {"g": dict(s), "d": {n: v + 1 for n, v in s.items()}}), ask="g", key="g", others=("d",)
     ),

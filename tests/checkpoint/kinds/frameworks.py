@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .kind import Kind, data, seeded, small
+from .kind import Kind, data, other, seeded, small
 
 Write = Callable[[Path, nn.Module], Path]
 
@@ -249,6 +249,18 @@ def folder_of(*names: str) -> Write:
     return write
 
 
+def files_of(*names: str) -> Write:
+    """The weights in the first of these files, others in the rest."""
+
+    def write(folder: Path, trained: nn.Module) -> Path:
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            torch.save(trained.state_dict() if name == names[0] else other(), folder / name)
+        return folder
+
+    return write
+
+
 def shard_lost(folder: Path, trained: Any) -> Path:
     path = pretrained(max_shard_size="2KB")(folder, trained)
     next(path.glob("model-00002*")).unlink()
@@ -308,6 +320,14 @@ FRAMEWORKS: dict[str, Kind] = {
     "LoRA of a base that is lost": Kind(
         adapter_of(lambda path: shutil.rmtree(path.parent / "base")), lora, unread="/base", unfit="/base", slow=True
     ),
+    "diffusers, .bin and a variant": Kind(
+        files_of("diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.bin"), container="torch zip"
+    ),
+    "two models of accelerate": Kind(files_of("pytorch_model.bin", "pytorch_model_1.bin"), unread="several.*_1"),
+    "shards without an index": Kind(
+        files_of("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"), unread="index"
+    ),
+    "a folder of folders": Kind(files_of("unet/model.bin", "vae/model.bin"), unread="unet, vae"),
     "a folder of nothing": Kind(folder_of(), unread="."),
     "a folder of a config": Kind(folder_of("config.json"), unread="."),
     "a folder of another library": Kind(folder_of("config.json", "tf_model.h5", "flax_model.msgpack"), unread="."),
