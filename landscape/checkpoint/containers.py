@@ -65,12 +65,14 @@ def open_container(path: Path, *, verify: bool = True) -> Opened:
         size = path.stat().st_size
         if not size:
             raise FileError(f"{path}: is empty. Copy it again, or use an earlier checkpoint.")
-        head = file.read(9)
+        head = file.read(300)
         file.seek(0)
         if head[:4] == b"PK\x03\x04":
             return _open_zip(path, file, 0, size, verify)
         if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= min(size - 8, _HEADER):
             return _open_safetensors(path, file)
+        if words := next((words for place, mark, words in _FOREIGN if head[place:].startswith(mark)), ""):
+            raise FileError(f"{path}: is {words}.")
         if head[:1] in (b"\x80", b"(", b"]", b"}", b"c"):
             return _open_legacy(path, file)
     raise _no_checkpoint(path)
@@ -252,6 +254,18 @@ class _Part(io.RawIOBase):
         return num
 
 
+_FOREIGN = (  # what else is found in place of a checkpoint: where its mark is, the mark, and what to do
+    (0, b"version https://git-lfs", "a pointer of Git LFS and not the file itself. Fetch that: git lfs pull"),
+    (0, b"<!DOCTYPE", "a web page and not the file itself. Download that again"),
+    (0, b"<html", "a web page and not the file itself. Download that again"),
+    (257, b"ustar", "a tar archive. Unpack it, and give the file of weights in it"),
+    (0, b"\x1f\x8b", "packed, by gzip. Unpack it"),
+    (0, b"BZh", "packed, by bzip2. Unpack it"),
+    (0, b"\xfd7zXZ", "packed, by xz. Unpack it"),
+    (0, b"\x28\xb5\x2f\xfd", "packed, by zstd. Unpack it"),
+    (0, b"GGUF", "GGUF, as llama.cpp reads it. Give the checkpoint that it was made from"),
+    (0, b"\x93NUMPY", "an array of numpy. Save the weights by name, with torch.save"),
+)
 _SAFETENSORS = {
     "F64": "float64",
     "F32": "float32",

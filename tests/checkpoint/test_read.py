@@ -222,3 +222,21 @@ def test_ours_of_a_newer_format(tmp_path):
     torch.save({"format": "landscape.checkpoint/2", "state": {"model": WEIGHTS}}, tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match=r"format landscape\.checkpoint/2, and landscape .* Upgrade with pip"):
         load_checkpoint(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("mark", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"w.pt".ljust(257, b"\0") + b"ustar\x0000", "tar archive"),
+        (b"\x1f\x8b\x08\0", "gzip"),
+        (b"\x28\xb5\x2f\xfd" + bytes(9), "zstd"),
+        (b"GGUF\x03\0\0\0", "llama.cpp"),
+    ],
+)
+def test_what_a_file_is_instead_is_said(tmp_path, mark, words):
+    path = tmp_path / "w.pt"
+    path.write_bytes(mark + bytes(300))
+    with pytest.raises(CheckpointError, match=words):
+        load_checkpoint(path)
