@@ -33,6 +33,11 @@ _TIMM = (  # what the names of a family have in common, and a model of it
 _TRANSFORMERS = (
     (r"(transformer\.)?h\.0\.attn\.c_attn\.weight", "GPT2LMHeadModel", "GPT2Config"),
     (r"(model\.)?layers\.0\.self_attn\.q_proj\.weight", "LlamaForCausalLM", "LlamaConfig"),
+    (
+        r"roberta\.encoder\.layer\.0\.attention\.self\.query\.weight",
+        "RobertaForSequenceClassification",
+        "RobertaConfig",
+    ),
     (r"(bert\.)?encoder\.layer\.0\.attention\.self\.query\.weight", "BertForSequenceClassification", "BertConfig"),
     (r"(vit\.)?encoder\.layer\.0\.attention\.attention\.query\.weight", "ViTForImageClassification", "ViTConfig"),
     (r"encoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight", "T5ForConditionalGeneration", "T5Config"),
@@ -69,7 +74,7 @@ def draft(facts: dict[str, Any]) -> str:
         >>> print(draft(facts).splitlines()[6].strip())
         model = torch.nn.Sequential(torch.nn.Linear(4, 3))
     """
-    shapes = {one["name"]: tuple(one["shape"]) for one in facts["tensors"]}
+    shapes = _without_prefix({one["name"]: tuple(one["shape"]) for one in facts["tensors"]})
     for guess in (_configured, _chain, _residual, _family):
         if found := guess(shapes, facts):
             break
@@ -78,7 +83,7 @@ def draft(facts: dict[str, Any]) -> str:
             "",
             _lines(
                 "# TODO build the model that has these weights:",
-                *(f"#   {name} {shape}" for name, shape in list(shapes.items())[:40]),
+                *(f"#   {_quoted(name)} {shape}" for name, shape in list(shapes.items())[:40]),
                 *(["#   ..."] if len(shapes) > 40 else []),
                 'raise NotImplementedError("say in problem() which model it is")',
                 "model = torch.nn.Module()",
@@ -99,26 +104,36 @@ def _configured(_: dict[str, tuple[int, ...]], facts: dict[str, Any]) -> tuple[s
     )
 
 
+def _without_prefix(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The names without what wrappers put before all of them, which loading does without too."""
+    first, dot, _ = next(iter(shapes), "").partition(".")
+    if not dot or first.isdigit() or not all(name.startswith(f"{first}.") for name in shapes):
+        return shapes
+    return _without_prefix({name.removeprefix(f"{first}."): shape for name, shape in shapes.items()})
+
+
 def _chain(shapes: dict[str, tuple[int, ...]], _: dict[str, Any]) -> tuple[str, str] | None:
     """Layers of a ``Sequential``, which are called 0, 1, ...; between those with weights, activations."""
     layers: dict[int, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
-        match = re.fullmatch(r"(\d+)\.(weight|bias|running_mean|running_var|num_batches_tracked)", name)
+        match = re.fullmatch(r"(\d{1,4})\.(weight|bias|running_mean|running_var|num_batches_tracked)", name)
         if not match:
             return None
         layers.setdefault(int(match[1]), {})[match[2]] = shape
-    made = []
+    made, axes = [], 2  # of the weight of the layer before
     for place in range(max(layers, default=-1) + 1):
-        layer = _layer(layers[place]) if place in layers else "torch.nn.ReLU()"
+        layer = _layer(layers[place], axes) if place in layers else "torch.nn.ReLU()"
         if layer is None:
             return None
         made.append(layer)
+        if len(weight := layers.get(place, {}).get("weight", ())) > 1:
+            axes = len(weight)
     if not made:
         return None
-    if len(made) == 1:
-        return "", _lines(f"model = torch.nn.Sequential({made[0]})")
     unknown = len(made) - len(layers)
     note = ["# TODO the names do not tell which layers without weights these are (ReLU is a guess)"] if unknown else []
+    if len(made) == 1 and "#" not in made[0]:
+        return "", _lines(f"model = torch.nn.Sequential({made[0]})")
     return "", _lines(*note, "model = torch.nn.Sequential(", *(f"    {_with_comma(one)}" for one in made), ")")
 
 
@@ -127,21 +142,25 @@ def _with_comma(line: str) -> str:
     return f"{code},{mark}{note}"
 
 
-def _layer(parts: dict[str, tuple[int, ...]]) -> str | None:
-    """The plain layer that has parameters of these shapes."""
-    weight, bias = parts.get("weight"), "" if "bias" in parts else ", bias=False"
-    if weight is None:
-        return None
+def _layer(parts: dict[str, tuple[int, ...]], axes: int) -> str | None:
+    """The plain layer that has parameters of these shapes, after one whose weight has so many axes."""
+    bias = "" if "bias" in parts else ", bias=False"
     if "running_mean" in parts:
-        return f"torch.nn.BatchNorm2d({weight[0]})  # TODO or BatchNorm1d"
+        affine = "" if "weight" in parts else ", affine=False"
+        return f"torch.nn.BatchNorm{max(axes - 2, 1)}d({parts['running_mean'][0]}{affine})"
+    weight = parts.get("weight", ())
     match len(weight):
+        case 1 if weight == (1,) and bias:
+            return "torch.nn.PReLU()"
+        case 2 if parts.get("bias") == weight:
+            return f"torch.nn.LayerNorm({weight})"
         case 1:
-            return f"torch.nn.LayerNorm({weight[0]})"
+            return f"torch.nn.LayerNorm({weight[0]}{bias})"
         case 2:
             return f"torch.nn.Linear({weight[1]}, {weight[0]}{bias})"
-        case 4:
-            padding = weight[2] // 2
-            return f"torch.nn.Conv2d({weight[1]}, {weight[0]}, {weight[2:]}, padding={padding}{bias})  # TODO stride"
+        case 3 | 4 | 5:
+            padding, kind = weight[2] // 2, f"torch.nn.Conv{len(weight) - 2}d"
+            return f"{kind}({weight[1]}, {weight[0]}, {weight[2:]}, padding={padding}{bias})  # TODO stride"
     return None
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from landscape import load_checkpoint, save_checkpoint
 from landscape.checkpoint.describe import describe
+from landscape.checkpoint.draft import draft
 from landscape.models import build_model
 from landscape.problem import Problem
 from landscape.reading import FileError
@@ -169,6 +170,10 @@ def test_a_large_file_is_not_read_nor_torch_imported(tmp_path):
         nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)),
         nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 1, 1, bias=False)),
         build_model("resnet18", input_shape=(3, 32, 32), num_classes=7),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1)),
+        nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, affine=False), nn.PReLU(), nn.LayerNorm(8, bias=False)),
+        nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(2, 3), nn.BatchNorm1d(3)),
+        nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2), nn.LayerNorm((2, 3))),
     ],
 )
 def test_a_drafted_problem_has_the_model(tmp_path, model):
@@ -183,3 +188,32 @@ def test_a_drafted_problem_has_the_model(tmp_path, model):
     drafted = Problem.from_file(f"{tmp_path / 'mine.py'}:problem", load_checkpoint(tmp_path / "w.pt"))
     for name, value in model.state_dict().items():
         assert torch.equal(drafted.model.state_dict()[name], value)
+
+
+def test_a_draft_does_without_the_names_of_wrappers(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    torch.save(
+        {"state_dict": {f"model.net.{name}": value for name, value in model.state_dict().items()}}, tmp_path / "w.pt"
+    )
+    source = draft(describe(tmp_path / "w.pt"))
+    assert "torch.nn.BatchNorm1d(8)," in source
+    made = eval(source.partition("model = ")[2].partition("    # TODO the data")[0], {"torch": torch})
+    load_checkpoint(tmp_path / "w.pt").load_into(made)
+    assert torch.equal(made[3].weight, model[3].weight)
+
+
+def test_a_name_cannot_write_into_the_draft(tmp_path):
+    torch.save({"w\n    raise SystemExit": torch.ones(1), "9999999999.weight": torch.ones(1, 1)}, tmp_path / "w.pt")
+    names = [line.strip() for line in draft(describe(tmp_path / "w.pt")).splitlines()]
+    assert "raise SystemExit" not in names
+    assert "#   w\\n    raise SystemExit (1,)" in names
+
+
+def test_a_layer_of_a_high_number_is_no_chain(tmp_path):
+    torch.save({"9999999999.weight": torch.ones(1, 1)}, tmp_path / "w.pt")
+    assert "which model it is" in draft(describe(tmp_path / "w.pt"))
+
+
+def test_what_stands_among_the_weights_is_told(tmp_path, capsys):
+    torch.save({"model": {"0.weight": torch.ones(1), "1.weight": torch.ones(1), "version": 3}}, tmp_path / "w.pt")
+    assert document(tmp_path / "w.pt", capsys)["beside"] == ["model.version"]
