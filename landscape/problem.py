@@ -168,7 +168,7 @@ class Problem:
                     f"{where}() returned {found}. Expected (model, loss, {{'train': ..., 'test': ...}}), and a fourth "
                     f"element {{{', '.join(f'{key!r}: ...' for key in _HOW)}}} where there is more to say."
                 )
-        checkpoint.load_into(problem.model)
+        load_into(checkpoint, problem.model)
         told = {"function": name, "files": sources(Path(file))}
         return replace(problem, origin=problem.origin | {"problem": told})
 
@@ -181,7 +181,7 @@ class Problem:
         ):
             huggingface.load_into(checkpoint, self.model)
         else:
-            checkpoint.load_into(self.model)
+            load_into(checkpoint, self.model)
 
     def objective(
         self,
@@ -246,6 +246,21 @@ class Problem:
         if not isinstance(data, (Split, Examples)):
             raise ValueError("--samples needs data of ours. Let the problem's function return fewer examples.")
         return data.sample(num_samples, seed=seed)
+
+
+def load_into(checkpoint: Checkpoint, model: nn.Module) -> None:
+    """``checkpoint.load_into(model)``; into a model of transformers or peft also weights under its former names.
+
+    Raises:
+        CheckpointError: they do not fit. ``model`` is untouched.
+    """
+    try:
+        checkpoint.load_into(model)
+    except CheckpointError:
+        state = huggingface.under_own_names(checkpoint, model)
+        if state is None:
+            raise
+        replace(checkpoint, state=checkpoint.state | {"model": state}).load_into(model)
 
 
 @contextmanager

@@ -7,9 +7,10 @@
     loss_of     the same loss as a function of (model, batch), for a problem file
     problem     model, loss and data of a folder that ``save_pretrained`` or a Trainer wrote
     load_into   other weights of the same kind, as of the next checkpoint of a run
+    under_own_names   weights for a model that a problem file brings
 """
 
-from landscape.huggingface.folder import load_into, problem
+from landscape.huggingface.folder import load_into, problem, under_own_names
 from landscape.huggingface.loss import ModelLoss, loss_of, objective
 
-__all__ = ["ModelLoss", "load_into", "loss_of", "objective", "problem"]
+__all__ = ["ModelLoss", "load_into", "loss_of", "objective", "problem", "under_own_names"]

@@ -6,6 +6,8 @@ that the configuration does not have. Whole modules that the class does not have
 task) are not used, and that is said. No code in the folder is run.
 """
 
+import copy
+import sys
 import warnings
 from collections.abc import Mapping
 from functools import reduce
@@ -62,6 +64,25 @@ def load_into(checkpoint: Checkpoint, model: nn.Module) -> None:
     model.load_state_dict(_model_of(checkpoint)[0].state_dict())
 
 
+def under_own_names(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Any] | None:
+    """The weights under the names of a model of transformers or peft, which change from version to version.
+
+    Those of an adapter come with those of its base.
+
+    Returns:
+        the state dict; None where the model is of another library.
+
+    Raises:
+        CheckpointError: they are not the model's; the base of an adapter is not here.
+    """
+    transformers, peft = sys.modules.get("transformers"), sys.modules.get("peft")
+    if peft is not None and isinstance(model, peft.PeftModel) and checkpoint.adapter is not None:
+        return dict(_adapted(checkpoint)[0].state_dict())
+    if transformers is not None and isinstance(model, transformers.PreTrainedModel):
+        return dict(_filled(checkpoint, type(model), copy.deepcopy(model.config), {}).state_dict())
+    return None
+
+
 def _problem(
     checkpoint: Checkpoint, data: str | None, context: int | None
 ) -> tuple[nn.Module, Any, dict[str, Any], Fingerprint]:
@@ -87,8 +108,13 @@ def _model_of(checkpoint: Checkpoint) -> tuple[Any, Checkpoint | None]:
 
 def _built(checkpoint: Checkpoint, *, task: str | None = None, given: Mapping[str, Tensor] | None = None) -> Any:
     """The model of a folder; where asked, of the class for a task, whose own part an adapter gives later."""
-    path, state, later = checkpoint.path, checkpoint.state["model"], given or {}
-    cls, config = _class_of(checkpoint, task, later)
+    later = given or {}
+    return _filled(checkpoint, *_class_of(checkpoint, task, later), later)
+
+
+def _filled(checkpoint: Checkpoint, cls: Any, config: Any, later: Mapping[str, Tensor]) -> Any:
+    """A model of the class with the weights under the names that transformers gives them now, and nothing made up."""
+    path, state = checkpoint.path, checkpoint.state["model"]
     floating = [value.dtype for value in state.values() if isinstance(value, Tensor) and value.is_floating_point()]
     try:
         with quiet(), no_larger_than({**state, **later}), torch.random.fork_rng(devices=[]):
