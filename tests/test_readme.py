@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTI
 
 
 IN_FRAMEWORKS = [
-    block for block in BLOCKS if re.match(r"import (accelerate|lightning|torch, transformers|transformers)", block)
+    block for block in BLOCKS if re.match(r"import (accelerate|lightning|torch, transformers)", block)
 ]
 
 
