@@ -30,6 +30,7 @@ def analyze(
     model: options.Model = None,
     data: options.Data = None,
     problem: options.ProblemFile = None,
+    context: options.Context = None,
     key: options.Key = None,
     trust_checkpoint: options.Trust = False,
     out: Annotated[
@@ -57,7 +58,7 @@ def analyze(
     names, on = options.names_in(metrics), options.find_device(device)
     metric_names(names)
     files = options.read_checkpoints(checkpoints, key, trust_checkpoint)  # all of them before the first is measured
-    problems = [Problem.of(file, model=model, data=data, file=problem) for file in files]
+    problems = [Problem.of(file, model=model, data=data, file=problem, context=context) for file in files]
     folders = options.find_folders(out, checkpoints)
     how = {"num_samples": samples, "seed": seed, "params": layers, "dtype": options.find_dtype(dtype), "device": on}
     asked: dict[str, Any] = {"rel_error": rel_error, "num_probes": num_probes, "seed": seed}

@@ -25,7 +25,14 @@ Seed = Annotated[int, Option(metavar="N", help="Of all random draws.")]
 Dtype = Annotated[str | None, Option(metavar="TYPE", help="float32 or float64.", show_default="the model's")]
 Layers = Annotated[str, Option(metavar="GLOB", help="Parameters to measure: 'conv*,head.weight'.")]
 Model = Annotated[str | None, Option(metavar="NAME", help="Where the file does not say: mlp, cnn, resnet18, ...")]
-Data = Annotated[str | None, Option(metavar="NAME", help="Where the file does not say: digits, cifar10:PATH, ...")]
+Data = Annotated[
+    str | None,
+    Option(metavar="NAME", help="Where the file does not say: digits, cifar10:PATH, ...; text:FILE, csv:FILE, ..."),
+]
+Context = Annotated[
+    int | None,
+    Option(metavar="N", help="Tokens a block of text.", show_default="the model's, up to 1024"),
+]
 ProblemFile = Annotated[
     str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
 ]

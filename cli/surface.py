@@ -50,6 +50,7 @@ def surface(
     model: options.Model = None,
     data: options.Data = None,
     problem: options.ProblemFile = None,
+    context: options.Context = None,
     key: options.Key = None,
     trust_checkpoint: options.Trust = False,
     out: Annotated[Path | None, Option(metavar="DIR", help="Where to write surface.json and surface.npz.")] = None,
@@ -82,7 +83,7 @@ def surface(
     trajectory = files if directions == "pca" else []
     centres = files[-1:] if trajectory else files
     others = _read_others(directions, key, trust_checkpoint)
-    problems = [Problem.of(file, model=model, data=data, file=problem) for file in centres]
+    problems = [Problem.of(file, model=model, data=data, file=problem, context=context) for file in centres]
     folders = options.find_folders(out, [file.path for file in centres])
     sample = {"num_samples": samples, "seed": seed, "dtype": options.find_dtype(dtype), "device": on}
     objectives = [one.objectives(split, **sample) for one in problems]

@@ -42,6 +42,7 @@ def track(
     model: options.Model = None,
     data: options.Data = None,
     problem: options.ProblemFile = None,
+    context: options.Context = None,
     key: options.Key = None,
     trust_checkpoint: options.Trust = False,
     json: options.Json = False,
@@ -70,6 +71,7 @@ def track(
         model=model,
         data=data,
         problem=problem,
+        context=context,
         key=key,
         trust=trust_checkpoint,
     )

@@ -31,8 +31,11 @@ def refuse_unfixed(data: Iterable[Any]) -> None:
         raise ValueError(
             f"data is a one-shot {type(data).__name__}, empty after the first pass. Pass list(data), or a DataLoader."
         )
-    if isinstance(data, Tensor):
-        raise ValueError("data is a single tensor. Expected a list of batches: pass [(inputs, targets)].")
+    if isinstance(data, (Tensor, Mapping)):
+        what = "tensor. Expected a list of batches: pass [(inputs, targets)]."
+        if isinstance(data, Mapping):
+            what = "mapping. Expected a list of batches: pass [batch]."
+        raise ValueError(f"data is a single {what}")
     if isinstance(data, DataLoader):
         if isinstance(data.sampler, _SHUFFLING) or getattr(data.sampler, "shuffle", False):
             raise ValueError(

@@ -1,22 +1,28 @@
 """Per-example losses from what users have: a torch criterion, or a function ``loss(model, batch)``.
 
+A model may return its output or, as those of transformers do, an object or a mapping that has ``logits``. Batches are
+(inputs, targets) for a criterion, or mappings with "labels" of one label an example.
+
 The objective is sum(losses) / sum(weights). A weight is 1 an example (or token), except under the class weights of
 ``CrossEntropyLoss`` and ``NLLLoss``, where torch's mean divides by the summed class weights, and so does ours.
 A token whose target is ``ignore_index`` is not counted at all. What makes losses random is refused here by name.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
 from landscape.batches import lent
+from landscape.outputs import call, inputs_and_targets, output_of
 
 T = TypeVar("T")
 
@@ -43,6 +49,57 @@ class Terms(NamedTuple):
     weight: Tensor | float
     correct: Tensor | None = None
     outputs: Tensor | None = None
+
+
+def token_losses(logits: Tensor, labels: Tensor, *, ignore_index: int = -100, shift: bool = True) -> Tensor:
+    """The cross-entropy of each token that counts: what ``loss(model, batch)`` of a language model returns.
+
+    L(w) is then the mean over all counted tokens of all batches, however they are cut and padded. A model's own loss is
+    the mean of one batch, and the mean of those is another number wherever batches count different numbers of tokens.
+    Labels of padding must be ``ignore_index``: a copy of ``input_ids`` counts it.
+
+    Args:
+        logits: (..., T, C), classes last, as models of transformers return them.
+        labels: (..., T) integers, those of causal language models as ``input_ids``.
+        ignore_index: the label of what is not counted.
+        shift: whether the logits at t are of label t + 1, as of causal language models; not of masked and
+            sequence-to-sequence ones, nor where labels are shifted already.
+
+    Returns:
+        (n,), at least float32, in the order of the tokens.
+
+    Raises:
+        ValueError: for shapes that do not belong together, labels that are no integers, or are out of range.
+
+    Example:
+        >>> logits = torch.zeros(2, 3, 5)  # of 2 texts of 3 tokens, over 5 words
+        >>> labels = torch.tensor([[1, 2, 3], [4, 0, -100]])
+        >>> token_losses(logits, labels)  # 2 tokens of the first text are predicted, and 1 of the second
+        tensor([1.6094, 1.6094, 1.6094])
+    """
+    scores, targets = counted_tokens(logits, labels, ignore_index=ignore_index, shift=shift)
+    return functional.cross_entropy(scores, targets, reduction="none")
+
+
+def counted_tokens(
+    logits: Tensor, labels: Tensor, *, ignore_index: int = -100, shift: bool = True
+) -> tuple[Tensor, Tensor]:
+    """The logits (n, C), at least float32, and the labels (n,) of the tokens that count; arguments as there."""
+    if labels.is_floating_point() or labels.is_complex() or logits.shape[:-1] != labels.shape or not labels.ndim:
+        raise ValueError(
+            f"token_losses got logits of shape {tuple(logits.shape)} and labels of shape {tuple(labels.shape)} and "
+            f"{labels.dtype}. Expected (..., T, classes), and (..., T) integers."
+        )
+    if shift:
+        logits, labels = logits[..., :-1, :], labels[..., 1:]
+    counted = labels != ignore_index
+    scores, targets = logits[counted], labels[counted].long()
+    if targets.numel() and not (targets.min() >= 0 and targets.max() < scores.shape[-1]):
+        raise ValueError(
+            f"The labels are from {int(targets.min())} to {int(targets.max())}, and the logits have {scores.shape[-1]} "
+            f"classes: expected 0 to {scores.shape[-1] - 1}, or ignore_index={ignore_index}."
+        )
+    return scores.to(torch.promote_types(scores.dtype, torch.float32)), targets
 
 
 class LossTerms(nn.Module):
@@ -84,12 +141,14 @@ class LossTerms(nn.Module):
         finally:
             handle.remove()
         single = outputs[0] if len(outputs) == 1 and isinstance(outputs[0], Tensor) else None
-        return terms._replace(outputs=single)
+        return terms if terms.outputs is not None else terms._replace(outputs=single)
 
     def _terms(self, batch: Any, check: bool) -> Terms:
         if self.criterion is not None:
             return self._criterion_terms(self.criterion, batch, check)
         losses = _called("loss(model, batch)", self.function, self.model, lent(batch))
+        if isinstance(losses, Terms):  # of ours
+            return losses
         if not isinstance(losses, Tensor):
             raise ValueError(f"loss(model, batch) returned {type(losses).__name__}. Expected a tensor of shape (n,).")
         if not losses.is_floating_point():
@@ -105,17 +164,18 @@ class LossTerms(nn.Module):
             return Terms(losses.reshape(1) * count, count)
         expected = "a scalar mean, as weight= is given"
         if self.weight_of is None:
-            expected = "(n,), one loss an example or token, or a scalar mean and weight=lambda batch: count"
+            expected = (
+                "(n,), one loss an example or token (landscape.losses.token_losses makes those of tokens), or a scalar "
+                "mean and weight=lambda batch: count, which a problem file returns as a fourth element: "
+                '{"weight": lambda batch: count}'
+            )
         raise ValueError(f"loss(model, batch) returned shape {tuple(losses.shape)}. Expected {expected}.")
 
     def _criterion_terms(self, criterion: nn.Module, batch: Any, check: bool) -> Terms:
-        if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
-            raise ValueError(
-                f"A batch is {type(batch).__name__}, and a torch criterion needs (inputs, targets). "
-                "Give loss as a function loss(model, batch) that returns per-example losses."
-            )
-        inputs, targets = lent(batch)
-        outputs = _called(f"The model, called on inputs {_shape(inputs)},", self.model, inputs)
+        inputs, targets = inputs_and_targets(lent(batch))
+        run = partial(call, by_name=isinstance(batch, Mapping))
+        returned = _called(f"The model, called on inputs {_shape(inputs)},", run, self.model, inputs)
+        outputs = output_of(returned, targets)
         if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
             raise ValueError(
                 f"The model returned {type(outputs).__name__} for targets {type(targets).__name__}, and a criterion of "
@@ -135,22 +195,24 @@ class LossTerms(nn.Module):
                 raise ValueError(_would_broadcast(name, outputs, targets))
         if isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)):
             terms = _class_terms(criterion, outputs, losses, targets)
-            return _of_its_own_mean(terms, criterion, outputs, targets) if check else terms
-        if losses.ndim == 0 or len(losses) != len(targets):
+        elif losses.ndim == 0 or len(losses) != len(targets):
             raise ValueError(
                 f"{type(criterion).__name__} gives losses of shape {tuple(losses.shape)} for {len(targets)} examples. "
                 "Give loss as a function loss(model, batch) that returns per-example losses."
             )
-        entries = losses.flatten(1) if losses.ndim > 1 else losses[:, None]
-        per_example = entries.sum(1) if sum_over_entries else entries.mean(1)
-        terms = Terms(per_example, len(per_example))
-        return _of_its_own_mean(terms, criterion, outputs, targets) if check else terms
+        else:
+            entries = losses.flatten(1) if losses.ndim > 1 else losses[:, None]
+            per_example = entries.sum(1) if sum_over_entries else entries.mean(1)
+            terms = Terms(per_example, len(per_example))
+        if check:
+            _refuse_another_mean(terms, criterion, outputs, targets)
+        return terms if returned is outputs else terms._replace(outputs=outputs)
 
 
-def _of_its_own_mean(terms: Terms, criterion: nn.Module, outputs: Tensor, targets: Tensor) -> Terms:
-    """The terms. Raises ValueError where the criterion makes another mean of them, as with a mask of its own."""
+def _refuse_another_mean(terms: Terms, criterion: nn.Module, outputs: Tensor, targets: Tensor) -> None:
+    """Raise ValueError where the criterion makes another mean of the terms, as with a mask of its own."""
     if criterion.reduction != "mean":
-        return terms
+        return
     own = criterion(outputs, targets).detach().mean().reshape(1)
     ours = terms.losses.detach().sum().reshape(1) / terms.weight
     if torch.isfinite(own).all() and torch.isfinite(ours).all() and not same_losses(own.to(ours), ours):
@@ -159,7 +221,6 @@ def _of_its_own_mean(terms: Terms, criterion: nn.Module, outputs: Tensor, target
             "losses that it gives with reduction='none'. Give loss as a function loss(model, batch) that returns the "
             "mean that is meant, and weight=lambda batch: what it divides by."
         )
-    return terms
 
 
 @contextmanager
@@ -253,11 +314,11 @@ def refuse_random_modules(model: nn.Module, *, training: bool) -> None:
             )
 
 
-def same_losses(first: Tensor, second: Tensor) -> bool:
-    """Whether two evaluations of the losses of one batch agree to rounding."""
+def same_losses(first: Tensor, second: Tensor, *, eps: float = 0.0) -> bool:
+    """Whether two evaluations of the losses of one batch agree to rounding, of ``eps`` where that is coarser."""
     if first.shape != second.shape:
         return False
-    tolerance = math.sqrt(torch.finfo(first.dtype).eps)
+    tolerance = math.sqrt(max(torch.finfo(first.dtype).eps, eps))
     scale = float(first[torch.isfinite(first)].abs().sum()) / max(len(first), 1)
     return torch.allclose(first, second, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
 

@@ -298,7 +298,7 @@ class Objective(Passes):
             return
         losses = self.losses()
         change = abs(float(with_gradients - losses.sum(dtype=with_gradients.dtype)))
-        if change > math.sqrt(torch.finfo(losses.dtype).eps) * float(losses.abs().sum()):
+        if change > math.sqrt(max(torch.finfo(losses.dtype).eps, self.eps)) * float(losses.abs().sum()):
             raise DerivativeError(two_functions(self.value(), float(with_gradients) / self.total_weight))
 
     def _evaluate(self, at: Tensor | None) -> tuple[Tensor, Tensor | None]:

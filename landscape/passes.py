@@ -159,6 +159,12 @@ class Passes:
         """Forget what was found at the weights as they are."""
         raise NotImplementedError
 
+    @property
+    def eps(self) -> float:
+        """The coarsest eps of the weights' dtypes: other kernels round losses so, which may be of a finer dtype."""
+        floating = [t.dtype for t in self._state.values() if t.is_floating_point() or t.is_complex()]
+        return max((torch.finfo(dtype).eps for dtype in floating), default=0.0)
+
     def leaves(self, at: Tensor | None = None, *, requires_grad: bool = True) -> list[Tensor]:
         """The parameters, or a vector (d,), as tensors of their shapes to differentiate with respect to."""
         if at is None:

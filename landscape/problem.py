@@ -1,14 +1,19 @@
 """A problem is what an objective is made of: a model, a loss, and the splits of its data.
 
-A checkpoint of ours describes its own. For anybody else's, a file brings it: ``FILE.py:FUNCTION`` names a function of
-no arguments that returns ``(model, loss, {"train": ..., "test": ...})``; the weights of the checkpoint are loaded into
-that model. A split is a ``landscape.data.Split`` or any fixed iterable of batches, as ``Objective`` takes them.
+A checkpoint of ours describes its own, and a folder of transformers its model (``landscape.huggingface``). For anybody
+else's, a file brings it: ``FILE.py:FUNCTION`` names a function of no arguments that returns
+
+    (model, loss, {"train": ..., "test": ...})
+    (model, loss, {"train": ..., "test": ...}, {"weight": ..., "params": ..., "mode": ...})
+
+or a ``Problem``; the weights of the checkpoint are loaded into that model. A split is a ``landscape.data.Split`` or any
+fixed iterable of batches, and the fourth element's entries, any of which may be left out, are what ``Objective`` takes.
 """
 
 import runpy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +21,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from landscape.batches import generators, refuse_unfixed
+from landscape import huggingface
+from landscape.batches import generators, num_rows_of, refuse_unfixed
+from landscape.batches import split as cut
 from landscape.checkpoint import Checkpoint, CheckpointError
 from landscape.data import Split, load_data
+from landscape.data.examples import Examples
 from landscape.fingerprint import Fingerprint, as_arguments, of_data, of_loss, of_model
 from landscape.losses import LOSSES, BatchError
 from landscape.models import build_model
@@ -31,6 +39,7 @@ from landscape.sources import sources
 from landscape.surroundings import rng_untouched
 from landscape.text import reason_of
 
+_HOW = ("weight", "params", "mode")  # what a problem function may say of the objective, beside model, loss and data
 _PILOT = 8  # examples whose forward pass is weighed
 _BATCH_BYTES = 2**30  # saved by the forward pass of a batch; a Hessian's graph of it saves twice that, which 8 GiB hold
 _UNWEIGHED = 128  # examples a batch where that cannot be told
@@ -42,7 +51,13 @@ class Problem:
     """A model with its weights, a loss, and data by split.
 
     Attributes:
+        model: the network.
+        loss: a torch criterion, or a function ``loss(model, batch)``.
+        splits: data by name: a ``Split``, ``Examples``, or a fixed iterable of batches.
         origin: what is known of where they came from, as parts of the fingerprint.
+        weight: what a batch counts for, where the loss is a mean of it, as ``Objective`` has it.
+        params: glob of the parameters that are measured, where no other is asked for.
+        mode: "eval" or "train".
 
     Example:
         >>> problem = Problem(nn.Linear(1, 1), nn.MSELoss(), {"train": [(torch.ones(4, 1), torch.ones(4, 1))]})
@@ -52,21 +67,45 @@ class Problem:
 
     model: nn.Module
     loss: Any
-    splits: Mapping[str, Split | Iterable[Any]]
+    splits: Mapping[str, Split | Examples | Iterable[Any]]
     origin: Fingerprint = field(default_factory=dict)
+    weight: Callable[[Any], float] | None = None
+    params: str = "*"
+    mode: str = "eval"
 
     @classmethod
     def of(
-        cls, checkpoint: Checkpoint, *, model: str | None = None, data: str | None = None, file: str | None = None
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        model: str | None = None,
+        data: str | None = None,
+        file: str | None = None,
+        context: int | None = None,
     ) -> "Problem":
         """The problem that a checkpoint describes, with the named model and data, or that of ``from_file``, if given.
+
+        Args:
+            checkpoint: with its weights; a folder of transformers brings model, tokenizer and image processor.
+            model: a name of ours, where the checkpoint does not say.
+            data: a name of ours with a path; for a folder of transformers text:FILE, csv:FILE, images:FOLDER, ...
+            file: FILE.py:FUNCTION.
+            context: tokens a block, of text for a language model.
 
         Raises:
             CheckpointError: the checkpoint does not say which model or data, or its weights do not fit.
             ValueError: for an unknown model, data or loss.
         """
+        by_its_folder = _of_transformers(checkpoint) and not (file or model)
+        if context is not None and not by_its_folder:
+            raise ValueError(
+                f"--context {context} is for a folder of transformers with text. Leave it out with --problem, --model "
+                "and other checkpoints."
+            )
         if file:
             return cls.from_file(file, checkpoint)
+        if by_its_folder:
+            return cls(*huggingface.problem(checkpoint, data, context))
         data_spec: dict[str, Any] | None = {"name": data, "args": {}} if data else checkpoint.data
         if data_spec is None or not (model or checkpoint.model):
             raise CheckpointError(
@@ -114,11 +153,35 @@ class Problem:
             made = function()
         match made:
             case (nn.Module() as model, loss, Mapping() as splits) if splits and callable(loss):
-                checkpoint.load_into(model)
-                return cls(model, loss, splits, {"problem": {"function": name, "files": sources(Path(file))}})
+                problem = cls(model, loss, splits)
+            case (nn.Module() as model, loss, Mapping() as splits, Mapping() as how) if splits and callable(loss):
+                if others := [str(key) for key in how if key not in _HOW]:
+                    raise FileError(
+                        f"{where}() returned the options {', '.join(others)}. Expected some of {', '.join(_HOW)}."
+                    )
+                problem = cls(model, loss, splits, **how)
+            case Problem() as problem:
+                pass
             case returned:
                 found = type(returned).__name__
-                raise FileError(f"{where}() returned {found}. Expected (model, loss, {{'train': ..., 'test': ...}}).")
+                raise FileError(
+                    f"{where}() returned {found}. Expected (model, loss, {{'train': ..., 'test': ...}}), and a fourth "
+                    f"element {{{', '.join(f'{key!r}: ...' for key in _HOW)}}} where there is more to say."
+                )
+        load_into(checkpoint, problem.model)
+        told = {"function": name, "files": sources(Path(file))}
+        return replace(problem, origin=problem.origin | {"problem": told})
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Load the weights of another checkpoint of the same kind, which an objective notices."""
+        if (
+            _of_transformers(checkpoint)
+            and isinstance(self.loss, huggingface.ModelLoss)
+            and "problem" not in self.origin
+        ):
+            huggingface.load_into(checkpoint, self.model)
+        else:
+            load_into(checkpoint, self.model)
 
     def objective(
         self,
@@ -130,7 +193,7 @@ class Problem:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Objective:
-        """The mean loss over a split, or over a stratified sample of it.
+        """The mean loss over a split, or over a stratified sample of it, of ``params`` or else those of the problem.
 
         A ``Split`` is cut into batches of a power of two of examples, at most 2048, for which autograd saves at most
         1 GiB in a forward pass: by sizes alone, so that the same data are cut alike whatever else the machine does.
@@ -140,9 +203,11 @@ class Problem:
             ValueError: for a split that is not there, or a sample of data that are not a ``Split``.
         """
         data = self._data(split, num_samples, seed)
+        params = self.params if params == "*" else params
         objective = partial(Objective, self.model, self.loss, params=params, dtype=dtype, device=device)
-        if isinstance(data, Split):
-            pilot = objective(data.batches(_PILOT)[:1])
+        objective = partial(objective, mode=self.mode, weight=self.weight)
+        if isinstance(data, (Split, Examples)):
+            pilot = objective([data.pilot(_PILOT)])
             made = pilot.over(data.batches(_batch_size(pilot)), prove=True)
         else:
             made = objective(data)
@@ -158,11 +223,12 @@ class Problem:
         hashes = {}
         for name in self._names(split):
             data = self._data(name, num_samples, seed)
-            batches = data.batches() if isinstance(data, Split) else data
+            batches = data.batches() if isinstance(data, (Split, Examples)) else data
             refuse_unfixed(batches)
             with rng_untouched(*generators(batches)):
                 hashes[name] = of_data(batches)
-        told = {"loss": of_loss(self.loss, model=self.model), "model": of_model(self.model)}
+        loss = of_loss(self.loss, weight=self.weight, model=self.model)
+        told = {"loss": loss, "model": of_model(self.model), "mode": self.mode}
         return {"data": hashes, **told, **self._origin(num_samples, seed)}
 
     def _origin(self, num_samples: int | None, seed: int) -> Fingerprint:
@@ -171,15 +237,30 @@ class Problem:
     def _names(self, split: str) -> list[str]:
         return list(self.splits) if split == "both" else [split]
 
-    def _data(self, split: str, num_samples: int | None, seed: int) -> Split | Iterable[Any]:
+    def _data(self, split: str, num_samples: int | None, seed: int) -> Split | Examples | Iterable[Any]:
         if split not in self.splits:
             raise ValueError(f"There is no split {split!r}. Expected one of: {', '.join(self.splits)}.")
         data = self.splits[split]
-        if num_samples is None or (isinstance(data, Split) and num_samples >= len(data)):
+        if num_samples is None or (isinstance(data, (Split, Examples)) and num_samples >= len(data)):
             return data
-        if not isinstance(data, Split):
+        if not isinstance(data, (Split, Examples)):
             raise ValueError("--samples needs data of ours. Let the problem's function return fewer examples.")
         return data.sample(num_samples, seed=seed)
+
+
+def load_into(checkpoint: Checkpoint, model: nn.Module) -> None:
+    """``checkpoint.load_into(model)``; into a model of transformers or peft also weights under its former names.
+
+    Raises:
+        CheckpointError: they do not fit. ``model`` is untouched.
+    """
+    try:
+        checkpoint.load_into(model)
+    except CheckpointError:
+        state = huggingface.under_own_names(checkpoint, model)
+        if state is None:
+            raise
+        replace(checkpoint, state=checkpoint.state | {"model": state}).load_into(model)
 
 
 @contextmanager
@@ -196,15 +277,20 @@ def _described(checkpoint: Checkpoint, what: str) -> Iterator[None]:
         ) from error
 
 
+def _of_transformers(checkpoint: Checkpoint) -> bool:
+    return checkpoint.config is not None or checkpoint.adapter is not None
+
+
 def _batch_size(pilot: Objective) -> int:
     """Examples a batch, by the bytes that the second half of the pilot adds: parameters are saved but once."""
-    _, (inputs, targets) = next(pilot.batches())
-    half = (len(targets) + 1) // 2
+    _, batch = next(pilot.batches())
+    num_rows = num_rows_of(batch) or 1
+    half = (num_rows + 1) // 2
     try:
-        added = _saved_bytes(pilot, (inputs, targets)) - _saved_bytes(pilot, (inputs[:half], targets[:half]))
+        added = _saved_bytes(pilot, batch) - _saved_bytes(pilot, next(cut(batch, half)))
     except BatchError:  # torch.func inside of a model runs under no hooks that would weigh
         return _UNWEIGHED
-    fits = _BATCH_BYTES * (len(targets) - half) // max(added, 1)
+    fits = _BATCH_BYTES * (num_rows - half) // max(added, 1)
     return min(_LARGEST_BATCH, 1 << max(fits.bit_length() - 1, 0))
 
 

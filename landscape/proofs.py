@@ -48,7 +48,7 @@ def refuse_cut_rows(passes: Passes, batch: Any) -> None:
         whole, halves = passes.with_parameters(passes.leaves(requires_grad=False), losses)
         in_order = Tensor.msort if passes.per_example else lambda found: found.sum()[None]
         same, why = (
-            same_losses(in_order(whole), in_order(halves)),
+            same_losses(in_order(whole), in_order(halves), eps=passes.eps),
             f"the losses of {num_rows} rows are others in two parts",
         )
     except BatchError as error:
@@ -83,7 +83,7 @@ def refuse_two_functions(passes: Passes, batch: Any) -> None:
             "loss, or self.<module>.weight inside of forward()."
         )
     on = on.detach()
-    if not same_losses(off, on):
+    if not same_losses(off, on, eps=passes.eps):
         raise ValueError(f"On {len(off)} examples: {two_functions(float(off.mean()), float(on.mean()))}")
 
 

@@ -430,12 +430,12 @@ class Outputs(nn.Linear):
         super().__init__(5, 4)
 
     def forward(self, x):
-        return {"logits": super().forward(x)}
+        return {"scores": super().forward(x)}
 
 
 class Sigmoids(Outputs):
     def forward(self, x):
-        return super().forward(x)["logits"].sigmoid()
+        return super().forward(x)["scores"].sigmoid()
 
 
 CE = nn.CrossEntropyLoss()

@@ -13,9 +13,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 
 
-IN_FRAMEWORKS = [
-    block for block in BLOCKS if re.match(r"import (accelerate|lightning|torch, transformers|transformers)", block)
-]
+IN_FRAMEWORKS = [block for block in BLOCKS if re.match(r"import (accelerate|lightning|torch, transformers)", block)]
 
 
 @pytest.mark.parametrize("block", IN_FRAMEWORKS, ids=[block.split("\n")[0] for block in IN_FRAMEWORKS])

@@ -13,7 +13,7 @@ from landscape.data.arrays import Labelled, from_arrays, read_picture
 from landscape.data.places import DataError, Where, found_again, places, read_first, reading
 from landscape.data.split import Data
 
-_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"))
+SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"))
 
 
 def folder(*, path: Where = None) -> Data:
@@ -47,7 +47,7 @@ def _parts(place: Path) -> tuple[Path, Path] | None:
 def _read(part: Path, classes: list[str]) -> Labelled:
     images: list[np.ndarray] = []
     labels: list[int] = []
-    for file in sorted(file for file in part.glob("*/*") if file.suffix.lower() in _SUFFIXES):
+    for file in sorted(file for file in part.glob("*/*") if file.suffix.lower() in SUFFIXES):
         if file.parent.name not in classes:
             raise DataError(f"{file.parent}: is a class that train/ does not have. Expected {', '.join(classes)}.")
         with reading(file, "Copy it again, or remove it."):

@@ -75,7 +75,7 @@ def _read(files: list[Path]) -> Labelled:
     for file in files:
         with reading(file, _REMEDY):
             packed += require_file(file)
-            for encoded, label in _rows(file, packed):
+            for encoded, label in encoded_rows(file, packed):
                 image = read_picture(io.BytesIO(encoded))
                 require_room((len(images) + 1) * max(image.nbytes, _ROW_BYTES), packed)
                 if images and image.shape != images[0].shape:
@@ -89,8 +89,8 @@ def _read(files: list[Path]) -> Labelled:
     return Labelled(np.stack(images), np.array(labels), files[0].parent)
 
 
-def _rows(file: Path, packed: int) -> Iterator[tuple[bytes, int]]:
-    """Encoded image and class of each row."""
+def encoded_rows(file: Path, packed: int) -> Iterator[tuple[bytes, int]]:
+    """Encoded image and class of each row of a file, of a set of ``packed`` bytes; errors as ``parquet``."""
     try:
         importlib.import_module("pyarrow.parquet")
     except ImportError as error:

@@ -70,6 +70,10 @@ class Split:
             return list(zip(self.inputs.split(size), self.targets.split(size), strict=True))
         return _Batches(self, size)
 
+    def pilot(self, num_rows: int) -> tuple[Tensor, Tensor]:
+        """A batch of the first examples, which takes as much memory as one of any others."""
+        return self.batches(num_rows)[0]
+
     def content_hash(self) -> str:
         """The hash of the examples, as ``landscape.fingerprint`` has them; of pixels, with their normalization."""
         return digest(self.inputs, self.targets, self.mean, self.std)
@@ -95,18 +99,29 @@ class Split:
 
     def divide(self, num_examples: int, *, seed: int) -> tuple["Split", "Split"]:
         """Return the subset that ``sample`` draws, and what is left; arguments and errors as there."""
-        if not 1 <= num_examples <= len(self):
-            raise ValueError(
-                f"num_examples={num_examples} is out of range. "
-                f"Expected 1 <= num_examples <= {len(self)} (the number of examples in the split)."
-            )
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        order = order[self.targets[order].argsort(stable=True)]  # class by class, at random within each
-        evenly = torch.arange(num_examples) * len(self) // num_examples
-        drawn = torch.zeros(len(self), dtype=torch.bool)
-        drawn[order[evenly]] = True
-        first, second = (replace(self, inputs=self.inputs[at], targets=self.targets[at]) for at in (drawn, ~drawn))
+        chosen = drawn(self.targets, num_examples, seed=seed)
+        first, second = (replace(self, inputs=self.inputs[at], targets=self.targets[at]) for at in (chosen, ~chosen))
         return first, second
+
+
+def drawn(classes: Tensor, num_examples: int, *, seed: int) -> Tensor:
+    """Which rows (n,) of those classes (n,) ``Split.sample`` draws. Raises ValueError for a number out of range.
+
+    Example:
+        >>> drawn(torch.tensor([0, 0, 0, 0, 1, 1]), 3, seed=0).sum()
+        tensor(3)
+    """
+    if not 1 <= num_examples <= len(classes):
+        raise ValueError(
+            f"num_examples={num_examples} is out of range. "
+            f"Expected 1 <= num_examples <= {len(classes)} (the number of examples in the split)."
+        )
+    order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
+    order = order[classes[order].argsort(stable=True)]  # class by class, at random within each
+    evenly = torch.arange(num_examples) * len(classes) // num_examples
+    chosen = torch.zeros(len(classes), dtype=torch.bool)
+    chosen[order[evenly]] = True
+    return chosen
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,9 @@ With ``statistics``, batch-normalization statistics are estimated anew at every 
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from torch.overrides import TorchFunctionMode
 from landscape.batches import split
 from landscape.losses import LossTerms
 from landscape.objective import Objective
+from landscape.outputs import call, inputs_and_targets, output_of
 from landscape.passes import as_real
 from landscape.surface.perceptron import Perceptron
 
@@ -81,7 +83,7 @@ class Walk:
         if all(leaf.dtype == self._whole.dtype for leaf in self._leaves):
             self._leaves, self._views = self._views, []
         self._num_rows = self._rows_of_batches()
-        self._loss = self._loss_of_outputs() if objective.classifies else None
+        self._loss = self._loss_of_outputs() if objective.classifies and objective.criterion else None
         self._network: Perceptron | None = None
         if statistics is None and points_at_once != 1:
             self._network = self._as_perceptron()
@@ -169,17 +171,19 @@ class Walk:
 
     def _classified(self, loss: LossTerms, batch: Any, points: Tensor) -> Tensor:
         """The sums of several points, their loss taken at once, with the classes along the second dimension."""
-        inputs, targets = batch
-        outputs = self._network(inputs, points) if self._network else self._outputs(inputs, self._stacked(points))
+        inputs, targets = inputs_and_targets(batch)
+        outputs = self._network(inputs, points) if self._network else self._outputs(batch, self._stacked(points))
         terms = loss.of((outputs, targets.expand(len(points), *targets.shape)))
         assert terms.correct is not None
         total = terms.losses.view(len(points), -1).sum(1, dtype=self.objective.accumulation_dtype)
         correct = terms.correct.view(len(points), -1).sum(1, dtype=total.dtype)
         return torch.stack([total, correct, torch.full_like(total, terms.correct.numel() / len(points))], dim=1)
 
-    def _outputs(self, inputs: Any, stack: Tensor) -> Tensor:
+    def _outputs(self, batch: Any, stack: Tensor) -> Tensor:
         """The model's outputs, (k, classes, n, ...)."""
-        return torch.vmap(lambda w: self._at(w, lambda: self.objective.model(inputs)))(stack).transpose(1, 2)
+        inputs, targets = inputs_and_targets(batch)
+        run = partial(call, self.objective.model, inputs, by_name=isinstance(batch, Mapping))
+        return torch.vmap(lambda w: self._at(w, lambda: output_of(run(), targets)))(stack).transpose(1, 2)
 
     def _stacked(self, displacements: Tensor) -> Tensor:  # (k, m) -> (k, d)
         stack = self._w.expand(len(displacements), -1)
@@ -218,7 +222,7 @@ class Walk:
                 if self._operation_bytes(batch) > factor * _OPERATION_BYTES:
                     return 1
                 self._together(batch, np.zeros((2, len(self._units))))
-            except (RuntimeError, IndexError, UserWarning):  # no batching rule, or no examples
+            except Exception:  # no batching rule, no examples, or what a model says of batches of weights
                 return 1
         return together
 

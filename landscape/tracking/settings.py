@@ -36,6 +36,7 @@ class Settings:
         model: where the checkpoints do not say, the name of theirs.
         data: likewise.
         problem: FILE.py:FUNCTION, which brings the model, the loss and the data.
+        context: tokens a block, of text for a folder of transformers.
         key: where in the checkpoints the weights are, if not in the usual place.
         trust: run what the checkpoints say.
 
@@ -59,6 +60,7 @@ class Settings:
     model: str | None = None
     data: str | None = None
     problem: str | None = None
+    context: int | None = None
     key: str | None = None
     trust: bool = False
 
@@ -86,9 +88,10 @@ class Settings:
         return None
 
     def _told(self) -> dict[str, Any]:
-        """All of it that decides what is measured; the key only where there is one, as earlier versions had none."""
+        """All of it that decides what is measured; what earlier versions did not have only where it is given."""
         values = asdict(self) | {"metrics": self.names}
-        return {name: value for name, value in values.items() if name != "trust" and (name, value) != ("key", None)}
+        left_out = {"trust"} | {name for name in ("key", "context") if values[name] is None}
+        return {name: value for name, value in values.items() if name not in left_out}
 
     def analyze(
         self, objectives: Mapping[str, Objective], progress: Callable[[str, str], None] | None = None
@@ -125,7 +128,7 @@ class Objectives:
         self._make(checkpoint)
         s = self.settings
         if self._objectives:
-            checkpoint.load_into(self._problem.model)  # which an objective notices
+            self._problem.load(checkpoint)
             return self._objectives
         options: dict[str, Any] = {"num_samples": s.num_samples, "seed": s.seed, "params": s.params}
         options |= {"dtype": getattr(torch, s.dtype) if s.dtype else None, "device": self.device}
@@ -145,7 +148,7 @@ class Objectives:
         if describes != self._made_for:
             s = self.settings
             self._objectives, self._fingerprint, self._made_for = {}, {}, None
-            self._problem = Problem.of(checkpoint, model=s.model, data=s.data, file=s.problem)
+            self._problem = Problem.of(checkpoint, model=s.model, data=s.data, file=s.problem, context=s.context)
             self._made_for = describes
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from landscape.checkpoint import Checkpoint, load_checkpoint
 from landscape.data import load_data
+from landscape.data.text import read_table, read_whole
 from landscape.figures import compared
 from landscape.measure import analyze
 from landscape.problem import Problem
@@ -225,6 +226,8 @@ READERS: dict[str, Reader] = {
     "npz data": Reader("npz", written("d.npz", npz), lambda path: load_data("npz", path=path), exact=True),
     "cifar pickle": Reader("bytes", cifar, lambda path: load_data("cifar10", path=path.parent)),
     "parquet": Reader("bytes", parquet, lambda path: load_data("parquet", path=path.parent)),
+    "text data": Reader("text", written("a.txt", lambda path: path.write_text("one\ntwo\n")), read_whole),
+    "table": Reader("text", written("a.csv", lambda path: path.write_text('text,label\n"a, b",1\n')), read_table),
     "folder": Reader("bytes", pictures, lambda path: load_data("folder", path=path.parents[2])),
     "cifar10-c images": Reader("npy", cifar_c("fog"), fog),
     "cifar10-c labels": Reader("npy", cifar_c("labels"), fog),

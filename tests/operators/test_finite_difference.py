@@ -185,7 +185,9 @@ def under_no_mode(x):
 
 
 @pytest.mark.parametrize(
-    "tanh", [refusing(TypeError("no")), refusing(AssertionError()), DeepTanh.apply, under_no_mode], ids=str
+    "tanh",
+    [refusing(TypeError("no")), refusing(AssertionError()), DeepTanh.apply, under_no_mode],
+    ids=["TypeError", "AssertionError", "KeyError, deep", "under no mode"],
 )
 def test_auto_falls_back_wherever_no_graph_can_be_built(tanh):
     torch.manual_seed(0)
