@@ -115,6 +115,8 @@ class LossTerms(nn.Module):
             raise ValueError(
                 f"loss is {type(loss).__name__}. Expected a torch criterion or a function loss(model, batch)."
             )
+        if weight is not None and not callable(weight):
+            raise ValueError(f"weight is {type(weight).__name__}. Expected a function, as lambda batch: count.")
         if getattr(loss, "__module__", "") == "torch.nn.functional":
             raise ValueError(
                 f"loss is the function {loss.__name__}. Pass the criterion: torch.nn.CrossEntropyLoss(), say."
@@ -125,6 +127,8 @@ class LossTerms(nn.Module):
         self.criterion: nn.Module | None = None
         if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
             self.criterion = loss
+            if weight is not None:
+                raise ValueError(_weighs_already(type(loss).__name__))
 
     def forward(self, work: Callable[[], T]) -> T:
         """Do some work; under ``functional_call``, with other parameters and buffers in place until it is done."""
@@ -148,6 +152,8 @@ class LossTerms(nn.Module):
             return self._criterion_terms(self.criterion, batch, check)
         losses = _called("loss(model, batch)", self.function, self.model, lent(batch))
         if isinstance(losses, Terms):  # of ours
+            if self.weight_of is not None:
+                raise ValueError(_weighs_already(type(self.function).__name__))
             return losses
         if not isinstance(losses, Tensor):
             raise ValueError(f"loss(model, batch) returned {type(losses).__name__}. Expected a tensor of shape (n,).")
@@ -155,8 +161,9 @@ class LossTerms(nn.Module):
             raise ValueError(f"loss(model, batch) returned {losses.dtype}. Expected real floating numbers.")
         if losses.ndim == 1 and self.weight_of is None:
             return Terms(losses, len(losses))
-        if losses.ndim == 0 and self.weight_of is not None:
-            count = float(self.weight_of(batch))
+        weight_of = self.weight_of
+        if losses.ndim == 0 and weight_of is not None:
+            count = _called("weight(batch)", lambda: float(weight_of(batch)))
             if not count >= 0:
                 raise ValueError(
                     f"weight(batch) is {count}. Expected how many examples the batch counts for, 0 or more."
@@ -247,6 +254,13 @@ def _called(what: str, function: Callable[..., Any], *args: Any) -> Any:
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError) as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise BatchError(f"{what} failed: {type(error).__name__}: {text}.") from error
+
+
+def _weighs_already(name: str) -> str:
+    return (
+        f"weight= is of a loss(model, batch) that returns a mean, and {name} gives a loss an example or token. Leave "
+        "it out; for weights of your own, give loss as a function that returns their mean."
+    )
 
 
 def _shape(value: Any) -> str:

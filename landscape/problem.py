@@ -40,6 +40,14 @@ from landscape.surroundings import rng_untouched
 from landscape.text import reason_of
 
 _HOW = ("weight", "params", "mode")  # what a problem function may say of the objective, beside model, loss and data
+_WANTED = {
+    "model": "a torch module",
+    "loss": "a torch criterion, or a function loss(model, batch)",
+    "splits": "data by name: {'train': ..., 'test': ...}",
+    "weight": "a function, as lambda batch: count",
+    "params": "a glob of names, as 'layer1.*'",
+    "mode": "'eval' or 'train'",
+}
 _PILOT = 8  # examples whose forward pass is weighed
 _BATCH_BYTES = 2**30  # saved by the forward pass of a batch; a Hessian's graph of it saves twice that, which 8 GiB hold
 _UNWEIGHED = 128  # examples a batch where that cannot be told
@@ -108,9 +116,11 @@ class Problem:
             return cls(*huggingface.problem(checkpoint, data, context))
         data_spec: dict[str, Any] | None = {"name": data, "args": {}} if data else checkpoint.data
         if data_spec is None or not (model or checkpoint.model):
+            beside = Path(checkpoint.path).parent
+            folder = f"Give its folder {beside} with --data, or " if (beside / "config.json").is_file() else "Give "
             raise CheckpointError(
                 f"{checkpoint.path}: holds weights, and does not say of which model and data. "
-                "Give --model NAME --data NAME, or --problem FILE.py:FUNCTION."
+                f"{folder}--model NAME --data NAME, or --problem FILE.py:FUNCTION."
             )
         loss_spec = checkpoint.loss or {"name": "cross_entropy", "args": {}}
         if data:
@@ -152,9 +162,9 @@ class Problem:
         with running(Path(file)):
             made = function()
         match made:
-            case (nn.Module() as model, loss, Mapping() as splits) if splits and callable(loss):
+            case (model, loss, splits):
                 problem = cls(model, loss, splits)
-            case (nn.Module() as model, loss, Mapping() as splits, Mapping() as how) if splits and callable(loss):
+            case (model, loss, splits, Mapping() as how):
                 if others := [str(key) for key in how if key not in _HOW]:
                     raise FileError(
                         f"{where}() returned the options {', '.join(others)}. Expected some of {', '.join(_HOW)}."
@@ -168,6 +178,7 @@ class Problem:
                     f"{where}() returned {found}. Expected (model, loss, {{'train': ..., 'test': ...}}), and a fourth "
                     f"element {{{', '.join(f'{key!r}: ...' for key in _HOW)}}} where there is more to say."
                 )
+        _require_sound(where, problem)
         load_into(checkpoint, problem.model)
         told = {"function": name, "files": sources(Path(file))}
         return replace(problem, origin=problem.origin | {"problem": told})
@@ -261,6 +272,20 @@ def load_into(checkpoint: Checkpoint, model: nn.Module) -> None:
         if state is None:
             raise
         replace(checkpoint, state=checkpoint.state | {"model": state}).load_into(model)
+
+
+def _require_sound(where: str, problem: Problem) -> None:
+    sound = {
+        "model": isinstance(problem.model, nn.Module),
+        "loss": callable(problem.loss),
+        "splits": isinstance(problem.splits, Mapping) and bool(problem.splits),
+        "weight": problem.weight is None or callable(problem.weight),
+        "params": isinstance(problem.params, str),
+        "mode": problem.mode in ("eval", "train"),
+    }
+    if bad := next((name for name, is_sound in sound.items() if not is_sound), None):
+        found = " ".join(repr(getattr(problem, bad)).split())[:100]
+        raise FileError(f"{where}() returned {found} for {bad}. Expected {_WANTED[bad]}.")
 
 
 @contextmanager

@@ -107,6 +107,11 @@ def running(path: Path) -> Iterator[None]:
         yield
     except FileError:
         raise
+    except SystemExit as error:
+        raise FileError(
+            f"{path}: exits when it is run ({' '.join(str(error).split())}). Expected a file that only defines: put "
+            'what it does, and what reads the command line, under if __name__ == "__main__".'
+        ) from error
     except Exception as error:
         words = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
         raise FileError(f"{path}: fails with {words}. --traceback shows where.") from error

@@ -78,6 +78,10 @@ class Examples:
         rows = self.lengths.argsort(descending=True, stable=True)[:num_rows]
         return self._of(rows).batches()[0]
 
+    def extremes(self) -> "Examples":
+        """The shortest row and the longest."""
+        return self._of(self.lengths.argsort(stable=True)[[0, -1]])
+
     def content_hash(self) -> str:
         """The hash of the examples."""
         return digest(self.columns)
@@ -92,7 +96,7 @@ class Examples:
 
     def _cut(self, start: int, stop: int) -> dict[str, Tensor]:
         longest = int(self.lengths[start:stop].max())
-        inside = slice(self.lengths.max() - longest, None) if self.left else slice(longest)
+        inside = slice(-longest, None) if self.left else slice(longest)
         return {name: c[start:stop, inside] if c.ndim == 2 else c[start:stop] for name, c in self.columns.items()}
 
 

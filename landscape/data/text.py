@@ -29,9 +29,9 @@ def text_files(name: str, path: str, suffixes: tuple[str, ...]) -> dict[str, Pat
 
 
 def read_whole(path: Path) -> str:
-    """The text of a file. Raises DataError where it is none, or empty."""
+    """The text of a file, its lines ending as Python's own do. Raises DataError where it is none, or empty."""
     with reading(path, _AGAIN), open_file(path) as file:
-        text = file.read().decode("utf-8-sig")
+        text = file.read().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise DataError(f"{path}: holds no text.")
     return text
@@ -39,7 +39,7 @@ def read_whole(path: Path) -> str:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a file that are not blank. Errors as ``read_whole``."""
-    return [line for line in read_whole(path).splitlines() if line.strip()]
+    return [line for line in read_whole(path).split("\n") if line.strip()]
 
 
 def read_table(path: Path) -> dict[str, list[str]]:
@@ -57,14 +57,24 @@ def read_table(path: Path) -> dict[str, list[str]]:
     """
     text = read_whole(path)
     separator = "\t" if "\t" in text.partition("\n")[0] else ","
+    plain = [line.split("\t") for line in text.split("\n") if line]
     limit = csv.field_size_limit(_LONGEST)
     try:
-        with reading(path, _AGAIN):
-            header, *rows = (
-                row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row
-            )
+        quoted = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row]
+    except csv.Error as error:
+        quoted = []
+        reason = str(error)
     finally:
         csv.field_size_limit(limit)
+    if len(quoted) < len(plain) and separator == "\t" and len({len(row) for row in plain}) == 1:
+        quoted = plain  # whose quotes are text, as in the files of GLUE
+    if not quoted:
+        raise DataError(
+            f"{path}: is no table ({reason}). Expected fields between commas or tabs, in quotes if need be."
+        )
+    header, *rows = quoted
+    if len(set(header)) < len(header):
+        raise DataError(f"{path}: names two columns alike: {', '.join(header)[:200]}. Give each a name of its own.")
     for number, row in enumerate(rows, 1):
         if len(row) != len(header):
             raise DataError(f"{path}: row {number} has {len(row)} fields. Expected {len(header)}, as the header names.")

@@ -12,8 +12,10 @@
 Texts longer than the model's context, or than ``context``, are cut there, and it is said how many. Nothing is shuffled.
 """
 
+import math
+import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from landscape.data.examples import Examples
 from landscape.data.places import DataError
 from landscape.data.text import read_lines, read_table, read_whole, text_files
 from landscape.huggingface.images import images_of
-from landscape.huggingface.library import IN_WORDS, classes_in, quiet
+from landscape.huggingface.library import IN_WORDS, classes_in, first_position, quiet
 from landscape.huggingface.loss import ModelLoss
 from landscape.text import reason_of
 
@@ -41,8 +43,10 @@ _TEXTS = (  # the columns of a table that are read, the first of these that is t
     ("text",),
     ("sentence",),
 )
+_NUMBER = re.compile(r"[0-9]+(\.0*)?")  # pandas writes floats where a row had none
 _LABELS = ("label", "labels")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
+_GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes of tokenizer.json that change nothing of it
 Column = Sequence[Sequence[int]]
 
 
@@ -146,25 +150,37 @@ def _labels(file: Path, words: list[str], config: Any, loss: ModelLoss) -> Tenso
         if loss.problem_type == "regression" or (loss.problem_type is None and config.num_labels == 1):
             if config.num_labels != 1:
                 raise DataError(f"{file}: the model gives {config.num_labels} numbers a text. Give --problem for it.")
-            return torch.tensor([float(word) for word in words])
-        return torch.tensor([class_of(word.strip(), config) for word in words])
-    except (ValueError, KeyError) as error:
-        if isinstance(error, DataError):
-            raise
+            return torch.tensor([_finite(file, word) for word in words])
+        words = [word.strip() for word in words]
+        names = classes_in(config)
+        if any(name.isdecimal() for name in names) and not names.keys() >= set(words):
+            names = {}  # they are all numbers, then
+        return torch.tensor([_class_of(word, names, config.num_labels) for word in words])
+    except KeyError as error:
         known = ", ".join(map(str, list(classes_in(config))[:8]))
         raise DataError(
             f"{file}: has the label {reason_of(error)[:300]}. Expected {known}, or their numbers."
         ) from error
 
 
-def class_of(word: str, config: Any) -> int:
+def _class_of(word: str, names: Mapping[str, int], num_classes: int) -> int:
     """The number of a class by its name or number. Raises KeyError for one that the model does not have."""
-    number = classes_in(config).get(word)
-    if number is None and word.isdecimal():
-        number = int(word)
-    if number is None or not 0 <= number < config.num_labels:
+    number = names.get(word)
+    if number is None and _NUMBER.fullmatch(word):
+        number = int(float(word))
+    if number is None or not 0 <= number < num_classes:
         raise KeyError(word)
     return int(number)
+
+
+def _finite(file: Path, word: str) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{file}: has the label {word[:300]!r}. Expected a number, as the model gives one.")
+    return number
 
 
 def _tokenized(file: Path, columns: list[list[str]], tokenizer: Any, room: int) -> dict[str, Column]:
@@ -186,9 +202,12 @@ def _tokenizer(folders: Sequence[Path]) -> Any:
         )
     try:
         with quiet() as transformers:
-            found = transformers.AutoTokenizer.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False
-            )
+            said = transformers.models.auto.tokenization_auto.get_tokenizer_config(
+                str(folder), local_files_only=True
+            ).get("tokenizer_class")
+            as_it_is = said in _GENERIC and (folder / "tokenizer.json").is_file()  # and not as the model's kind has it
+            cls = transformers.PreTrainedTokenizerFast if as_it_is else transformers.AutoTokenizer
+            found = cls.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever transformers says of files that make no sense
         raise DataError(f"{folder}: has a tokenizer that cannot be read: {reason_of(error)[:300]}.") from error
     return found
@@ -199,9 +218,7 @@ def _room(model: Any, tokenizer: Any, context: int | None) -> int:
     config = model.config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
     said = [value for name in names if isinstance(value := getattr(config, name, None), int) and value > 0]
-    embedded = next((m for name, m in model.named_modules() if name.endswith("position_embeddings")), None)
-    offset = getattr(embedded, "padding_idx", None)  # positions begin behind it, as in RoBERTa
-    most = said[0] - (0 if offset is None else offset + 1) if said else tokenizer.model_max_length
+    most = said[0] - first_position(model) if said else tokenizer.model_max_length
     if context is None:
         return int(min(most, _CONTEXT)) if most > 10**9 else int(most)
     if not 2 <= context <= most:
@@ -210,7 +227,10 @@ def _room(model: Any, tokenizer: Any, context: int | None) -> int:
 
 
 def _require_known(file: Path, ids: Tensor, model: Any) -> None:
-    known = model.get_input_embeddings().num_embeddings
+    try:
+        known = model.get_input_embeddings().weight.shape[0]
+    except (NotImplementedError, AttributeError):  # of models that hash characters, say
+        return
     if int(ids.max()) >= known:
         raise DataError(
             f"{file}: the tokenizer gives tokens up to {int(ids.max())}, and the model knows {known}. "

@@ -7,9 +7,11 @@ task) are not used, and that is said. No code in the folder is run.
 """
 
 import copy
+import json
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,11 @@ from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from landscape.checkpoint.building import no_larger_than
 from landscape.checkpoint.checkpoint import first_few
 from landscape.content import digest
+from landscape.data.examples import Examples
 from landscape.fingerprint import Fingerprint
 from landscape.huggingface.data import examples_of
 from landscape.huggingface.library import classes_of, library, no_loss, quiet, task_of
-from landscape.huggingface.loss import loss_of, refuse_another_loss
+from landscape.huggingface.loss import loss_of, reads_padding, refuse_another_loss
 from landscape.objective import Objective
 from landscape.text import reason_of
 
@@ -98,6 +101,12 @@ def _problem(
     splits, spec = examples_of(data, folders=folders, model=inner, loss=loss, context=context)
     for split in splits.values():
         refuse_another_loss(Objective(model, loss, [split.batches(1)[0]]))
+    for name, split in splits.items():
+        pair = split.extremes() if isinstance(split, Examples) and not split.alone else None
+        if pair is not None and reads_padding(model, loss, pair.batches(2), pair.batches(1)):
+            kind = type(inner).__name__
+            warnings.warn(f"Padding changes the losses of {kind}: each text is measured alone.", stacklevel=2)
+            splits[name] = replace(split, alone=True)
     return model, loss, splits, {"model": _made_of(inner, checkpoint.adapter, base), "data_spec": spec}
 
 
@@ -198,11 +207,18 @@ def _class_of(checkpoint: Checkpoint, task: str | None, later: Mapping[str, Tens
     if task_of(cls) is None:
         raise CheckpointError(f"{path}: {no_loss(names[0])}")
     try:
-        config = cls.config_class.from_dict(said)
+        config = cls.config_class.from_dict(json.loads(json.dumps(said), object_hook=_special_float))
     except Exception as error:
         raise CheckpointError(f"{path}: config.json makes no sense: {reason_of(error)[:300]}. {_OWN}") from error
     config._experts_implementation = "eager"  # grouped kernels are not for float64
+    config.use_cache = False  # some write to it in place, which has no gradient
+    config.return_dict = True
     return cls, config
+
+
+def _special_float(said: dict[str, Any]) -> Any:
+    """Infinity and nan as transformers writes them in JSON."""
+    return float(said["__float__"]) if said.keys() == {"__float__"} else said
 
 
 def _adapted(checkpoint: Checkpoint) -> tuple[nn.Module, Checkpoint]:
@@ -220,14 +236,17 @@ def _adapted(checkpoint: Checkpoint) -> tuple[nn.Module, Checkpoint]:
     inner = _built(adapted, task=_ADAPTED.get(str(said.get("task_type"))), given=state)
     try:
         config = peft.PeftConfig.from_pretrained(str(path))
-        config.inference_mode = False
+        config.inference_mode = config.is_prompt_learning  # whose embeddings are saved, and not what makes them
         with quiet(), no_larger_than({**inner.state_dict(), **state}), torch.random.fork_rng(devices=[]):
             model = peft.get_peft_model(inner, config)
             left = peft.set_peft_model_state_dict(model, dict(state)).unexpected_keys
             own = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+            for name, p in model.named_parameters():
+                if ".modules_to_save." in name:
+                    p.requires_grad_(True)
     except Exception as error:
         raise CheckpointError(f"{path}: is an adapter that does not fit {base}: {reason_of(error)[:300]}.") from error
-    differences = {"missing: ": sorted(own.keys() - state.keys()), "unexpected: ": sorted(left)}
+    differences = {"missing: ": sorted(own.keys() - state.keys()), "unexpected: ": sorted(set(left) - own.keys())}
     if any(differences.values()):
         listed = "; ".join(kind + first_few(names) for kind, names in differences.items() if names)
         raise CheckpointError(f"{path}: its weights are not those that adapter_config.json describes: {listed}.")

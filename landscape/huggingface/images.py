@@ -38,7 +38,7 @@ def images_of(name: str, path: str, *, folders: Sequence[Path], config: Any) -> 
     expected = "train/CLASS/*.png and test/CLASS/*.png, or CLASS/*.png." if name == "images" else "*.parquet."
     _, parts = read_first(name, places(name, path), find, expected)
     names = sorted(
-        {child.name for part in parts.values() for child in part[0].iterdir() if child.is_dir()}
+        {child.name for part in parts.values() for child in part[0].iterdir() if _is_class(child)}
         if name == "images"
         else ()
     )
@@ -120,13 +120,23 @@ def _folders(place: Path) -> dict[str, list[Path]] | None:
         folder = next((place / name for name in names if (place / name).is_dir()), None)
         if folder is not None:
             found[split] = [folder]
-    if not found and place.is_dir() and any(child.is_dir() for child in place.iterdir()):
+    if not found and place.is_dir() and any(map(_is_class, place.iterdir())):
         found["test"] = [place]
     return found or None
 
 
+def _is_class(child: Path) -> bool:
+    return child.is_dir() and not _is_hidden(child)
+
+
+def _is_hidden(child: Path) -> bool:
+    """What systems and notebooks leave beside: ``.DS_Store``, ``._0.png``, ``.ipynb_checkpoints``."""
+    return child.name.startswith(".")
+
+
 def _pictures(folders: list[Path]) -> Iterator[Picture]:
-    for file in sorted(file for file in folders[0].glob("*/*") if file.suffix.lower() in SUFFIXES):
+    shown = (file for place in folders[0].iterdir() if _is_class(place) for file in place.iterdir())
+    for file in sorted(file for file in shown if file.suffix.lower() in SUFFIXES and not _is_hidden(file)):
         with reading(file, "Copy it again, or remove it."):
             picture = read_picture(file)
         yield file, picture, file.parent.name

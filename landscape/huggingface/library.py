@@ -64,6 +64,13 @@ def classes_in(config: Any) -> dict[str, int]:
     return config.label2id or {str(name): int(number) for number, name in (config.id2label or {}).items()}
 
 
+def first_position(model: Any) -> int:
+    """Where positions begin: behind the index of padding, where their embedding has one, as in RoBERTa."""
+    embedded = next((module for name, module in model.named_modules() if name.endswith("position_embeddings")), None)
+    padding = getattr(embedded, "padding_idx", None)
+    return 0 if padding is None else int(padding) + 1
+
+
 def no_loss(name: str) -> str:
     """The error message for a class that ``task_of`` does not know."""
     known = " or ".join(IN_WORDS.values())

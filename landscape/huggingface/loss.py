@@ -26,14 +26,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from landscape.batches import lent
-from landscape.huggingface.library import library, no_loss, quiet, task_of
+from landscape.batches import lent, pick
+from landscape.huggingface.library import first_position, library, no_loss, quiet, task_of
 from landscape.losses import Terms, counted_tokens
 from landscape.objective import Objective
 from landscape.outputs import output_of
 
 _IGNORED = -100
 _TOLERANCE = 1e-4  # of the model's own loss, which is computed in float32
+_SAME = 2e-5  # of losses that padding does not change
+_OTHER = 1e-3  # of losses that it surely does, whatever the rounding of a deep model
 _MOVE = 0.1  # of the weights, to where losses differ that are the same under a head of zeros
 
 
@@ -44,7 +46,7 @@ class ModelLoss:
     Attributes:
         task: a key of ``landscape.huggingface.library.TASKS``.
         problem_type: "regression", "single_label_classification", "multi_label_classification"; None: by the labels.
-        positions: whether the model takes ``position_ids``.
+        positions: the first of ``position_ids``, where a causal model takes those.
         padding: the label that pads the end of labels, beside -100.
         has_padding_row: whether an embedding has one, to which torch gives no gradient, though the loss depends on it
             wherever its token is read (as where it ends texts, or begins the decoder's).
@@ -52,7 +54,7 @@ class ModelLoss:
 
     task: str
     problem_type: str | None = None
-    positions: bool = False
+    positions: int | None = None
     padding: int | None = None
     has_padding_row: bool = False
 
@@ -62,14 +64,18 @@ class ModelLoss:
         labels = given["labels"]
         if self.task != "seq2seq":  # which makes the decoder's input of them
             del given["labels"]
-        with _WholeGradients() if self.has_padding_row else nullcontext():
+        wide = any(p.dtype is torch.float64 for p in model.parameters())
+        with _WholeGradients() if self.has_padding_row else nullcontext(), _Wide() if wide else nullcontext():
             logits = output_of(model(**given), None)
         if not isinstance(logits, Tensor):
             raise ValueError(
-                f"The model returned {type(logits).__name__} without logits. Expected an output with them."
+                f"The model returned {type(logits).__name__} without logits. Expected an output with them: set "
+                "model.config.return_dict = True."
             )
         if self.task in ("sequences", "images"):
             return self._of_examples(logits, labels)
+        if self.task == "causal" and logits.ndim == 3 and (learned := logits.shape[1] - labels.shape[1]) > 0:
+            labels = functional.pad(labels, (learned, 0), value=_IGNORED)  # a prompt before the text, as peft puts it
         scores, targets = counted_tokens(logits, labels, shift=self.task == "causal")
         return _cross_entropy(logits, scores, targets)
 
@@ -98,9 +104,10 @@ class ModelLoss:
             return given
         seen = mask != 0
         if self.task == "causal":
-            if self.positions and "position_ids" not in given and not seen[:, 0].all():
+            if self.positions is not None and "position_ids" not in given and not seen[:, 0].all():
                 before = (seen.cumsum(-1) == 0).sum(-1, keepdim=True)  # the padding at the left
-                given["position_ids"] = (torch.arange(labels.shape[-1], device=labels.device) - before).clamp(min=0)
+                places = torch.arange(labels.shape[-1], device=labels.device) - before
+                given["position_ids"] = places.clamp(min=0) + self.positions
             seen = seen & torch.cat([seen[:, :1], seen[:, :-1]], dim=-1)
         return given | {"labels": labels.masked_fill(~seen, _IGNORED)}
 
@@ -137,12 +144,13 @@ def loss_of(model: nn.Module) -> ModelLoss:
     if task is None:
         raise ValueError(no_loss(type(inner).__name__))
     config = inner.config
+    takes_positions = "position_ids" in inspect.signature(inner.forward).parameters
     pad, ends = getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)
     ends = ends if isinstance(ends, (list, tuple)) else [ends]
     return ModelLoss(
         task,
         getattr(config, "problem_type", None) if task in ("sequences", "images") else None,
-        task == "causal" and "position_ids" in inspect.signature(inner.forward).parameters,
+        first_position(inner) if task == "causal" and takes_positions else None,
         pad if task == "seq2seq" and pad not in ends else None,
         any(isinstance(m, nn.Embedding) and m.padding_idx is not None for m in inner.modules()),
     )
@@ -159,10 +167,11 @@ def objective(model: nn.Module, batches: Iterable[Any], **options: Any) -> Objec
         options: ``params``, ``device``, ``dtype``, ``mode``, ``microbatch`` of ``Objective``.
 
     Raises:
-        ValueError: as ``Objective`` and ``loss_of``; and where the model's own loss of the first batch is another, as
-            with a router's auxiliary loss.
+        ValueError: as ``Objective`` and ``loss_of``; where the model's own loss of the first batch is another, as
+            with a router's auxiliary loss; and where padding at the left changes those of a causal model.
 
-    Cost: as ``Objective``, and four passes over the first batch.
+    Cost: as ``Objective``, and four passes over the first batch; some more over a text of it that is padded at the
+    left.
 
     Example:
         >>> import transformers
@@ -175,8 +184,16 @@ def objective(model: nn.Module, batches: Iterable[Any], **options: Any) -> Objec
         >>> objective(model, [texts]).num_examples  # tokens that are predicted
         3
     """
-    made = Objective(model, loss_of(model), batches, **options)
+    loss = loss_of(model)
+    made = Objective(model, loss, batches, **options)
     refuse_another_loss(made)
+    _, batch = next(made.batches(whole=True))
+    padded = _padded_at_the_left(batch) if loss.task == "causal" else None
+    if padded is not None and reads_padding(model, loss, *padded, tolerance=_OTHER):
+        raise ValueError(
+            f"Padding at the left changes the losses of {type(_pretrained(model)).__name__}. Pad at the right: a "
+            "causal model never sees it there."
+        )
     return made
 
 
@@ -191,12 +208,10 @@ def refuse_another_loss(objective: Objective) -> None:
     def both() -> tuple[float, float]:
         terms = objective.loss_terms.of(batch)
         with quiet():
-            own = model(**loss.prepared(lent(batch))).loss
+            own = getattr(model(**loss.prepared(lent(batch))), "loss", None)
         return float(terms.losses.mean()), math.nan if own is None else float(own)
 
-    w = objective.vector()
-    noise = torch.randn(len(w), generator=torch.Generator().manual_seed(0), dtype=w.dtype).to(w)
-    for at in (w, w + _MOVE * (w.abs() + w.abs().mean()) * noise):
+    for at in _here_and_there(objective):
         ours, own = objective.with_parameters(objective.leaves(at, requires_grad=False), both)
         if math.isfinite(ours) and math.isfinite(own) and abs(ours - own) > _TOLERANCE * max(abs(ours), abs(own), 1e-2):
             raise ValueError(
@@ -204,6 +219,41 @@ def refuse_another_loss(objective: Objective) -> None:
                 f"{ours:.6g} is the mean over its tokens or examples: it adds something, or counts others. Give a "
                 "function loss(model, batch) of your own that returns per-example losses."
             )
+
+
+def reads_padding(
+    model: nn.Module, loss: ModelLoss, padded: Iterable[Any], alone: Iterable[Any], *, tolerance: float = _SAME
+) -> bool:
+    """Whether, here or at other weights, the losses of padded batches are not those of the same without padding."""
+    dtype = max((p.dtype for p in model.parameters()), key=lambda dtype: dtype.itemsize)
+    dtype = torch.promote_types(dtype, torch.float32)  # whose rounding is less than the tolerance
+    with_it, without = (Objective(model, loss, batches, dtype=dtype) for batches in (padded, alone))
+
+    def same(at: Tensor) -> bool:
+        pair = with_it.losses(at), without.losses(at)
+        return pair[0].shape == pair[1].shape and torch.allclose(*pair, rtol=tolerance, atol=tolerance)
+
+    return not all(map(same, _here_and_there(without)))
+
+
+def _padded_at_the_left(batch: Any) -> tuple[list[Any], list[Any]] | None:
+    """The text of a batch with most padding at the left, with it and without; None where there is none."""
+    mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
+    if not isinstance(mask, Tensor) or mask.ndim != 2:
+        return None
+    starts = (mask != 0).int().argmax(-1)
+    row = starts.argmax()
+    if not starts[row]:
+        return None
+    padded = pick(batch, row.reshape(1))
+    cut = {key: v[:, starts[row] :] if v.shape[:2] == (1, mask.shape[1]) else v for key, v in padded.items()}
+    return [padded], [cut]
+
+
+def _here_and_there(objective: Objective) -> tuple[Tensor, Tensor]:
+    w = objective.vector()
+    noise = torch.randn(len(w), generator=torch.Generator().manual_seed(0), dtype=w.dtype).to(w)
+    return w, w + _MOVE * (w.abs() + w.abs().mean()) * noise
 
 
 class _WholeGradients(TorchFunctionMode):
@@ -215,6 +265,20 @@ class _WholeGradients(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is functional.embedding:
             args, kwargs = (*args[:2], None, *args[3:]), {k: v for k, v in kwargs.items() if k != "padding_idx"}
+        return func(*args, **kwargs)
+
+
+class _Wide(TorchFunctionMode):
+    """Scores in float64 stay so in a softmax in float32, where those that are masked would be infinite."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (functional.softmax, torch.softmax, Tensor.softmax) and args[0].dtype is torch.float64:
+            kwargs = {key: value for key, value in kwargs.items() if key != "dtype"}
+        if func is Tensor.float and args[0].dtype is torch.float64:
+            return args[0]
         return func(*args, **kwargs)
 
 

@@ -51,9 +51,9 @@ def text(num_words, seed=0):
     return " ".join(WORDS[n] for n in np.random.default_rng(seed).integers(len(WORDS), size=num_words))
 
 
-def configure(folder, **changes):
-    """Change config.json; None takes an entry out."""
-    path = Path(folder, "config.json")
+def configure(folder, file="config.json", **changes):
+    """Change config.json, or another; None takes an entry out."""
+    path = Path(folder, file)
     said = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({key: value for key, value in said.items() if value is not None}))
 

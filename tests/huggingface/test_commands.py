@@ -69,6 +69,7 @@ def test_a_context_that_is_not_given_changes_no_settings():
     [
         (["gpt2"], 3, "Give --data text:FILE"),
         (["gpt2", "--data", "text:b.txt"], 3, "not found in b.txt"),
+        (["gpt2/model.safetensors", "--data", "text:a.txt"], 3, "Give its folder gpt2 with --data, or --model"),
         (["gpt2", "--data", "text:a.txt", "--context", "99"], 2, "Expected 2 to 6"),
         (["gpt2", "--data", "csv:a.csv"], 3, "has columns kind"),
         (["gpt2", "--data", "images:."], 2, "for a classifier of images"),

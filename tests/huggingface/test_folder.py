@@ -14,7 +14,8 @@ from landscape.checkpoint import CheckpointError, load_checkpoint
 from landscape.data import DataError
 from landscape.huggingface import library
 from landscape.problem import Problem
-from tests.huggingface.folders import configure, save, save_images, save_tokenizer, text
+from tests.huggingface.folders import SIZE, configure, save, save_images, save_tokenizer, text
+from tests.huggingface.models import MODELS
 
 
 def problem_of(folder, data, **how):
@@ -116,6 +117,97 @@ def test_a_classifier_without_a_padding_token_reads_each_text_alone(tmp_path):
     assert made.value() == pytest.approx(sum(losses) / 3, rel=1e-5)
 
 
+@pytest.mark.parametrize(("kind", "side"), [("FNet", "right"), ("XLNet", "right"), ("GPT2", "left"), ("Bert", "left")])
+def test_texts_whose_losses_padding_changes_are_measured_alone(tmp_path, kind, side):
+    sizes = {"hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "max_position_embeddings": 16}
+    said = {
+        "FNet": sizes,
+        "XLNet": {"d_model": 4, "d_inner": 4, "n_layer": 1, "n_head": 2},
+        "GPT2": {"n_embd": 4, "n_layer": 1, "n_head": 2, "n_positions": 16},
+        "Bert": {**sizes, "num_attention_heads": 2},
+    }[kind]
+    cls = getattr(transformers, f"{kind}ForSequenceClassification")
+    torch.manual_seed(0)
+    model = cls(cls.config_class(**said, **SIZE, num_labels=3, pad_token_id=0)).eval()
+    for p in model.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    model.save_pretrained(tmp_path / "model")
+    save_tokenizer(tmp_path / "model", bert=True)
+    configure(tmp_path / "model", "tokenizer_config.json", padding_side=side)
+    texts = [text(n, n) for n in (3, 5, 9)]
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{one},{n}\n" for n, one in enumerate(texts)))
+    with pytest.warns(UserWarning, match=f"Padding changes the losses of {kind}ForSeq.*each text is measured alone"):
+        problem = problem_of(tmp_path / "model", f"csv:{tmp_path}/a.csv")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    losses = []
+    for n, one in enumerate(texts):
+        given = {
+            k: v for k, v in tokenizer(one, return_tensors="pt").items() if kind != "FNet" or k != "attention_mask"
+        }
+        losses.append(model(**given, labels=torch.tensor([n])).loss.item())
+    assert problem.objective("test").value() == pytest.approx(np.mean(losses), rel=1e-5)
+    fewer = [problem.objective("test", num_samples=1, seed=seed).value() for seed in range(3)]
+    assert all(min(abs(one - loss) for loss in losses) < 1e-5 for one in fewer)
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        (["0.0", "1.0", "2.0"], [0, 1, 2]),  # as pandas writes them
+        (["1", "2", "3"], [0, 1, 2]),  # the names
+        (["0", "1", "2"], [0, 1, 2]),  # not all of them are names
+    ],
+)
+def test_labels_are_all_names_or_all_numbers(tmp_path, words, numbers):
+    names = {"1": 0, "2": 1, "3": 2}
+    folder = save(tmp_path / "bert", "BERT, classes", label2id=names, id2label={v: k for k, v in names.items()})
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"the cat,{word}\n" for word in words))
+    problem = problem_of(folder, f"csv:{tmp_path}/a.csv")
+    assert problem.splits["test"].columns["labels"].tolist() == numbers
+
+
+@pytest.mark.parametrize("word", ["x", "nan", "inf", "1,5"])
+def test_a_regression_needs_numbers(tmp_path, word):
+    folder = save(tmp_path / "bert", "BERT, classes", num_labels=1)
+    (tmp_path / "a.csv").write_text(f'text,label\nthe cat,"{word}"\n')
+    with pytest.raises(DataError, match=f"has the label '{word}'. Expected a number"):
+        problem_of(folder, f"csv:{tmp_path}/a.csv")
+
+
+def test_a_tokenizer_of_its_own_is_read_as_it_is(tmp_path):
+    """Also where transformers has another way to cut words for models of its kind."""
+    sizes = {"hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Qwen2Config(**sizes, **SIZE, num_key_value_heads=1, max_position_embeddings=8)
+    transformers.Qwen2ForCausalLM(config).save_pretrained(tmp_path / "qwen")
+    save_tokenizer(tmp_path / "qwen")
+    (tmp_path / "a.txt").write_text("the cat sat\n")
+    problem = problem_of(tmp_path / "qwen", f"lines:{tmp_path}/a.txt")
+    assert problem.splits["test"].columns["input_ids"].tolist() == [[4, 5, 6]]
+
+
+@pytest.mark.parametrize("name", ["Mamba2", "Rwkv"])
+def test_recurrent_models(tmp_path, name):
+    """One has Infinity in its configuration, the other writes to its cache in place."""
+    said = {
+        "Mamba2": {"state_size": 4, "num_heads": 4, "head_dim": 2, "n_groups": 1, "chunk_size": 4},
+        "Rwkv": {"attention_hidden_size": 4, "context_length": 8},
+    }[name]
+    cls = getattr(transformers, f"{name}ForCausalLM")
+    cls(cls.config_class(**said, **SIZE, hidden_size=4, num_hidden_layers=2)).save_pretrained(tmp_path / "model")
+    save_tokenizer(tmp_path / "model")
+    (tmp_path / "a.txt").write_text(text(20))
+    made = problem_of(tmp_path / "model", f"text:{tmp_path}/a.txt", context=8).objective("test")
+    assert torch.isfinite(made.gradient()).all()
+
+
+def test_a_model_that_returns_tuples(tmp_path):
+    folder = save(tmp_path / "bert", "BERT, classes")
+    (tmp_path / "a.csv").write_text("text,label\nthe cat,0\nthe dog ran,2\n")
+    expected = problem_of(folder, f"csv:{tmp_path}/a.csv").objective("test").value()
+    configure(folder, return_dict=False)
+    assert problem_of(folder, f"csv:{tmp_path}/a.csv").objective("test").value() == expected
+
+
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("alone", [False, True])
 def test_images_as_the_processor_in_the_folder_makes_them(tmp_path, named, alone):
@@ -141,6 +233,27 @@ def test_images_as_the_processor_in_the_folder_makes_them(tmp_path, named, alone
     assert made.value() == pytest.approx(float(torch.stack(losses).mean()), rel=1e-5)
     assert made.num_examples == 6
     assert made.classifies
+
+
+def test_hidden_files_and_folders_are_no_images(tmp_path):
+    folder = save(tmp_path / "vit", "ViT")
+    save_images(tmp_path / "images", ["a", "b", "c"])
+    expected = problem_of(folder, f"images:{tmp_path}/images").objective("test").value()
+    (tmp_path / "images/.ipynb_checkpoints").mkdir()
+    (tmp_path / "images/a/._0.png").write_bytes(b"not an image")
+    assert problem_of(folder, f"images:{tmp_path}/images").objective("test").value() == expected
+
+
+def test_a_classifier_whose_output_has_no_loss(tmp_path):
+    _, _, said = MODELS["ViT"]
+    model = transformers.DeiTForImageClassificationWithTeacher(transformers.DeiTConfig(**said)).eval()
+    model.save_pretrained(tmp_path / "deit")
+    processor = transformers.ViTImageProcessorPil(size={"height": 4, "width": 4}, image_mean=[0.4], image_std=[0.3])
+    processor.save_pretrained(tmp_path / "deit")
+    save_images(tmp_path / "images", ["a", "b", "c"])
+    made = problem_of(tmp_path / "deit", f"images:{tmp_path}/images").objective("test")
+    x, y = next(iter(made.data))
+    assert made.value() == pytest.approx(torch.nn.functional.cross_entropy(model(x).logits, y).item(), rel=1e-5)
 
 
 def test_images_in_parquet_are_the_same(tmp_path):
@@ -190,6 +303,36 @@ def test_an_adapter_is_measured_on_the_base_that_it_names(tmp_path, task):
     save_file(dict(list(own.items())[1:]), tmp_path / "adapter/adapter_model.safetensors")
     with pytest.raises(CheckpointError, match=r"missing: |does not fit"):
         problem_of(tmp_path / "adapter", data)
+
+
+@pytest.mark.filterwarnings("ignore:.*past_key_values:FutureWarning")  # of transformers, to peft
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PromptEncoderConfig", "PrefixTuningConfig"])
+def test_an_adapter_that_is_a_prompt(tmp_path, kind):
+    """Its embeddings are what is saved and trained; the first token of a text has one before it to be predicted by."""
+    base = save(tmp_path / "base", "GPT-2", n_positions=16)
+    how = {"encoder_hidden_size": 4} if kind == "PromptEncoderConfig" else {}
+    if kind == "PrefixTuningConfig":
+        how = {"encoder_hidden_size": 4, "prefix_projection": True}
+    with library.quiet():
+        model = transformers.AutoModelForCausalLM.from_pretrained(base)
+        model = peft.get_peft_model(
+            model, getattr(peft, kind)(task_type="CAUSAL_LM", num_virtual_tokens=2, **how)
+        ).eval()
+        for p in model.parameters():
+            p.data += 0.3 * torch.randn_like(p) if p.requires_grad else 0
+        model.save_pretrained(tmp_path / "adapter")
+    lines = [text(n, n) for n in (5, 2, 8)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    made = problem_of(tmp_path / "adapter", f"lines:{tmp_path}/a.txt").objective("test")
+    tokenizer, total, count = transformers.AutoTokenizer.from_pretrained(base), 0.0, 0
+    for line in lines:
+        ids = tokenizer(line, return_tensors="pt")["input_ids"]
+        counted = ids.shape[1] - (kind == "PrefixTuningConfig")
+        with library.quiet():
+            total, count = total + model(input_ids=ids, labels=ids).loss.item() * counted, count + counted
+    assert made.num_examples == count
+    assert made.value() == pytest.approx(total / count, rel=1e-5)
+    assert made.names == ["prompt_encoder.default.embedding.weight"]
 
 
 def test_samples_other_weights_and_the_fingerprint(tmp_path):

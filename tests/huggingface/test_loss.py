@@ -58,6 +58,43 @@ def test_padding_of_targets_that_is_their_padding_token_does_not_count():
     assert objective(case.model, masks).value() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", ["Llama", "Mistral", "RoBERTa"])
+def test_padding_at_the_left_in_float64(name, attention):
+    """Rows that see nothing are not nan, and positions begin where those of the model do."""
+    said = MODELS["Llama"][2] | {"num_hidden_layers": 2}
+    if name == "RoBERTa":
+        said = {**said, "is_decoder": True, "pad_token_id": 1, "max_position_embeddings": 8}
+    kind = {"RoBERTa": "RobertaConfig"}.get(name, f"{name}Config")
+    config = getattr(transformers, kind)(**said, **({"sliding_window": 2} if name == "Mistral" else {}))
+    cls = transformers.RobertaForCausalLM if name == "RoBERTa" else getattr(transformers, f"{name}ForCausalLM")
+    torch.manual_seed(0)
+    model = cls._from_config(config, attn_implementation=attention).eval()
+    alone = [{"input_ids": torch.randint(2, 6, (1, n))} for n in (5, 2, 4)]
+    for given in alone:
+        given["attention_mask"] = torch.ones_like(given["input_ids"])
+    expected = objective(model, alone, dtype=torch.float64).value()
+    for left in (False, True):
+        made = objective(model, [padded(alone, left=left)], dtype=torch.float64)
+        assert made.value() == pytest.approx(expected, rel=1e-6)
+
+
+def test_padding_at_the_left_of_a_recurrent_model_is_refused():
+    torch.manual_seed(0)
+    config = transformers.RwkvConfig(vocab_size=6, hidden_size=4, attention_hidden_size=4, num_hidden_layers=2)
+    model = transformers.RwkvForCausalLM(config).eval()
+    for p in model.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    alone = [{"input_ids": torch.randint(1, 6, (1, n))} for n in (5, 2, 4)]
+    for given in alone:
+        given["attention_mask"] = torch.ones_like(given["input_ids"])
+    assert objective(model, [padded(alone)]).value() == pytest.approx(objective(model, alone).value(), rel=1e-5)
+    with pytest.raises(
+        ValueError, match=r"Padding at the left changes the losses of RwkvForCausalLM. Pad at the right"
+    ):
+        objective(model, [padded(alone, left=True)])
+
+
 def test_a_token_that_pads_and_ends_texts_has_its_gradient():
     """torch leaves out the gradient of ``Embedding(padding_idx=...)``; the loss depends on it where it is read."""
     _, _, said = MODELS["Llama"]

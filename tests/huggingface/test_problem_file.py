@@ -111,6 +111,14 @@ def test_a_fourth_element_says_weight_params_and_mode(tmp_path, monkeypatch, ret
         ),
         ('(model, mean, {"test": [x]}, 3)', "returned tuple.*a fourth element"),
         ("(model, mean)", "returned tuple.*'weight': ..., 'params': ..., 'mode': ..."),
+        ("(nn.Sequential, mean, {})", "returned <class .*Sequential'> for model. Expected a torch module"),
+        ('(model, "mse", {"test": [x]})', "returned 'mse' for loss"),
+        ("(model, mean, {})", "returned {} for splits. Expected data by name"),
+        ("Problem(model, mean, None)", "returned None for splits"),
+        ('(model, mean, {"test": [x]}, {"weight": 3})', "returned 3 for weight. Expected a function"),
+        ('(model, mean, {"test": [x]}, {"params": ["0.*"]})', "for params. Expected a glob"),
+        ('Problem(model, mean, {"test": [x]}, mode="Eval")', "returned 'Eval' for mode"),
+        ("__import__('sys').exit(0)", r"exits when it is run \(0\).*if __name__ =="),
     ],
 )
 def test_what_else_a_function_may_return_is_refused(tmp_path, monkeypatch, returned, says):
@@ -123,6 +131,22 @@ def test_a_scalar_loss_is_told_what_a_problem_can_say(tmp_path, monkeypatch):
     weights(tmp_path)
     problem = of(HOW.replace("{returned}", '(model, mean, {"test": [x]})'), tmp_path / "w.pt", tmp_path, monkeypatch)
     with pytest.raises(ValueError, match=r"shape \(\).*token_losses.*fourth element.*\"weight\""):
+        problem.objective("test")
+
+
+@pytest.mark.parametrize(
+    ("loss", "weight", "says"),
+    [
+        ("nn.MSELoss()", "len", "weight= is of a loss.* returns a mean, and MSELoss gives"),
+        ("mean", "lambda batch: None", r"weight\(batch\) failed: TypeError"),
+        ("mean", "lambda batch: batch[9]", r"weight\(batch\) failed: IndexError"),
+    ],
+)
+def test_a_weight_that_weighs_nothing(tmp_path, monkeypatch, loss, weight, says):
+    weights(tmp_path)
+    returned = f'(model, {loss}, {{"test": [(x, x[:, :1])] if "MSE" in "{loss}" else [x]}}, {{"weight": {weight}}})'
+    problem = of(HOW.replace("{returned}", returned), tmp_path / "w.pt", tmp_path, monkeypatch)
+    with pytest.raises(ValueError, match=says):
         problem.objective("test")
 
 
