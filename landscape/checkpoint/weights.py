@@ -63,7 +63,7 @@ def find_weights(content: Any, key: str | None = None) -> Weights:
         >>> from landscape.checkpoint.stored import Storage
         >>> w = Stored("float32", (2,), Storage(None, 8))
         >>> find_weights({"epoch": 3, "model": {"w": w}, "ema": {"w": w}})[1:]
-        ('model', ('ema',))
+        ('model', ('ema',), ())
     """
     if key is not None:
         return _at_key(content, key)
@@ -132,7 +132,7 @@ def _all(content: Any) -> dict[tuple[str, ...], Mapping[str, Any]]:
     """All state dicts that belong to no optimizer, by the keys on the way.
 
     Numbers by name (losses, statistics) are none beside others. Tensors among other things (an epoch, settings, in the
-    same dict) are one where they are names in modules and there is no usual one; or where nothing else is.
+    same dict) are one where there is no usual one and their names, or where they are, say so; or where nothing else is.
     """
     found, mixed = _state_dicts(content)
     once = {id(state): state for state in found.values()}
@@ -140,7 +140,9 @@ def _all(content: Any) -> dict[tuple[str, ...], Mapping[str, Any]]:
     large = {way: state for way, state in found.items() if has_axes[id(state)]}
     if any(all(word in _USUAL for word in way) for way in large):
         return large
-    dotted = {way: state for way, state in mixed.items() if any("." in name for name in _tensors(state))}
+    dotted = {
+        way: state for way, state in mixed.items() if any(map(_has_axes, state.values())) and _is_named(way, state)
+    }
     return large | dotted or {way: state for way, state in mixed.items() if not _has_inert(state)} or found
 
 
@@ -181,6 +183,10 @@ def _weights(items: Mapping[Any, Any], key: str, others: tuple[str, ...]) -> Wei
 
 def _tensors(items: Mapping[Any, Any]) -> dict[str, Any]:
     return {name: item for name, item in items.items() if isinstance(name, str) and isinstance(item, Stored)}
+
+
+def _is_named(way: tuple[str, ...], state: Mapping[str, Any]) -> bool:
+    return any("." in name for name in _tensors(state)) or (way != () and all(word in _USUAL for word in way))
 
 
 def _has_inert(items: Mapping[Any, Any]) -> bool:
