@@ -5,6 +5,8 @@ and what no name tells (activations, padding) are left to fill in, and say so wh
 """
 
 import re
+from itertools import takewhile
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +98,10 @@ def _configured(_shapes: dict[str, tuple[int, ...]], facts: dict[str, Any]) -> t
 
 def _without_prefix(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """The names without what wrappers put before all of them, which loading does without too."""
-    first, dot, _ = next(iter(shapes), "").partition(".")
-    if not dot or first.isdigit() or not all(name.startswith(f"{first}.") for name in shapes):
-        return shapes
-    return _without_prefix({name.removeprefix(f"{first}."): shape for name, shape in shapes.items()})
+    *common, _ = commonprefix(list(shapes)).split(".")  # noqa: RUF071  (up to a dot)
+    words = takewhile(lambda word: not word.isdigit(), common)
+    prefix = "".join(f"{word}." for word in words)
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items()}
 
 
 def _chain(shapes: dict[str, tuple[int, ...]], _: dict[str, Any]) -> tuple[str, str] | None:

@@ -21,6 +21,8 @@ _EXPECTED = "Expected tensors by name, alone or in dicts, as torch.save(model.st
 _USUAL = {"state_dict", "model", "model_state_dict", "net", "network", "params", "weights", "model_state", "module"}
 _USUAL |= {"state", "net_state_dict", "model_weights", "network_state_dict", "checkpoint", "student", "online_model"}
 _AVERAGED = ("ema", "swa", "average", "averaged", "shadow", "polyak")
+_SWAPPED = {"current_model_state", "averaging_state"}  # beside these Lightning has the average as "state_dict"
+_OPTIMIZER = {"state", "param_groups"}
 _TRAINING = ("optim", "sched", "scaler", "rng", "random", "callback", "loop", "buffer_state", "sampler", "lr_")
 
 
@@ -73,7 +75,9 @@ def find_weights(content: Any, key: str | None = None) -> Weights:
     if len(found) == 1:
         (one,) = found
     else:
+        swapped = content.keys() >= _SWAPPED if isinstance(content, dict) else False
         plain = [path for path in found if not any(_is_averaged(word) for word in path)]
+        plain = [path for path in plain if not (swapped and path == ("state_dict",))] or plain
         usual = [path for path in plain if all(word in _USUAL for word in path)] or plain
         if len(usual) != 1:
             names = _listed([".".join(path) or "the file itself" for path in found])
@@ -167,7 +171,7 @@ def _state_dicts(content: Any) -> tuple[dict[tuple[str, ...], Mapping[str, Any]]
                 continue
             if 2 * len(_tensors(items)) > len(items):
                 mixed[path] = items
-            for name, value in items.items():
+            for name, value in items.items() if not items.keys() >= _OPTIMIZER else ():
                 if isinstance(name, str) and not any(word in name.lower() for word in _TRAINING):
                     inner.append(((*path, name), value))
         level = inner

@@ -213,8 +213,9 @@ def test_a_name_cannot_write_into_the_draft(tmp_path):
     assert "#   w\\n    raise SystemExit (1,)" in names
 
 
-def test_a_layer_of_a_high_number_is_no_chain(tmp_path):
-    torch.save({"9999999999.weight": torch.ones(1, 1)}, tmp_path / "w.pt")
+@pytest.mark.parametrize("name", ["9999999999.weight", "a." * 10**5 + "0.other"])
+def test_a_layer_of_a_high_number_or_deep_down_is_no_chain(tmp_path, name):
+    torch.save({name: torch.ones(1, 1)}, tmp_path / "w.pt")
     assert "which model it is" in draft(describe(tmp_path / "w.pt"))
 
 
