@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from landscape.checkpoint import Checkpoint
 
-
+_NAMED = 20  # of what a file holds beside, in a warning
 Checkpoints = Annotated[list[Path], Argument(metavar="CKPT", help="Checkpoints: files or folders, anybody's.")]
 Metrics = Annotated[str, Option(metavar="A,B", help="Names, or default, or all.")]
 Split = Annotated[str, Option(metavar="NAME", help="train, test or both.")]
@@ -50,14 +50,15 @@ Device = Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")]
 def read_checkpoints(paths: Sequence[Path], key: str | None = None, trust: bool = False) -> "list[Checkpoint]":
     """Read them, and say on stderr which weights were taken of several, and what was left out."""
     from landscape.checkpoint import load_checkpoint
+    from landscape.checkpoint.checkpoint import first_few
 
     files = [load_checkpoint(path, key=key, trust=trust) for path in paths]
     for file in files:
         if file.others:
-            taken, others = file.key or "the file itself", ", ".join(file.others)
+            taken, others = file.key or "the file itself", first_few(file.others, _NAMED)
             warnings.warn(f"{file.path}: the weights are those of {taken}; --key takes {others}.", stacklevel=2)
         if file.left_out:
-            warnings.warn(f"{file.path}: left out, as it is not run: {', '.join(file.left_out)}.", stacklevel=2)
+            warnings.warn(f"{file.path}: left out, as it is not run: {first_few(file.left_out, _NAMED)}.", stacklevel=2)
     return files
 
 

@@ -97,14 +97,16 @@ def hash_of(paths: Collection[Path]) -> str:
 
 
 def _architecture(opened: Opened) -> Any:
-    """The classes that a folder's config.json names."""
+    """The classes that a folder's config.json names; of diffusers and timm by the name of the library too."""
     config = opened.facts.get("config") or {}
-    return told(config.get("architectures") or config.get("_class_name"))
+    names = {"diffusers": config.get("_class_name"), "timm": config.get("architecture")}
+    named = next((f"{library}.{name}" for library, name in names.items() if isinstance(name, str)), None)
+    return told(config.get("architectures")) or told(named)
 
 
 def _needs(opened: Opened) -> str:
     """What ``analyze`` needs beside the file."""
-    if "adapter" in opened.facts or "config" in opened.facts:
+    if "adapter" in opened.facts or (opened.facts.get("config") or {}).get("model_type"):
         return "--data text:FILE, csv:FILE, images:FOLDER or parquet:PATH; or --problem FILE.py:FUNCTION"
     return "--problem FILE.py:FUNCTION (--write-problem drafts one); or --model and --data of ours"
 

@@ -5,9 +5,12 @@ and what no name tells (activations, padding) are left to fill in, and say so wh
 """
 
 import re
+from itertools import takewhile
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
+from landscape.checkpoint.families import ours, transformers_or_timm
 from landscape.files import whole
 from landscape.reading import FileError
 
@@ -24,29 +27,6 @@ def problem():
         raise NotImplementedError("say in problem() what the inputs and the targets are")
     return model, torch.nn.CrossEntropyLoss(), {{"train": [(inputs, targets)]}}
 '''
-_TIMM = (  # what the names of a family have in common, and a model of it
-    (r"patch_embed\.proj\.weight", r"blocks\.0\.attn\.qkv\.weight", "vit_base_patch16_224"),
-    (r"stem\.0\.weight", r"stages\.0\.blocks\.0\.conv_dw\.weight", "convnext_tiny"),
-    (r"conv_stem\.weight", r"blocks\.0\.0\.conv_dw\.weight", "efficientnet_b0"),
-    (r"patch_embed\.proj\.weight", r"layers\.0\.blocks\.0\.attn\.qkv\.weight", "swin_tiny_patch4_window7_224"),
-)
-_TRANSFORMERS = (
-    (r"(transformer\.)?h\.0\.attn\.c_attn\.weight", "GPT2LMHeadModel", "GPT2Config"),
-    (r"(model\.)?layers\.0\.self_attn\.q_proj\.weight", "LlamaForCausalLM", "LlamaConfig"),
-    (
-        r"roberta\.encoder\.layer\.0\.attention\.self\.query\.weight",
-        "RobertaForSequenceClassification",
-        "RobertaConfig",
-    ),
-    (r"(bert\.)?encoder\.layer\.0\.attention\.self\.query\.weight", "BertForSequenceClassification", "BertConfig"),
-    (r"(vit\.)?encoder\.layer\.0\.attention\.attention\.query\.weight", "ViTForImageClassification", "ViTConfig"),
-    (r"encoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight", "T5ForConditionalGeneration", "T5Config"),
-    (
-        r"(distilbert\.)?transformer\.layer\.0\.attention\.q_lin\.weight",
-        "DistilBertForSequenceClassification",
-        "DistilBertConfig",
-    ),
-)
 
 
 def write_draft(path: Path, facts: dict[str, Any]) -> None:
@@ -93,27 +73,42 @@ def draft(facts: dict[str, Any]) -> str:
     return _HEAD.format(path=_quoted(facts["path"]), imports=imports, model=model)
 
 
-def _configured(_: dict[str, tuple[int, ...]], facts: dict[str, Any]) -> tuple[str, str] | None:
-    """A folder whose config.json names its class."""
-    if not isinstance(facts.get("model"), list) or not facts["model"] or not str(facts["model"][0]).isidentifier():
+def _configured(_shapes: dict[str, tuple[int, ...]], facts: dict[str, Any]) -> tuple[str, str] | None:
+    """A folder whose config.json names its class, of transformers or diffusers, or its model of timm."""
+    said = facts.get("model")
+    name = str(said[0]) if isinstance(said, list) and said else said
+    if not isinstance(name, str):
         return None
-    name = facts["model"][0]
+    library, _, name = name.rpartition(".")
+    if library == "timm" and re.fullmatch(r"\w+", name):
+        sizes = next(
+            (f", num_classes={one['shape'][0]}" for one in reversed(facts["tensors"]) if len(one["shape"]) > 1), ""
+        )
+        return "import timm\n", _lines(f'model = timm.create_model("{name}"{sizes})')
+    if not name.isidentifier() or library not in ("", "diffusers"):
+        return None
+    if library:
+        return "import diffusers\n", _lines(
+            f"config = diffusers.{name}.load_config({facts['path']!r})", f"model = diffusers.{name}.from_config(config)"
+        )
     return "import transformers\n", _lines(
-        f"config = transformers.AutoConfig.from_pretrained({facts['path']!r})",
-        f"model = transformers.{name}(config)",
+        f"config = transformers.AutoConfig.from_pretrained({facts['path']!r})", f"model = transformers.{name}(config)"
     )
 
 
 def _without_prefix(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """The names without what wrappers put before all of them, which loading does without too."""
-    first, dot, _ = next(iter(shapes), "").partition(".")
-    if not dot or first.isdigit() or not all(name.startswith(f"{first}.") for name in shapes):
-        return shapes
-    return _without_prefix({name.removeprefix(f"{first}."): shape for name, shape in shapes.items()})
+    *common, _ = commonprefix(list(shapes)).split(".")  # noqa: RUF071  (up to a dot)
+    words = takewhile(lambda word: not word.isdigit(), common)
+    prefix = "".join(f"{word}." for word in words)
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items()}
 
 
 def _chain(shapes: dict[str, tuple[int, ...]], _: dict[str, Any]) -> tuple[str, str] | None:
     """Layers of a ``Sequential``, which are called 0, 1, ...; between those with weights, activations."""
+    if len(shapes) < 3 and "weight" in shapes and shapes.keys() <= {"weight", "bias"}:
+        layer = _layer(shapes, 2)
+        return ("", _lines(f"model = {layer}")) if layer else None
     layers: dict[int, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
         match = re.fullmatch(r"(\d{1,4})\.(weight|bias|running_mean|running_var|num_batches_tracked)", name)
@@ -185,21 +180,10 @@ def _residual(shapes: dict[str, tuple[int, ...]], _: dict[str, Any]) -> tuple[st
 
 
 def _family(shapes: dict[str, tuple[int, ...]], _: dict[str, Any]) -> tuple[str, str] | None:
-    """The names of transformers' and timm's families."""
-
-    def has(pattern: str) -> bool:
-        return any(re.search(rf"(^|\.){pattern}$", name) for name in shapes)
-
-    for pattern, model, config in _TRANSFORMERS:
-        if has(pattern):
-            return "import transformers\n", _lines(
-                f"# TODO the sizes of {config} that the weights were made with",
-                f"model = transformers.{model}(transformers.{config}())",
-            )
-    for first, second, name in _TIMM:
-        if has(first) and has(second):
-            return "import timm\n", _lines("# TODO which of the family", f'model = timm.create_model("{name}")')
-    return None
+    if lines := ours(shapes):
+        return "from landscape.models import build_model\n", _lines(*lines)
+    found = transformers_or_timm(shapes)
+    return (f"{found[0]}\n", _lines(*found[1])) if found else None
 
 
 def _lines(*lines: str) -> str:

@@ -5,11 +5,13 @@ Nothing in a file is run. What it describes is read first (``containers``, ``fol
 """
 
 import os
+import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -94,14 +96,20 @@ def _trusted(path: Path) -> Opened:
     require_file(path)
     files = identities(path)
     with reading(path, "Load it where it was made, and save model.state_dict() alone.", CheckpointError):
-        content = torch.load(path, map_location="cpu", weights_only=False)
-    return Opened(_RUN, _described(path, content), (), files)
+        if open_container(path, verify=False).container == "pickle":
+            with path.open("rb") as file:
+                content = pickle.load(file)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=False)
+        return Opened(_RUN, _described(path, content), (), files)
 
 
 def _described(path: Path, made: Any) -> Any:
-    """The object with descriptions in place of its tensors, and a whole module as its state dict."""
+    """The object with descriptions in place of its tensors and arrays, and a whole module as its state dict."""
     if isinstance(made, nn.Module):
         return _described(path, made.state_dict())
+    if isinstance(made, np.ndarray) and made.dtype.kind in "fiubc":
+        return _described(path, torch.tensor(made))
     if isinstance(made, Tensor):
         shape, storage = tuple(made.shape), Storage(path, 0, 0)
         return Stored(str(made.dtype).removeprefix("torch."), shape, storage, kind="made", args=(made.detach(),))

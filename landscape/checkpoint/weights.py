@@ -21,6 +21,8 @@ _EXPECTED = "Expected tensors by name, alone or in dicts, as torch.save(model.st
 _USUAL = {"state_dict", "model", "model_state_dict", "net", "network", "params", "weights", "model_state", "module"}
 _USUAL |= {"state", "net_state_dict", "model_weights", "network_state_dict", "checkpoint", "student", "online_model"}
 _AVERAGED = ("ema", "swa", "average", "averaged", "shadow", "polyak")
+_SWAPPED = {"current_model_state", "averaging_state"}  # beside these Lightning has the average as "state_dict"
+_OPTIMIZER = {"state", "param_groups"}
 _TRAINING = ("optim", "sched", "scaler", "rng", "random", "callback", "loop", "buffer_state", "sampler", "lr_")
 
 
@@ -63,7 +65,7 @@ def find_weights(content: Any, key: str | None = None) -> Weights:
         >>> from landscape.checkpoint.stored import Storage
         >>> w = Stored("float32", (2,), Storage(None, 8))
         >>> find_weights({"epoch": 3, "model": {"w": w}, "ema": {"w": w}})[1:]
-        ('model', ('ema',))
+        ('model', ('ema',), ())
     """
     if key is not None:
         return _at_key(content, key)
@@ -73,7 +75,9 @@ def find_weights(content: Any, key: str | None = None) -> Weights:
     if len(found) == 1:
         (one,) = found
     else:
+        swapped = content.keys() >= _SWAPPED if isinstance(content, dict) else False
         plain = [path for path in found if not any(_is_averaged(word) for word in path)]
+        plain = [path for path in plain if not (swapped and path == ("state_dict",))] or plain
         usual = [path for path in plain if all(word in _USUAL for word in path)] or plain
         if len(usual) != 1:
             names = _listed([".".join(path) or "the file itself" for path in found])
@@ -132,7 +136,7 @@ def _all(content: Any) -> dict[tuple[str, ...], Mapping[str, Any]]:
     """All state dicts that belong to no optimizer, by the keys on the way.
 
     Numbers by name (losses, statistics) are none beside others. Tensors among other things (an epoch, settings, in the
-    same dict) are one where they are names in modules and there is no usual one; or where nothing else is.
+    same dict) are one where there is no usual one and their names, or where they are, say so; or where nothing else is.
     """
     found, mixed = _state_dicts(content)
     once = {id(state): state for state in found.values()}
@@ -140,7 +144,9 @@ def _all(content: Any) -> dict[tuple[str, ...], Mapping[str, Any]]:
     large = {way: state for way, state in found.items() if has_axes[id(state)]}
     if any(all(word in _USUAL for word in way) for way in large):
         return large
-    dotted = {way: state for way, state in mixed.items() if any("." in name for name in _tensors(state))}
+    dotted = {
+        way: state for way, state in mixed.items() if any(map(_has_axes, state.values())) and _is_named(way, state)
+    }
     return large | dotted or {way: state for way, state in mixed.items() if not _has_inert(state)} or found
 
 
@@ -165,7 +171,7 @@ def _state_dicts(content: Any) -> tuple[dict[tuple[str, ...], Mapping[str, Any]]
                 continue
             if 2 * len(_tensors(items)) > len(items):
                 mixed[path] = items
-            for name, value in items.items():
+            for name, value in items.items() if not items.keys() >= _OPTIMIZER else ():
                 if isinstance(name, str) and not any(word in name.lower() for word in _TRAINING):
                     inner.append(((*path, name), value))
         level = inner
@@ -181,6 +187,10 @@ def _weights(items: Mapping[Any, Any], key: str, others: tuple[str, ...]) -> Wei
 
 def _tensors(items: Mapping[Any, Any]) -> dict[str, Any]:
     return {name: item for name, item in items.items() if isinstance(name, str) and isinstance(item, Stored)}
+
+
+def _is_named(way: tuple[str, ...], state: Mapping[str, Any]) -> bool:
+    return any("." in name for name in _tensors(state)) or (way != () and all(word in _USUAL for word in way))
 
 
 def _has_inert(items: Mapping[Any, Any]) -> bool:

@@ -1,7 +1,9 @@
 import hashlib
 import os
+import pickle
 import zipfile
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -240,3 +242,14 @@ def test_what_a_file_is_instead_is_said(tmp_path, mark, words):
     path.write_bytes(mark + bytes(300))
     with pytest.raises(CheckpointError, match=words):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_arrays_are_weights_where_the_file_is_trusted(tmp_path, write):
+    write({"model": {"weight": np.ones((1, 2), "f4"), "bias": np.zeros(1, "f4")}, "author": "x"}, tmp_path / "w.pkl")
+    with pytest.raises(CheckpointError, match=r"would run numpy.*--trust-checkpoint"):
+        load_checkpoint(tmp_path / "w.pkl")
+    checkpoint = load_checkpoint(tmp_path / "w.pkl", trust=True)
+    checkpoint.load_into(linear := nn.Linear(2, 1))
+    assert checkpoint.trusted
+    assert linear.weight.tolist() == [[1, 1]]

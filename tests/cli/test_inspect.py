@@ -170,6 +170,10 @@ def test_a_large_file_is_not_read_nor_torch_imported(tmp_path):
         nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)),
         nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 1, 1, bias=False)),
         build_model("resnet18", input_shape=(3, 32, 32), num_classes=7),
+        build_model("mlp", input_shape=(1, 8, 8), num_classes=10),
+        build_model("cnn", input_shape=(3, 8, 8), num_classes=7, width=4),
+        build_model("wrn-16-8", input_shape=(3, 32, 32), num_classes=7),
+        nn.Linear(4, 3),
         nn.Sequential(nn.Conv2d(1, 2, 3, padding=1)),
         nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, affine=False), nn.PReLU(), nn.LayerNorm(8, bias=False)),
         nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(2, 3), nn.BatchNorm1d(3)),
@@ -209,11 +213,58 @@ def test_a_name_cannot_write_into_the_draft(tmp_path):
     assert "#   w\\n    raise SystemExit (1,)" in names
 
 
-def test_a_layer_of_a_high_number_is_no_chain(tmp_path):
-    torch.save({"9999999999.weight": torch.ones(1, 1)}, tmp_path / "w.pt")
+@pytest.mark.parametrize("name", ["9999999999.weight", "a." * 10**5 + "0.other"])
+def test_a_layer_of_a_high_number_or_deep_down_is_no_chain(tmp_path, name):
+    torch.save({name: torch.ones(1, 1)}, tmp_path / "w.pt")
     assert "which model it is" in draft(describe(tmp_path / "w.pt"))
 
 
 def test_what_stands_among_the_weights_is_told(tmp_path, capsys):
     torch.save({"model": {"0.weight": torch.ones(1), "1.weight": torch.ones(1), "version": 3}}, tmp_path / "w.pt")
     assert document(tmp_path / "w.pt", capsys)["beside"] == ["model.version"]
+
+
+@pytest.mark.slow
+def test_a_draft_has_the_sizes_of_a_transformer(tmp_path):
+    import transformers
+
+    sizes = {
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 3,
+        "intermediate_size": 16,
+        "vocab_size": 50,
+    }
+    models = [
+        transformers.GPT2ForSequenceClassification(
+            transformers.GPT2Config(n_embd=8, n_layer=2, n_head=2, vocab_size=50, n_positions=16, num_labels=3)
+        ),
+        transformers.BertForMaskedLM(transformers.BertConfig(**sizes)),
+        transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes)),
+    ]
+    for model in models:
+        torch.save(model.state_dict(), tmp_path / "w.pt")
+        lines = draft(describe(tmp_path / "w.pt")).splitlines()
+        made = {}
+        exec(
+            "\n".join(line.strip() for line in lines if " = transformers." in line),
+            {"transformers": transformers},
+            made,
+        )
+        assert type(made["model"]) is type(model)
+        load_checkpoint(tmp_path / "w.pt").load_into(made["model"])
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"architecture": "resnet18"}, 'timm.create_model("resnet18", num_classes=3)'),
+        ({"_class_name": "UNet2DModel"}, "diffusers.UNet2DModel.from_config(config)"),
+    ],
+)
+def test_a_folder_of_another_library_names_its_model(tmp_path, config, words):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({"fc.weight": torch.ones(3, 2)}, tmp_path / "model.safetensors")
+    facts = describe(tmp_path)
+    assert words in draft(facts)
+    assert facts["needs"].startswith("--problem")

@@ -248,6 +248,29 @@ KEYS = {
     "numbers beside the weights": Kind(
         saved(under("model", mean=torch.ones(4), std=torch.ones(4), best=torch.tensor(1.0))), key="model"
     ),
+    "a version among few weights, beside an average": Kind(
+        saved(lambda s: {"ema": dict(nn.Linear(2, 1).state_dict()), "model": s | {"version": 3}}),
+        lambda seed: seeded(nn.Linear(2, 1), seed),
+        key="model",
+        others=("ema",),
+    ),
+    "an average among the weights": Kind(saved(lambda s: s | {"ema": other()}), key="", others=("ema",)),
+    "an optimizer by names, of another key": Kind(
+        saved(under("net", opt={"state": {"0.weight": {"exp_avg": torch.ones(2)}}, "param_groups": []})),
+        key="net",
+        others=(),
+    ),
+    "EMA as Lightning has it": Kind(
+        saved(
+            lambda s: {
+                "state_dict": prefixed("net.", other()),
+                "current_model_state": prefixed("net.", s),
+                "averaging_state": {"n_averaged": torch.tensor(3)},
+            }
+        ),
+        key="current_model_state",
+        others=("state_dict",),
+    ),
     "eight deep": Kind(saved(under(*"abcdefgh")), key="a.b.c.d.e.f.g.h"),
     "in a list, asked for": Kind(saved(lambda s: {"nets": [other(), s]}), ask="nets.1", key="nets.1"),
     "by fold, asked for": Kind(saved(lambda s: {"folds": {0: other(), 1: s}}), ask="folds.1", key="folds.1"),
