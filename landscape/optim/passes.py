@@ -65,7 +65,7 @@ class Passes:
 
         Raises:
             NonFinitePassError: the loss or the gradient is not finite.
-            ValueError: the closure returned no number, added to earlier gradients or left none, or a gradient is sparse.
+            ValueError: the closure returned no number, added to earlier gradients or left none; a gradient is sparse.
         """
         torch.clear_autocast_cache()  # within autocast it would hold half-precision copies of the weights before a move
         hooks = nullcontext() if self.workers.sync else self.workers.no_hooks()
