@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from landscape.checkpoint.checkpoint import Checkpoint, CheckpointError
+    from landscape.checkpoint.checkpoint import Checkpoint, CheckpointError, NoCheckpointError
     from landscape.checkpoint.read import load_checkpoint
     from landscape.checkpoint.write import save_checkpoint
 
-__all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "CheckpointError", "NoCheckpointError", "load_checkpoint", "save_checkpoint"]
 
 _WHERE = {"Checkpoint": "checkpoint", "CheckpointError": "checkpoint", "load_checkpoint": "read"}
-_WHERE |= {"save_checkpoint": "write"}
+_WHERE |= {"NoCheckpointError": "checkpoint", "save_checkpoint": "write"}
 
 
 def __getattr__(name: str) -> Any:

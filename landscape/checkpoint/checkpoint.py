@@ -29,6 +29,10 @@ class CheckpointError(FileError):
     """A file that is no checkpoint or does not fit; the message is one line, "PATH: what is wrong. What to do."."""
 
 
+class NoCheckpointError(CheckpointError):
+    """A file that can be read, and holds no state dict."""
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """The content of one checkpoint file.

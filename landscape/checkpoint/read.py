@@ -15,14 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape.checkpoint.checkpoint import Checkpoint, CheckpointError, to_device, without_prefixes
+from landscape.checkpoint.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    NoCheckpointError,
+    to_device,
+    without_prefixes,
+)
 from landscape.checkpoint.containers import Opened, identities, open_container
 from landscape.checkpoint.content import FORMAT, fields_of_ours, require_plain
 from landscape.checkpoint.describe import hash_of
 from landscape.checkpoint.folders import is_json, open_checkpoint
 from landscape.checkpoint.stored import Storage, Stored
 from landscape.checkpoint.tensors import Tensors
-from landscape.checkpoint.weights import training_facts, weights_of
+from landscape.checkpoint.weights import NoWeightsError, training_facts, weights_of
 from landscape.reading import FileError, reading, require_file
 
 _RUN = "torch, trusted"
@@ -76,7 +82,8 @@ def load_checkpoint(
         reason = error.strerror or error
         raise CheckpointError(f"{path}: cannot be read: {reason}. Check the path and its permissions.") from error
     except FileError as error:
-        raise CheckpointError(str(error)) from error
+        kind = NoCheckpointError if type(error.__cause__) is NoWeightsError else CheckpointError
+        raise kind(str(error)) from error
     if changed:
         raise CheckpointError(f"{path}: changed while it was being read. Run again.")
     state = {"optimizer": None, "rng": None} | fields.pop("state")

@@ -5,21 +5,26 @@ step. Here ``training_step`` is put off until then; each pass of the optimizer t
 all micro-batches of the step. Afterwards Lightning clips the direction, calls its hooks, and updates, with any
 ``accumulate_grad_batches``, ``gradient_clip_val``, ``precision`` and scheduler.
 
-What ``training_step`` logs is logged in the clean pass only. What else it changes, it changes in every pass: update
-metrics where ``self.clean_pass`` is true. With ``accumulate_grad_batches`` the output of a micro-batch that was put off
-is a loss of zero, for callbacks that look at outputs.
+What ``training_step`` logs is logged in the clean pass only, and metrics of torchmetrics that are modules in the module
+follow that pass only. What else it changes, it changes in every pass, unless it asks ``self.clean_pass``. With
+``accumulate_grad_batches`` the output of a micro-batch that was put off is a loss of zero, for callbacks that look at
+outputs. A step of which ``training_step`` returns None for all micro-batches is skipped, and counted.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from inspect import signature
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from landscape.integrations.micro_batches import fresh
 from landscape.integrations.unwrapped import unwrapped
 
 if TYPE_CHECKING:
@@ -48,7 +53,7 @@ class MultiPassModule(LightningModule):
 
     clean_pass = True
     _gathering = _running = False
-    _earlier: list[tuple[Any, Any]]  # micro-batches that were put off
+    _earlier: tuple[tuple[Any, Any], ...] = ()  # micro-batches that were put off
     _losses: list[Tensor]  # of those, in this pass
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -72,16 +77,23 @@ class MultiPassModule(LightningModule):
             multi_pass.zero_grad()
             self._losses = []
             self.clean_pass = not results
-            loss = optimizer_closure()
+            with nullcontext() if self.clean_pass else _metrics_as_they_are(self):
+                loss = optimizer_closure()
             results.append(optimizer_closure._result)
             losses = [*self._losses, loss] if loss is not None else self._losses
-            return torch.stack(losses).sum() if losses else None
+            return torch.stack(losses).sum() if losses else torch.tensor(torch.nan)  # all were skipped: so is the step
+
+        def gather() -> Tensor | None:
+            loss = multi_pass.gather(closure)
+            if not self._losses and results[-1].loss is None:
+                multi_pass.zero_grad()
+            return loss
 
         self._gathering = True
         try:
-            optimizer.step(closure=lambda: multi_pass.gather(closure), gathered=True)
+            optimizer.step(closure=gather, gathered=True)
         finally:
-            self._gathering, self.clean_pass = False, True
+            self._gathering, self.clean_pass, self._earlier = False, True, ()
         optimizer_closure._result = results[0]  # for callbacks: the output at the weights, not at the last pass's
         return None
 
@@ -101,10 +113,12 @@ def _put_off(training_step: Callable[..., Any]) -> Callable[..., Any]:
         if self._running or not self.automatic_optimization or unwrapped(self.optimizers()) is None:
             return training_step(self, *args, **kwargs)
         loop, accumulate = self.trainer.fit_loop, self.trainer.accumulate_grad_batches
+        if loop._skip_backward:  # to compute activation statistics at averaged weights
+            return training_step(self, *args, **kwargs)
         if loop.batch_idx % accumulate == 0:
-            self._earlier = []
+            self._earlier = ()
         if loop._should_accumulate():
-            self._earlier.append((args, kwargs))
+            self._earlier += ((args, kwargs),)
             return torch.zeros((), device=self.device, requires_grad=True)
         if not self._gathering:
             raise RuntimeError(
@@ -117,15 +131,32 @@ def _put_off(training_step: Callable[..., Any]) -> Callable[..., Any]:
         try:
             for some, more in self._earlier:
                 results.batch, results.batch_size = some[0], None  # by whose size what is logged is weighted
-                output = training_step(self, *some, **more)
+                output = training_step(self, *fresh(some), **fresh(more))
                 if output is not None:
                     loss = (output["loss"] if isinstance(output, Mapping) else output) / accumulate
                     self._losses.append(loss.detach())
                     self.trainer.strategy.backward(loss, self.optimizers().optimizer)
             results.batch, results.batch_size = args[0], None
-            return training_step(self, *args, **kwargs)
+            return training_step(self, *fresh(args), **fresh(kwargs))
         finally:
             self._running = False
 
     put_off.puts_off = True  # type: ignore[attr-defined]
     return put_off
+
+
+@contextmanager
+def _metrics_as_they_are(module: Any) -> Iterator[None]:
+    """Put the metrics among the modules in ``module`` back to what they were before the body."""
+    from torchmetrics import Metric  # which Lightning brings
+
+    def state(metric: Metric) -> dict[str, Any]:
+        kept = {name: value for name, value in vars(metric).items() if isinstance(value, (Tensor, list, int, NoneType))}
+        return {name: value.clone() if isinstance(value, Tensor) else copy.copy(value) for name, value in kept.items()}
+
+    before = [(metric, state(metric)) for metric in module.modules() if isinstance(metric, Metric)]
+    try:
+        yield
+    finally:
+        for metric, kept in before:
+            vars(metric).update(kept)

@@ -142,8 +142,9 @@ class MultiPassOptimizer(Optimizer):
                 closure, and clip in it what it left in ``.grad``.
 
         Raises:
-            ValueError: no closure, a closure that returns nothing or adds to gradients that were there before it, or a
-                sparse gradient. As after any exception in a pass, weights, buffers and generators are restored.
+            ValueError: no closure, a closure that returns no number, adds to gradients that were there before it or
+                zeroes its own, or a sparse gradient. As after any exception in a pass, weights, buffers and generators
+                are restored.
         """
         returned = None
         if closure is not None:

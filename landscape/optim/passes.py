@@ -6,7 +6,7 @@ one host synchronization a pass, so the norms may as well be Python floats.
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -65,15 +65,13 @@ class Passes:
 
         Raises:
             NonFinitePassError: the loss or the gradient is not finite.
-            ValueError: the closure returned nothing or added to earlier gradients, or a gradient is sparse.
+            ValueError: the closure returned no number, added to earlier gradients or left none; a gradient is sparse.
         """
         torch.clear_autocast_cache()  # within autocast it would hold half-precision copies of the weights before a move
         hooks = nullcontext() if self.workers.sync else self.workers.no_hooks()
         with torch.enable_grad(), hooks, no_leftovers(self._params):
             returned = self._closure()
-        if returned is None:
-            raise ValueError("the closure returned None. Expected it to return the loss.")
-        self._end_pass(torch.as_tensor(returned).detach())
+        self._end_pass(_number(returned).detach())
 
     def gradient(self) -> Vectors:
         """The gradients that ``run`` left in ``.grad``, taken from there; it raises the same."""
@@ -208,3 +206,13 @@ class Passes:
         self._precision.unscale()
         self.value = self.workers.mean_loss(loss)
         require_finite(self._grads(), self.value)
+
+
+def _number(returned: Any) -> Tensor:
+    """What a closure returned, as the tensor of one number that it is. Raises ValueError for anything else."""
+    with suppress(TypeError, ValueError, RuntimeError):
+        if (loss := torch.as_tensor(returned)).numel() == 1:
+            return loss
+    shape = f" of shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else ""
+    what = "None" if returned is None else type(returned).__name__ + shape
+    raise ValueError(f"the closure returned {what}. Expected it to return the loss.")

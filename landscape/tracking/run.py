@@ -28,6 +28,7 @@ from landscape.fingerprint import Fingerprint, differences, refuse_other
 from landscape.measure.cost import estimate_cost as cost_of_metrics
 from landscape.results import Analysis, TrackLog, read_track
 from landscape.results.track import row_of
+from landscape.tracking.places import SUFFIXES, runs_below
 from landscape.tracking.settings import Objectives, Settings
 from landscape.tracking.summary import latest, summarize
 from landscape.tracking.survey import Found, Survey
@@ -36,6 +37,7 @@ Sources = str | Path | Iterable[str | Path]
 
 _PAUSE = 1.0  # seconds, before the folder is searched again
 _PATIENCE = 10  # epochs
+_NAMED = 5  # folders
 _DRAWING = 100  # between drawings at least so many times what the last one took, which is 1 %
 
 
@@ -96,7 +98,7 @@ def track(
     start = time.perf_counter()
     found, ended = tracking.find()
     if not found and not follow:
-        raise CheckpointError(f"{', '.join(map(str, tracking.survey.sources))}: no checkpoints to measure.")
+        raise CheckpointError(_none_in(tracking.survey.sources))
     if todo := tracking.without_row(found):
         tracking.objectives.of(tracking.survey.load(todo[0].path))  # what is wrong is said before anything is written
     with TrackLog(tracking.log_path, tracking.settings.digest, earlier=tracking.settings.earlier_digest) as log:
@@ -131,6 +133,17 @@ def track(
         return Track(
             tracking.out, latest(log.analyses), len(log.analyses) - num_before, time.perf_counter() - start, ended
         )
+
+
+def _none_in(sources: Sequence[Path]) -> str:
+    """What to say where no checkpoint is found."""
+    folders = [source for source in sources if source.is_dir()]
+    below = [str(run) for folder in folders for run in runs_below(folder)]
+    hint = f" Expected files ({', '.join(SUFFIXES)}) or folders of weights in it." if folders else ""
+    if below:
+        more = f" and {len(below) - _NAMED} more" if len(below) > _NAMED else ""
+        hint = f" They lie further down: give one of {', '.join(below[:_NAMED])}{more}."
+    return f"{', '.join(map(str, sources))}: no checkpoints to measure.{hint}"
 
 
 def estimate_cost(

@@ -17,7 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from landscape.checkpoint import Checkpoint, CheckpointError, NoCheckpointError, load_checkpoint
 from landscape.content import digest
 from landscape.forms import COUNT, NUMBER
 from landscape.readers import parse_json
@@ -150,14 +150,16 @@ class Survey:
         return {path: run for path, run in paths.items() if not (path.is_symlink() and path.resolve() in real)}
 
     def _in_order(self, run_of: dict[Path, Path], *, leave_out: set[Path]) -> list[Found]:
-        """What is known of them, by run and step; those of a folder and no known step are left out, which is told."""
+        """What is known of them, by run and step; what of a folder has no weights or step is told."""
         placed: list[Found] = []
-        unplaced: dict[Path, UnplacedError] = {}
+        unplaced: dict[Path, CheckpointError] = {}
         for path in run_of:
             try:
                 one = None if path in leave_out else self._found(path)
                 placed += [one] if one else []
-            except UnplacedError as error:
+            except (UnplacedError, NoCheckpointError) as error:
+                if self._key is not None and not isinstance(error, UnplacedError):
+                    raise
                 unplaced[path] = error
         for path, reason in unplaced.items():
             if not placed or (path in self.sources and path != run_of[path]):

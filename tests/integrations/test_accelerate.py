@@ -197,6 +197,15 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, name: str) -> Non
     assert equal(straight.weights(), resumed.weights())
 
 
+def test_each_pass_gets_the_micro_batch_as_it_was() -> None:
+    loop, other = Loop(METHODS["sam"][0]), Loop(METHODS["sam"][0])
+    loop.passes._loss = lambda x, y: loop.loss(x.mul_(0.5), y)
+    other.passes._loss = lambda x, y: other.loss(0.5 * x, y)
+    loop.epoch()
+    other.epoch()
+    assert equal(loop.weights(), other.weights())
+
+
 def test_another_optimizer_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"optimizer=AcceleratedOptimizer is none of landscape\.optim"):
         Loop(lambda base, _: base)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import CatMetric, MeanMetric, MetricCollection
 
 from landscape.integrations import MultiPassModule
 from landscape.optim import CRSAM, SAM
@@ -32,6 +33,7 @@ METHODS: dict[str, tuple[Callable[..., Any], Callable[..., list[Tensor]]]] = {
         lambda *a: byhand.crsam(*a, rho=0.1, alpha=0.3, beta=0.2),
     ),
     "plain": (lambda base, _: base, byhand.plain),
+    "none": (lambda base, _: SAM(base, rho=0.0), byhand.plain),
 }
 
 
@@ -57,6 +59,8 @@ class Written(LightningModule):
         loss = cross_entropy(self.net(x), y)
         self.log("loss", loss, on_step=True, on_epoch=True)
         return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None: ...
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make(SGD(self.net.parameters(), lr=0.2, momentum=0.9, weight_decay=0.01), self.net)
@@ -91,12 +95,12 @@ class Seen(Callback):
         self.mean = trainer.callback_metrics["loss_epoch"].item()
 
 
-def fit(module: LightningModule, *, epochs: int = 1, ckpt_path: Any = None, **options: Any) -> Trainer:
+def fit(module: LightningModule, *, epochs: int = 1, ckpt_path: Any = None, val: Any = None, **options: Any) -> Trainer:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     usual = {"accumulate_grad_batches": ACCUMULATE, "gradient_clip_val": 0.05, "enable_checkpointing": False}
     trainer = Trainer(accelerator="cpu", max_epochs=epochs, **{**quiet, **usual, **options})
     loader = DataLoader(TensorDataset(*data(next(module.parameters()).dtype)), batch_size=BATCH)
-    trainer.fit(module, loader, ckpt_path=ckpt_path)
+    trainer.fit(module, loader, val, ckpt_path=ckpt_path)
     return trainer
 
 
@@ -254,6 +258,81 @@ def test_a_micro_batch_that_is_skipped_counts_for_nothing() -> None:
         )
         expected = [p - 0.2 * (v + 0.01 * p) for p, v in zip(params, d, strict=True)]
         assert byhand.distance(module.weights(), expected) < 1e-12
+
+
+def test_a_step_whose_micro_batches_are_all_skipped_is_skipped() -> None:
+    class Skipping(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+            return None if batch_idx in (3, 4, 5) else super().training_step(batch, batch_idx)
+
+    skipping, plain = Skipping(METHODS["sam"][0]), Skipping(METHODS["plain"][0])
+    trainer = fit(skipping, gradient_clip_val=None)
+    assert trainer.optimizers[0].num_skipped == 1
+    assert trainer.global_step == 3
+    by_hand = Skipping(METHODS["none"][0])
+    fit(by_hand, gradient_clip_val=None)
+    fit(plain, gradient_clip_val=None)
+    assert byhand.distance(by_hand.weights(), plain.weights()) < 1e-12
+
+
+def test_a_run_that_is_resumed_within_a_step_goes_on_with_the_micro_batches_that_are_left(tmp_path: Path) -> None:
+    def resumed(method: str) -> list[Tensor]:
+        first, second = (Classifier(METHODS[method][0]) for _ in range(2))
+        loader = DataLoader(TensorDataset(*data()), batch_size=10)
+        saved = ModelCheckpoint(tmp_path / method, save_top_k=-1, save_on_train_epoch_end=False, filename="{step}")
+        options = {"val_check_interval": 4, "num_sanity_val_steps": 0, "val": loader, "callbacks": [saved]}
+        fit(first, enable_checkpointing=True, **options)
+        fit(second, ckpt_path=tmp_path / method / "step=1.ckpt")  # after four micro-batches of three and three and two
+        return second.weights()
+
+    assert byhand.distance(resumed("none"), resumed("plain")) < 1e-12
+
+
+def test_each_pass_gets_the_batch_as_it_was() -> None:
+    class Changing(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            y, x = batch.pop(), batch.pop()
+            return super().training_step((x.mul_(0.5), y), batch_idx)
+
+    class Halving(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step((0.5 * batch[0], batch[1]), batch_idx)
+
+    changing, halving = Changing(METHODS["sam"][0]), Halving(METHODS["sam"][0])
+    fit(changing)
+    fit(halving)
+    assert equal(changing.weights(), halving.weights())
+
+
+def test_metrics_follow_the_clean_pass() -> None:
+    class Measuring(Classifier):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.both = MetricCollection({"mean": MeanMetric(), "all": CatMetric()})
+            self.steps = 0
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            self.steps += 1
+            self.both.update(loss.detach())
+            return loss
+
+    module, plain = Measuring(METHODS["sam"][0]), Measuring(METHODS["plain"][0])
+    fit(module, limit_train_batches=3)
+    fit(plain, limit_train_batches=3)
+    assert module.steps == 2 * plain.steps
+    assert torch.equal(module.both["mean"].compute(), plain.both["mean"].compute())
+    assert torch.equal(module.both["all"].compute(), plain.both["all"].compute())
+
+
+def test_activation_statistics_at_averaged_weights_are_of_all_batches() -> None:
+    module = Classifier(METHODS["sam"][0])
+    module.net[1] = nn.BatchNorm1d(8).double()
+    module.configure_optimizers = lambda: module.make(SGD(module.net.parameters(), lr=0.1), module.net)
+    averaging = StochasticWeightAveraging(0.05, swa_epoch_start=1, annealing_epochs=1)
+    fit(module, epochs=3, callbacks=[averaging], gradient_clip_val=None)
+    means = [module.net[0](x).mean(dim=0) for x in data()[0].split(BATCH)]
+    assert torch.allclose(module.net[1].running_mean, torch.stack(means).mean(dim=0))
 
 
 def test_buffers_follow_the_clean_pass() -> None:

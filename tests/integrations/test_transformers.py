@@ -184,6 +184,24 @@ def test_a_loss_that_knows_no_tokens_is_the_mean_over_micro_batches(tmp_path: Pa
     assert byhand.distance(weights(mine), list(by_hand.parameters())) < 1e-12
 
 
+def test_each_pass_gets_the_batch_as_it_was(tmp_path: Path) -> None:
+    class Masking(SAMTrainer):
+        in_place = True
+
+        def compute_loss(self, net: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            ids = inputs["input_ids"] if self.in_place else inputs["input_ids"].clone()
+            inputs["input_ids"] = ids.add_(1).remainder_(12)
+            return super().compute_loss(net, inputs, *args, **kwargs)
+
+    changing, copying = (
+        Masking(model(), arguments(tmp_path), train_dataset=Texts(), multi_pass=METHODS["sam"][0]) for _ in range(2)
+    )
+    copying.in_place = False
+    changing.train()
+    copying.train()
+    assert equal(weights(changing), weights(copying))
+
+
 def test_bfloat16(tmp_path: Path) -> None:
     def losses(net: nn.Module, group: list[dict[str, Tensor]]) -> list[Tensor]:
         with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):

@@ -87,6 +87,75 @@ def test_a_gradient_of_before_that_no_pass_touches_is_noticed() -> None:
 
 
 @every_optimizer
+def test_a_closure_may_take_its_gradients_from_autograd_grad(make: Make) -> None:
+    def through_data(p: nn.Parameter, gradient: Tensor) -> None:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+        p.grad.data.copy_(gradient)
+
+    def trained(put: Callable[[nn.Parameter, Tensor], None] | None) -> list[Tensor]:
+        problem = Problem(make)
+        params = list(problem.model.parameters())
+
+        def closure() -> Tensor:
+            loss = cross_entropy(problem.model(problem.x[0]), problem.y[0])
+            found = torch.autograd.grad(loss, params, retain_graph=put is None)
+            if put is None:  # as for a penalty
+                problem.optimizer.zero_grad()
+                loss.backward()
+            else:
+                for p, gradient in zip(params, found, strict=True):
+                    put(p, gradient)
+            return loss
+
+        for _ in range(3):
+            problem.optimizer.step(closure)
+        return problem.weights()
+
+    def assign(p: nn.Parameter, gradient: Tensor) -> None:
+        p.grad = gradient
+
+    expected = trained(None)
+    assert equal(trained(assign), expected)
+    assert equal(trained(through_data), expected)
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_gradients_that_are_zeroed_after_backward_are_missed(set_to_none: bool) -> None:
+    problem = Problem(OPTIMIZERS["sam"])
+    before = problem.weights()
+
+    def closure() -> Tensor:
+        problem.optimizer.zero_grad()
+        loss = cross_entropy(problem.model(problem.x[0]), problem.y[0])
+        loss.backward()
+        problem.optimizer.zero_grad(set_to_none=set_to_none)
+        return loss
+
+    with pytest.raises(ValueError, match=r"left no gradients: they were zeroed after backward\(\)"):
+        problem.optimizer.step(closure)
+    assert equal(problem.weights(), before)
+
+
+def test_parameters_that_no_pass_uses_stay() -> None:
+    w = nn.Parameter(torch.ones(2))
+    optimizer = SAM(SGD([w], lr=0.1))
+    for loss in (torch.zeros(()), w.detach().sum()):
+        optimizer.step(lambda loss=loss: loss)
+    optimizer.step(lambda: (w * 0).sum().backward() or torch.zeros(()))  # a gradient of zero is one
+    assert torch.equal(w, torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("returned", "what"),
+    [({"loss": 1.0}, "dict"), ((1.0, 2.0), "tuple"), (torch.ones(3), r"Tensor of shape \(3,\)")],
+)
+def test_what_is_no_loss_is_refused_by_name(returned: Any, what: str) -> None:
+    with pytest.raises(ValueError, match=f"the closure returned {what}. Expected it to return the loss"):
+        SAM(SGD([nn.Parameter(torch.ones(2))], lr=0.1)).step(lambda: returned)
+
+
+@every_optimizer
 def test_gathering_and_updating_apart_is_the_step(make: Make) -> None:
     whole, apart, framed = (Problem(make) for _ in range(3))
     whole.run(range(5))

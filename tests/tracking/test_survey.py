@@ -159,6 +159,42 @@ def test_what_has_no_step_is_left_out_of_a_folder_and_refused_by_name(tmp_path, 
         track(tmp_path / "best.pt", settings)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_files_of_torch_are_found_under_any_usual_ending(tmp_path, settings, legacy):
+    for step, name in enumerate(("checkpoint_0.pth.tar", "model_1.bin", "snapshot-2.pkl")):
+        torch.save({"state_dict": weights(step)}, tmp_path / name, _use_new_zipfile_serialization=not legacy)
+    for name in ("data_3.tar", "replay_4.pkl", "model_5.bin"):
+        (tmp_path / name).write_bytes(b"\x80\x04 of anybody")
+    for name in ("training_args.bin", "optimizer.bin", "random_states_0.pkl"):
+        torch.save({"beside": torch.zeros(1)}, tmp_path / name)
+    names = [("checkpoint_0.pth.tar", 0), ("model_1.bin", 1), ("snapshot-2.pkl", 2)]
+    assert tracked(tmp_path, settings) == names
+
+
+def test_files_that_hold_no_weights_are_left_out_of_a_folder_and_refused_by_name(tmp_path, settings):
+    torch.save(weights(1), tmp_path / "step-1.pt")
+    torch.save({"lr": 0.1, "epochs": 3}, tmp_path / "args.pt")
+    torch.save(torch.optim.Adam([torch.ones(1)]).state_dict(), tmp_path / "optim-1.pt")
+    with pytest.warns(UserWarning, match=r"holds no state dict.* It is left out") as told:
+        assert tracked(tmp_path, settings) == [("step-1.pt", 1)]
+    assert len(told) == 2
+    with pytest.raises(CheckpointError, match=r"args\.pt: holds no state dict"):
+        track(tmp_path / "args.pt", settings)
+    (tmp_path / "step-2.pt").write_bytes((tmp_path / "step-1.pt").read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"step-2\.pt"):
+        track(tmp_path, settings)  # what is broken may have been a checkpoint
+
+
+def test_runs_that_lie_further_down_are_named(tmp_path, settings):
+    for number in range(7):
+        of_lightning(tmp_path / "lightning_logs" / f"version_{number}" / "checkpoints" / "epoch=0-step=5.ckpt", 5)
+    with pytest.raises(CheckpointError, match=r"further down: give one of \S+version_0, .*version_4 and 2 more\.$"):
+        track(tmp_path, settings)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"no checkpoints to measure\. Expected files \(\.pt, "):
+        track(tmp_path / "empty", settings)
+
+
 def test_one_of_several_state_dicts_is_taken_by_its_key_and_that_is_told(tmp_path, settings):
     torch.save({"model": weights(1), "ema": weights(2)}, tmp_path / "step-1.pt")
     torch.save({"model": weights(2), "ema": weights(3)}, tmp_path / "step-2.pt")
