@@ -13,7 +13,9 @@ INSTALL = $(BIN)/python $(PIP_INSTALL)
 # What `make quick` runs, without what is marked slow: every package, in a minute.
 QUICK := \
   tests/test_objective.py tests/test_objective_over.py tests/test_second_derivatives.py tests/test_results.py \
-  tests/test_files.py tests/results tests/checkpoint tests/models/test_models.py tests/data/test_digits.py \
+  tests/test_files.py tests/results tests/checkpoint/test_checkpoint.py tests/checkpoint/test_content.py \
+  tests/checkpoint/test_fit.py tests/checkpoint/test_read.py tests/checkpoint/test_write.py \
+  tests/models/test_models.py tests/data/test_digits.py \
   tests/data/test_split.py tests/linalg/test_basis.py tests/linalg/test_slq.py tests/linalg/test_hutchpp.py \
   tests/linalg/test_xtrace.py tests/operators/test_hessian.py tests/measure/test_metrics.py \
   tests/measure/test_analyze.py tests/optim/test_contract.py tests/optim/test_sam.py tests/surface/test_grid.py \
