@@ -57,6 +57,19 @@ def _drops(batches: Any, dataset: Any) -> bool:
         return False
 
 
+def apart(data: Iterable[Any]) -> Iterable[Any]:
+    """A ``DataLoader`` of the same batches that others, who may be looping over ``data``, do not see; else ``data``.
+
+    Persistent workers have one iterator a loader: to begin another pass would begin theirs anew.
+    """
+    if not isinstance(data, DataLoader):
+        return data
+    own = copy.copy(data)
+    vars(own).update({name: apart(one) for name, one in vars(own).items() if isinstance(one, DataLoader)})
+    vars(own)["_iterator"] = None
+    return own
+
+
 def refuse_changing(data: Iterable[Any]) -> str | None:
     """Raise ValueError where two passes over ``data`` differ: augmentation, noise or a shuffling batch sampler.
 
@@ -102,6 +115,18 @@ def lent(batch: Any) -> Any:
     if type(batch) is tuple and all(isinstance(entry, Tensor) for entry in batch):
         return batch
     return _map(batch, lambda t: t)
+
+
+def copied(batch: Any) -> Any:
+    """The batch with tensors and containers of its own, which may be changed: ``batch.pop("labels")``, ``x.div_(255)``.
+
+    Example:
+        >>> batch = {"x": [torch.ones(2)], "name": "a"}
+        >>> _ = copied(batch).pop("name"), copied(batch)["x"][0].zero_()
+        >>> batch
+        {'x': [tensor([1., 1.])], 'name': 'a'}
+    """
+    return _map(batch, lambda t: t.detach().clone().requires_grad_(t.requires_grad))
 
 
 def to(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:

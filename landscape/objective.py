@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import generators, held, num_rows_of, recut, refuse_changing, refuse_unfixed
+from landscape.batches import apart, generators, held, num_rows_of, recut, refuse_changing, refuse_unfixed
 from landscape.content import digest
 from landscape.derivatives import DerivativeError, two_functions, wrong_gradient
 from landscape.eager import is_compiled, uncompiled
@@ -96,6 +96,7 @@ class Objective(Passes):
         if microbatch is not None and microbatch < 1:
             raise ValueError(f"microbatch={microbatch}. Expected at least 1 row.")
         refuse_unfixed(data)
+        data = apart(data)
         self.compiled = is_compiled(model) or is_compiled(loss)
         model, loss = uncompiled(model), uncompiled(loss)
         terms = LossTerms(model, loss, weight)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.integrations.micro_batches import fresh
+from landscape.batches import copied
 from landscape.integrations.unwrapped import unwrapped
 
 
@@ -65,7 +65,7 @@ class Accumulated:
             self._optimizer.zero_grad()
             losses = []
             for micro_batch in micro_batches:
-                loss = self._loss(*fresh(micro_batch))
+                loss = self._loss(*copied(micro_batch))
                 self._accelerator.backward(loss)
                 losses.append(loss.detach())
             return torch.stack(losses).mean()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from landscape.integrations.micro_batches import fresh
+from landscape.batches import copied
 from landscape.integrations.unwrapped import unwrapped
 
 if TYPE_CHECKING:
@@ -131,13 +131,13 @@ def _put_off(training_step: Callable[..., Any]) -> Callable[..., Any]:
         try:
             for some, more in self._earlier:
                 results.batch, results.batch_size = some[0], None  # by whose size what is logged is weighted
-                output = training_step(self, *fresh(some), **fresh(more))
+                output = training_step(self, *copied(some), **copied(more))
                 if output is not None:
                     loss = (output["loss"] if isinstance(output, Mapping) else output) / accumulate
                     self._losses.append(loss.detach())
                     self.trainer.strategy.backward(loss, self.optimizers().optimizer)
             results.batch, results.batch_size = args[0], None
-            return training_step(self, *fresh(args), **fresh(kwargs))
+            return training_step(self, *copied(args), **copied(kwargs))
         finally:
             self._running = False
 

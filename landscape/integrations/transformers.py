@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from landscape.integrations.micro_batches import fresh
+from landscape.batches import copied
 from landscape.integrations.unwrapped import unwrapped
 from landscape.optim.base import MultiPassOptimizer
 
@@ -95,7 +95,7 @@ class MultiPassTrainer(Trainer):
             for index, (inputs, num_items, num_steps) in enumerate(micro_batches, 1):
                 self.current_gradient_accumulation_steps = num_steps
                 with nullcontext() if index == len(micro_batches) else self.accelerator.no_sync(model):
-                    losses.append(backward(model, fresh(inputs), num_items))
+                    losses.append(backward(model, copied(inputs), num_items))
             return torch.stack(losses).sum()
 
         return optimizer.gather(closure)

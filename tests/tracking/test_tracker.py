@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from landscape import Objective, load_checkpoint
 from landscape.files import append_line
@@ -197,3 +198,23 @@ def test_weights_that_lie_in_several_processes_are_refused(tmp_path):
             tracker.measure(0)
     finally:
         distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_measuring_over_the_loader_that_is_trained_on_leaves_the_pass_alone(prepared):
+    def trained(*, measured):
+        torch.manual_seed(0)
+        model, x = nn.Linear(4, 3), torch.randn(12, 4)
+        dataset = TensorDataset(x, x[:, :3].argmax(dim=1))
+        loader = DataLoader(dataset, batch_size=2, num_workers=1, persistent_workers=True)
+        if prepared:
+            loader = pytest.importorskip("accelerate").Accelerator(cpu=True).prepare(loader)
+        tracker = Tracker(Objective(model, nn.CrossEntropyLoss(), loader), metrics=["loss"])
+        seen = []
+        for step, (_, targets) in zip(range(10), loader, strict=False):  # a pass begun anew would not end
+            seen.append(targets.tolist())
+            if measured:
+                tracker.measure(step)
+        return seen
+
+    assert trained(measured=True) == trained(measured=False)
