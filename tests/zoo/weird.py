@@ -229,7 +229,7 @@ CASES = [
     _case("dense connections", _fcs(lambda m, x: m.b(F.relu(m.a(x))) + m.a(x) + x)),
     _case("output is a tuple", lambda: Model(lambda m, x: (m.n(x), x), n=net(nn.ReLU())), loss=lambda m, b: F.cross_entropy(m(b[0])[0], b[1], reduction="none")),
     _case("output is a dictionary", lambda: Model(lambda m, x: {"logits": m.n(x)}, n=net(nn.ReLU())), loss=lambda m, b: F.cross_entropy(m(b[0])["logits"], b[1], reduction="none")),
-    _case("output is a dictionary for a criterion", lambda: Model(lambda m, x: {"logits": m.n(x)}, n=net(nn.ReLU()))),
+    _case("output is a dictionary for a criterion", lambda: Model(lambda m, x: {"scores": m.n(x)}, n=net(nn.ReLU()))),
     _case("output is a view of the input", lambda: Model(lambda m, x: x[:, :3] * 1 + 0 * m.a(x), a=nn.Linear(3, 3))),
     _case("output has one column", lambda: net(nn.ReLU(), out=1), loss=nn.BCEWithLogitsLoss(), y=lambda n: torch.rand(n, 1)),
     _case("output has no second dimension", lambda: nn.Sequential(net(nn.ReLU(), out=1), nn.Flatten(0)), loss=nn.MSELoss(), y=lambda n: torch.randn(n)),
