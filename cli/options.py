@@ -50,7 +50,7 @@ Device = Annotated[str, Option(metavar="D", help="cpu, cuda, cuda:1, mps.")]
 def read_checkpoints(paths: Sequence[Path], key: str | None = None, trust: bool = False) -> "list[Checkpoint]":
     """Read them, and say on stderr which weights were taken of several, and what was left out."""
     from landscape.checkpoint import load_checkpoint
-    from landscape.checkpoint.checkpoint import first_few
+    from landscape.text import first_few
 
     files = [load_checkpoint(path, key=key, trust=trust) for path in paths]
     for file in files:

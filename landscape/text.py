@@ -1,5 +1,7 @@
 """Text that comes from outside: names of layers, splits, runs and files, and what others wrote in them."""
 
+from collections.abc import Collection
+from itertools import islice
 from unicodedata import category
 
 _ACTS = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control codes, marks that turn text around, halves of pairs, line breaks
@@ -13,6 +15,17 @@ def reason_of(error: Exception) -> str:
         ('no such name', 'KeyError')
     """
     return " ".join(str(error).removesuffix(".").split()) or type(error).__name__
+
+
+def first_few(names: Collection[object], limit: int = 3) -> str:
+    """The first of the names, and how many more there are.
+
+    Example:
+        >>> first_few("abcde"), first_few("ab"), first_few("")
+        ('a, b, c and 2 more', 'a, b', '')
+    """
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(str, islice(names, limit))) + more
 
 
 def printable(text: str) -> str:

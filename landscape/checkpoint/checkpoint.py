@@ -5,9 +5,8 @@ model. Reading and writing are in the neighbouring files.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +159,6 @@ def without_prefixes(state: Mapping[str, Any], *, lightning: bool) -> dict[str, 
     while prefix := next((p for p in prefixes if stripped and all(name.startswith(p) for name in stripped)), None):
         stripped = {name.removeprefix(prefix): value for name, value in stripped.items()}
     return stripped
-
-
-def first_few(names: Collection[object], limit: int = 3) -> str:
-    """The first of the names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(map(str, islice(names, limit))) + more
 
 
 def to_device(tree: Any, device: torch.device) -> Any:

@@ -20,7 +20,7 @@ from landscape.checkpoint.stored import KNOWN, Storage, Stored, Typed, dtype_of,
 from landscape.readers import parse_json
 from landscape.reading import FileError, open_file, reading, require_room
 
-_AGAIN = "Copy or download it again."
+AGAIN = "Copy or download it again."
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of torch's older format
 _DESCRIPTION, _RATIO = 4 * 2**20, 32  # bytes of an archive's pickle, and how well it may be packed beyond
 _HEADER = 100_000_000  # bytes that the description of a safetensors file may take, in its own library
@@ -88,7 +88,7 @@ def open_embedded(path: Path, offset: int, num_bytes: int) -> Opened:
     """What the archive of torch describes that lies within a file; errors as ``open_container``."""
     with open_file(path) as file:
         if not 0 <= offset <= offset + num_bytes <= path.stat().st_size:
-            raise FileError(f"{path}: ends before what is said to lie in it. {_AGAIN}")
+            raise FileError(f"{path}: ends before what is said to lie in it. {AGAIN}")
         return _open_zip(path, file, offset, num_bytes, verify=True)
 
 
@@ -111,9 +111,9 @@ def _open_zip(path: Path, file: io.BufferedReader, start: int, size: int, verify
     except FileError:
         raise
     except Exception as error:  # there is no list of what readers raise on bytes that make no sense
-        raise FileError(f"{path}: is truncated or damaged. {_AGAIN}") from error
+        raise FileError(f"{path}: is truncated or damaged. {AGAIN}") from error
     if damaged is not None:
-        raise FileError(f"{path}: is damaged: {damaged} fails its checksum. {_AGAIN}")
+        raise FileError(f"{path}: is damaged: {damaged} fails its checksum. {AGAIN}")
     names = {Path(name).name for name in members}
     if "constants.pkl" in names:
         raise FileError(f"{path}: is a TorchScript program. Save its state_dict() with torch.save.")
@@ -227,7 +227,7 @@ def _open_safetensors(path: Path, file: io.BufferedReader) -> Opened:
         raise
     except Exception as error:
         reason = f"dtype {error}" if isinstance(error, KeyError) else error
-        raise FileError(f"{path}: is no safetensors file, or a damaged one ({reason}). {_AGAIN}") from error
+        raise FileError(f"{path}: is no safetensors file, or a damaged one ({reason}). {AGAIN}") from error
     return Opened("safetensors", content, (), identities(path))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.checkpoint.containers import Opened
+from landscape.checkpoint.containers import AGAIN, Opened
 from landscape.checkpoint.content import FORMAT, fields_of_ours, require_plain, told
 from landscape.checkpoint.folders import open_checkpoint
 from landscape.checkpoint.stored import Stored, contiguous, itemsize
@@ -20,7 +20,6 @@ from landscape.checkpoint.weights import Weights, find_weights, training_facts, 
 from landscape.reading import reading
 
 QUICK = 64 * 2**20  # bytes of files whose weights are read unasked
-_AGAIN = "Copy or download it again."
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -47,7 +46,7 @@ def describe(path: Path, *, key: str | None = None, values: bool | None = None) 
     opened = open_checkpoint(path, verify=values)
     ours = fields_of_ours(path, opened)
     weights = weights_of(path, opened, key) if ours is None else find_weights(ours["state"]["model"])
-    with reading(path, _AGAIN):
+    with reading(path, AGAIN):
         require_plain(weights.state, opened.num_bytes)
     tensors = {name: value for name, value in weights.state.items() if isinstance(value, Stored)}
     said = ours or training_facts(opened.content) | opened.facts
@@ -149,7 +148,7 @@ def _facts(path: Path, tensors: Mapping[str, Stored], values: bool) -> list[dict
     ]
     if values:
         mapped: dict[Path, Any] = {}
-        with reading(path, _AGAIN):
+        with reading(path, AGAIN):
             for row, one in zip(rows, tensors.values(), strict=True):
                 row |= _numbers(one, mapped)
     return rows

@@ -9,7 +9,6 @@ import re
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from itertools import chain
 from typing import Any
 
 import torch
@@ -17,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from landscape.checkpoint.names import Match, match_names
+from landscape.text import first_few
 
-_LISTED = 3  # names of a kind in a message
 _COUNTS = ("num_batches_tracked", "n_averaged")  # of batches and of models, which change no output
 
 
@@ -34,7 +33,7 @@ def fitted(model: nn.Module, found: Mapping[str, Any]) -> dict[str, Any]:
     """
     expected = model.state_dict()
     if empty := [name for name, value in expected.items() if isinstance(value, Tensor) and value.is_meta]:
-        raise ValueError(f"{_first(empty)} of the model are on meta, where no weights can be: build it on a device")
+        raise ValueError(f"{first_few(empty)} of the model are on meta, where no weights can be: build it on a device")
     ties = _ties(expected)
 
     def fits(names: dict[str, str]) -> bool:
@@ -63,12 +62,12 @@ def fitted(model: nn.Module, found: Mapping[str, Any]) -> dict[str, Any]:
             "missing: ": [f"{name} {_shape(expected[name])}" for name in missing],
             "unexpected: ": [f"{name} {_shape(found[name])}" for name in stray],
         }
-        raise ValueError("; ".join(kind + _first(names) for kind, names in listed.items() if names))
+        raise ValueError("; ".join(kind + first_few(names) for kind, names in listed.items() if names))
     unequal = [(name, *_unlike(name, ties[name], pairs)) for name in pairs]
     if torn := next(((name, other) for name, *others in unequal for other in others), None):
         raise ValueError(f"{torn[0]} and {torn[1]} are one weight in the model, and two in the file")
     if unused := [name for name in match.outside if not _is_count(name)]:
-        warnings.warn(f"The weights are those under {match.prefix!r}; not used: {_first(unused)}.", stacklevel=4)
+        warnings.warn(f"The weights are those under {match.prefix!r}; not used: {first_few(unused)}.", stacklevel=4)
     _warn_of_rounding(pairs)
     loaded = {name: theirs for name, (_, theirs) in pairs.items()}
     for name, tied in ties.items():  # which a strict load wants to see
@@ -136,7 +135,7 @@ def _warn_of_rounding(pairs: Mapping[str, tuple[Any, Any]]) -> None:
     if rounded:
         expected, found = pairs[rounded[0]]
         words = f"{len(rounded)} tensors are rounded from {_dtype(found)} to {_dtype(expected)}, the model's: "
-        warnings.warn(f"{words}{_first(rounded)}.", stacklevel=5)
+        warnings.warn(f"{words}{first_few(rounded)}.", stacklevel=5)
 
 
 def _unlike(name: str, tied: set[str], pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
@@ -175,8 +174,3 @@ def _shape(value: Any) -> str:
 
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(chain(names[:_LISTED])) + more

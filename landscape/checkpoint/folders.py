@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.checkpoint.containers import Opened, identities, open_container
+from landscape.checkpoint.containers import AGAIN, Opened, identities, open_container
 from landscape.checkpoint.inert import read_pickle
 from landscape.checkpoint.stored import KNOWN, Storage, Stored, find, itemsize
 from landscape.checkpoint.weights import training_facts
@@ -44,7 +44,6 @@ _ELSEWHERE = {
     "zero_to_fp32.py": "parts of DeepSpeed's. Join them: python zero_to_fp32.py . OUT",
 }
 _CELLS = 10_000_000  # of the grid that the edges of a tensor's parts make
-_AGAIN = "Copy or download it again."
 
 
 def open_checkpoint(path: Path, *, verify: bool = True) -> Opened:
@@ -105,7 +104,7 @@ def _weights_of(folder: Path) -> Path:
         if (folder / name).exists():
             raise FileError(f"{folder}: holds {words}.")
     if found and all(_SHARD.search(path.name) for path in found):
-        raise FileError(f"{folder}: holds shards without the index of them, model.safetensors.index.json. {_AGAIN}")
+        raise FileError(f"{folder}: holds shards without the index of them, model.safetensors.index.json. {AGAIN}")
     if found:
         raise FileError(f"{folder}: holds several checkpoints ({_first(found)}). Give one of them.")
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and _weights_in(path)]
@@ -141,12 +140,12 @@ def _open_shards(index: Path, verify: bool) -> Opened:
         try:
             opened[name] = open_container(index.parent / name, verify=verify)
         except FileNotFoundError as error:
-            raise FileError(f"{index}: names the shard {name}, which is not there. {_AGAIN}") from error
+            raise FileError(f"{index}: names the shard {name}, which is not there. {AGAIN}") from error
     content = {}
     for key, name in shards.items():
         inside = opened[name].content
         if not isinstance(inside, dict) or not isinstance(inside.get(key), Stored):
-            raise FileError(f"{index}: says that {key} is in {name}, where it is not. {_AGAIN}")
+            raise FileError(f"{index}: says that {key} is in {name}, where it is not. {AGAIN}")
         content[key] = inside[key]
     kind = next(iter(opened.values())).container if opened else "empty"
     left_out = tuple(dict.fromkeys(name for shard in opened.values() for name in shard.left_out))
@@ -159,7 +158,7 @@ def _open_shards(index: Path, verify: bool) -> Opened:
 def _open_distributed(folder: Path) -> Opened:
     """What ``.metadata`` says: of each tensor its shape, and which part of it lies where."""
     path = folder / ".metadata"
-    with reading(path, _AGAIN):
+    with reading(path, AGAIN):
         with open_file(path) as file:
             metadata, _ = read_pickle(io.BytesIO(file.read()), known=KNOWN, find=find)
         said = metadata.state
@@ -232,7 +231,7 @@ def _json(path: Path) -> Any:
     """The object in a file of JSON, None where there is no file."""
     if not path.exists():
         return None
-    with reading(path, _AGAIN):
+    with reading(path, AGAIN):
         found = parse_json(read_text(path))
         if not isinstance(found, dict):
             raise ValueError("it is no object")

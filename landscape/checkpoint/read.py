@@ -29,7 +29,7 @@ from landscape.checkpoint.folders import is_json, open_checkpoint
 from landscape.checkpoint.stored import Storage, Stored
 from landscape.checkpoint.tensors import Tensors
 from landscape.checkpoint.weights import NoWeightsError, training_facts, weights_of
-from landscape.reading import FileError, reading, require_file
+from landscape.reading import FileError, reading
 
 _RUN = "torch, trusted"
 _SAVE_WEIGHTS = "Save the weights alone: torch.save(model.state_dict(), PATH)."
@@ -74,7 +74,7 @@ def load_checkpoint(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch finds odd in a file either loads all the same or raises
-            opened = open_checkpoint(path) if not trust or _needs_no_trust(path) else _trusted(path)
+            opened = _trusted(path) if trust else open_checkpoint(path)
             fields = _fields(path, opened, key)
         sha256 = hash_of(opened.files)
         changed = identities(*opened.files) != opened.files
@@ -93,17 +93,14 @@ def load_checkpoint(
     )
 
 
-def _needs_no_trust(path: Path) -> bool:
-    """Whether it is no single file of torch, and says nothing that could be run."""
-    return path.is_dir() or is_json(path) or open_container(path, verify=False).container == "safetensors"
-
-
 def _trusted(path: Path) -> Opened:
-    """What the file makes when it is run."""
-    require_file(path)
+    """What the file makes when it is run; what says nothing that could be run is read as ever."""
+    container = "" if path.is_dir() or is_json(path) else open_container(path, verify=False).container
+    if container in ("", "safetensors"):
+        return open_checkpoint(path)
     files = identities(path)
     with reading(path, "Load it where it was made, and save model.state_dict() alone.", CheckpointError):
-        if open_container(path, verify=False).container == "pickle":
+        if container == "pickle":
             with path.open("rb") as file:
                 content = pickle.load(file)
         else:

@@ -5,7 +5,7 @@ discriminator. The usual one of a single model is taken, its average is not, and
 is the user's it is asked for, as ``--key``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,10 @@ from landscape.checkpoint.inert import Inert
 from landscape.checkpoint.stored import Stored
 from landscape.forms import AT_LEAST_0
 from landscape.reading import FileError
+from landscape.text import first_few
 
 _DEPTH = 20
-_NAMED, _KEYS = 3, 8  # names in a message
+_KEYS = 8  # in a message
 _EXPECTED = "Expected tensors by name, alone or in dicts, as torch.save(model.state_dict(), PATH) writes them."
 _USUAL = {"state_dict", "model", "model_state_dict", "net", "network", "params", "weights", "model_state", "module"}
 _USUAL |= {"state", "net_state_dict", "model_weights", "network_state_dict", "checkpoint", "student", "online_model"}
@@ -80,7 +81,7 @@ def find_weights(content: Any, key: str | None = None) -> Weights:
         plain = [path for path in plain if not (swapped and path == ("state_dict",))] or plain
         usual = [path for path in plain if all(word in _USUAL for word in path)] or plain
         if len(usual) != 1:
-            names = _listed([".".join(path) or "the file itself" for path in found])
+            names = first_few([".".join(path) or "the file itself" for path in found], _KEYS)
             raise SeveralWeightsError(f"holds more than one state dict: {names}. Choose one with --key")
         (one,) = usual
     others = tuple(".".join(path) or "the file itself" for path in found if path != one)
@@ -109,7 +110,7 @@ def weights_of(path: Path, opened: Opened, key: str | None = None) -> Weights:
         raise FileError(f"{path}: {error}.") from error
     except NoWeightsError as error:
         if left_out and key is None:
-            names = _listed(left_out, _NAMED)
+            names = first_few(left_out)
             raise FileError(
                 f"{path}: is refused: reading it would run {names}. If you trust it, load it where it was made and "
                 "save model.state_dict() alone, or read it with --trust-checkpoint."
@@ -117,7 +118,9 @@ def weights_of(path: Path, opened: Opened, key: str | None = None) -> Weights:
         if not isinstance(content, dict):
             kind = "Tensor" if isinstance(content, Stored) else type(content).__name__
             raise FileError(f"{path}: holds a {kind}, not a state dict. {_EXPECTED}") from error
-        keys = f"; its top-level keys: {_listed([str(one) for one in content])}" if key is None else ""
+        keys = (
+            f"; its top-level keys: {first_few([str(one) for one in content], _KEYS) or 'none'}" if key is None else ""
+        )
         raise FileError(f"{path}: {error}{keys}. {_EXPECTED}") from error
 
 
@@ -219,7 +222,7 @@ def _at_key(content: Any, key: str) -> Weights:
     within = [entries for (is_there, _), entries in inside.items() if is_there] or list(inside.values())
     if len(within) == 1:
         return Weights(within[0], key, others)
-    names = _listed([".".join(path) or "the file itself" for path in found])
+    names = first_few([".".join(path) or "the file itself" for path in found], _KEYS) or "none"
     raise NoWeightsError(f"has no state dict at --key {key}; there are: {names}")
 
 
@@ -252,7 +255,3 @@ def _mapping(value: Any) -> Mapping[Any, Any] | None:
 
 def _is_averaged(word: str) -> bool:
     return any(part in _AVERAGED for part in word.lower().replace("-", "_").split("_"))
-
-
-def _listed(names: Sequence[str], limit: int = _KEYS) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "") or "none"

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from landscape import __version__
-from landscape.checkpoint.checkpoint import CheckpointError, first_few, to_device
+from landscape.checkpoint.checkpoint import CheckpointError, to_device
 from landscape.checkpoint.content import FORMAT
 from landscape.disk import DiskFullError
 from landscape.files import whole
+from landscape.text import first_few
 
 
 def save_checkpoint(

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from landscape.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from landscape.checkpoint.building import no_larger_than
-from landscape.checkpoint.checkpoint import first_few
 from landscape.content import digest
 from landscape.data.examples import Examples
 from landscape.fingerprint import Fingerprint
@@ -29,7 +28,7 @@ from landscape.huggingface.data import examples_of
 from landscape.huggingface.library import classes_of, library, no_loss, quiet, task_of
 from landscape.huggingface.loss import loss_of, reads_padding, refuse_another_loss
 from landscape.objective import Objective
-from landscape.text import reason_of
+from landscape.text import first_few, reason_of
 
 _OWN = "Give --problem FILE.py:FUNCTION, which builds the model."
 _ADAPTED = {"CAUSAL_LM": "causal", "SEQ_CLS": "sequences", "TOKEN_CLS": "tokens", "SEQ_2_SEQ_LM": "seq2seq"}
