@@ -28,6 +28,7 @@ def save_checkpoint(
     metrics: list[dict[str, Any]],
     optimizer: torch.optim.Optimizer | None = None,
     rng: dict[str, Any] | None = None,
+    loop: dict[str, Any] | None = None,
     fingerprint: dict[str, Any] | None = None,
 ) -> None:
     """Write a self-describing checkpoint of format ``landscape.checkpoint/1``, atomically.
@@ -47,6 +48,7 @@ def save_checkpoint(
         metrics: one row an epoch, so far.
         optimizer: whose state dict is written, to resume from.
         rng: generator states, to resume from.
+        loop: what the loop itself carries within an epoch, to resume from.
         fingerprint: of what it is trained on (``landscape.fingerprint``), so that it is resumed on nothing else.
 
     Raises:
@@ -66,6 +68,7 @@ def save_checkpoint(
         'mlp'
     """
     state = {"model": model.state_dict(), "optimizer": optimizer and optimizer.state_dict(), "rng": rng}
+    state |= {} if loop is None else {"loop": loop}
     content = {
         "format": FORMAT,
         "model": model_spec,

@@ -38,7 +38,7 @@ from torch.optim import Optimizer
 from landscape.optim.passes import Passes
 from landscape.optim.precision import NonFinitePassError, Precision
 
-STATE = ("base", "generators", "num_skipped", "scalars", "tensors")  # the keys of a state
+STATE = ("base", "generators", "num_gradients", "num_skipped", "scalars", "tensors")  # the keys of a state
 
 
 class MultiPassOptimizer(Optimizer):
@@ -58,6 +58,7 @@ class MultiPassOptimizer(Optimizer):
 
     Attributes:
         num_skipped: how many steps were skipped because a pass was not finite.
+        num_gradients: what all steps cost, in gradients of a mini-batch: one a pass, and two a Hessian product.
         hvp_used: which Hessian products the last step used: "exact" (``loss`` was given), "finite-difference", or None.
         grad_scaler, sync_perturbation: see the module.
 
@@ -82,6 +83,7 @@ class MultiPassOptimizer(Optimizer):
         self.base = base
         self.model = model
         self.num_skipped = 0
+        self.num_gradients = 0
         self.scalars: dict[str, float] = {}
         self.hvp_used: str | None = None
         self.grad_scaler: GradScaler | None = None
@@ -238,6 +240,7 @@ class MultiPassOptimizer(Optimizer):
                 self._set_generator_states(drawn)
         self.hvp_used = passes.hvp
         self.num_skipped += not done
+        self.num_gradients += passes.num_gradients
         self._gathered = done
         return passes.clean_loss
 
@@ -253,6 +256,7 @@ class MultiPassOptimizer(Optimizer):
         return {
             "base": self.base.state_dict(),
             "num_skipped": self.num_skipped,
+            "num_gradients": self.num_gradients,
             "scalars": dict(self.scalars),
             "tensors": {i: dict(self.state[p]) for i, p in enumerate(self._all_params()) if p in self.state},
             "generators": self._generator_states(),
@@ -266,6 +270,8 @@ class MultiPassOptimizer(Optimizer):
             ValueError: ``state_dict`` is of another optimizer.
         """
         self._refuse_in_passes("load_state_dict")
+        if "num_skipped" in state_dict:
+            state_dict = {"num_gradients": 0, **state_dict}  # earlier versions did not count them
         expected = [*STATE, *sorted(self.scalars)]  # without the base's, which some bases have to gather first
         found = [*sorted(state_dict), *sorted(state_dict.get("scalars", ()))]
         if found != expected:
@@ -275,6 +281,7 @@ class MultiPassOptimizer(Optimizer):
             )
         self.base.load_state_dict(state_dict["base"])
         self.num_skipped = state_dict["num_skipped"]
+        self.num_gradients = state_dict["num_gradients"]
         self.scalars = dict(state_dict["scalars"])
         params = self._all_params()
         self.state.clear()

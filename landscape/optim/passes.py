@@ -33,6 +33,7 @@ class Passes:
     Attributes:
         clean_loss: what the first pass returned.
         value: the loss of the last pass, the mean over the processes under ``sync``.
+        num_gradients: what the passes cost, in gradients: one each, and two a Hessian product.
         hvp: which Hessian products were used: "exact", "finite-difference" or None.
         workers: the processes, for means of what a step finds beside its direction.
     """
@@ -51,6 +52,7 @@ class Passes:
         self.loss = loss
         self.clean_loss: Tensor | None = None
         self.value = torch.zeros(())
+        self.num_gradients = 0
         self.hvp: str | None = None
         self._groups = groups
         self._params = [p for group in groups for p in group["params"] if p.requires_grad]
@@ -107,6 +109,7 @@ class Passes:
         self.hvp = "exact"
 
         def product(vectors: Vectors) -> Vectors:
+            self.num_gradients += 2
             params = list(kept)
             if along := [p for p in kept if p in vectors and kept[p].requires_grad]:
                 outputs, directions = [kept[p] for p in along], [vectors[p] for p in along]
@@ -193,6 +196,7 @@ class Passes:
 
     def _end_pass(self, loss: Tensor) -> None:
         """Unscale the gradients; keep the loss, and the buffers after the first pass; end the step if not finite."""
+        self.num_gradients += 1
         loss = loss.clone()  # the closure may add up the next one in the same place
         if self.clean_loss is None:
             self.clean_loss = loss

@@ -45,8 +45,10 @@ def require_whole(begun: Checkpoint, recipe: Recipe, splits: Mapping[str, int]) 
     """
     epoch, step = begun.epoch or 0, begun.step or 0
     row: dict[str, Any] = {"epoch": COUNT, "step": COUNT, "lr": NUMBER, "seconds": AT_LEAST_0}
+    row |= {"gradients?": COUNT, "radius?": AT_LEAST_0}  # earlier versions had none
     row |= {f"{split}_{what}": Maybe(NUMBER) for split in splits for what in ("loss", "accuracy")}
     wrong = misfit(begun.metrics, [row], "metrics") or misfit(begun.state["rng"], _RNG, "state.rng")
+    wrong = wrong or misfit(begun.state.get("loop", {}), {"radius?": AT_LEAST_0}, "state.loop")
     a_epoch = math.ceil(splits["train"] / recipe.batch_size)
     if not epoch * a_epoch <= step <= (epoch + 1) * a_epoch:
         wrong = wrong or f"is of epoch {epoch} and step {step}, at {a_epoch} steps an epoch"
@@ -62,8 +64,9 @@ def load_optimizer(begun: Checkpoint, optimizer: Optimizer) -> None:
     before = [[dict(group) for group in one.param_groups] for one in every]
     with reading(begun.path, _REMEDY, CheckpointError):
         optimizer.load_state_dict(begun.state["optimizer"])
-        if not COUNT.holds(skipped := getattr(optimizer, "num_skipped", 0)):
-            raise ValueError(f"the optimizer's num_skipped is {skipped!r}")
+        for name in ("num_skipped", "num_gradients"):
+            if not COUNT.holds(count := getattr(optimizer, name, 0)):
+                raise ValueError(f"the optimizer's {name} is {count!r}")
         for one, groups in zip(every, before, strict=True):
             for group, was in zip(one.param_groups, groups, strict=True):
                 for name, value in was.items():

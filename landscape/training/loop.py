@@ -9,7 +9,9 @@ wait for the end of the step and save it.
     OUT/last.pt         after every epoch, before the first, and when interrupted
     OUT/epoch-0010.pt   every ``checkpoint_every`` epochs, and those of ``checkpoint_at``
     OUT/metrics.csv     one row an epoch: mean loss and accuracy over all train, validation and test examples, in eval
-                        mode and float32, at the end of the epoch; ``lr`` of the epoch; ``seconds`` it trained
+                        mode and float32, at the end of the epoch; ``lr`` of the epoch; ``gradients``, what all steps
+                        up to there cost, a Hessian product as two; ``radius``, the largest distance from the weights
+                        at which the epoch's last step took one; ``seconds`` it trained
 
 The loss is the one trained on, with its label smoothing. Not here: loss scaling for float16, several processes.
 """
@@ -161,6 +163,7 @@ class _Run:
         self.loss: Callable[..., Tensor] = partial(cross_entropy, label_smoothing=recipe.label_smoothing)
         self.begun: Path | None = None  # until the first step from there
         self.epoch = self.step = 0
+        self.radius = 0.0  # of the last step that was looked at
         self.metrics: list[dict[str, Any]] = []
         self.fingerprint: Fingerprint = {
             "data": {name: of_data(split.batches()) for name, split in self.data.splits.items()},
@@ -178,6 +181,7 @@ class _Run:
         self.begun = begun.path
         with reading(begun.path, "Choose another folder.", CheckpointError):
             set_rng_states(begun.state["rng"], self.device)
+        self.radius = begun.state.get("loop", {}).get("radius", 0.0)  # earlier versions had none
         self.epoch, self.step, self.metrics = begun.epoch or 0, begun.step or 0, begun.metrics
 
     def save(self, name: str) -> None:
@@ -194,6 +198,7 @@ class _Run:
             metrics=self.metrics,
             optimizer=self.optimizer,
             rng=rng_states(self.device),
+            loop={"radius": self.radius},
             fingerprint=self.fingerprint,
         )
 
@@ -201,7 +206,8 @@ class _Run:
         if self.recipe.keeps(self.epoch):
             self.save(f"epoch-{self.epoch:04d}.pt")
         with whole(self.out / "metrics.csv") as part, part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(self.metrics[0]), lineterminator="\n")
+            # the last: rows of earlier versions had fewer columns
+            writer = csv.DictWriter(file, list(self.metrics[-1]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.metrics)
         self.save("last.pt")
@@ -222,7 +228,8 @@ class _Run:
         skipped_before = getattr(self.optimizer, "num_skipped", 0)
         losses = []
         for batch in batches[self.step - self.epoch * len(batches) :]:
-            losses.append(self._first_step(batch) if self.begun else self._train_step(batch))
+            train_step = self._first_step if self.begun else self._train_step
+            losses.append(train_step(batch, watched=batch is batches[-1]))
             self.step += 1
             after_step(self.step / len(batches))
         # looked at once an epoch: after every step the device would wait for the host
@@ -242,13 +249,14 @@ class _Run:
                 f"Lower the learning rate ({self.recipe.lr}) or the radius, or look for NaN and infinity in the data."
             )
         self.epoch = number
+        row |= {"gradients": getattr(self.optimizer, "num_gradients", self.step), "radius": self.radius}
         self.metrics.append(row | {"seconds": seconds})
 
-    def _first_step(self, batch: Tensor) -> Tensor:
+    def _first_step(self, batch: Tensor, *, watched: bool) -> Tensor:
         """The first step from a checkpoint, whose state it is where that fails; nothing is written before it."""
         begun, self.begun = self.begun, None
         try:
-            return self._train_step(batch)
+            return self._train_step(batch, watched=watched)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -257,13 +265,20 @@ class _Run:
                 f"{begun}: its optimizer's state is none of this run ({reason}). Go on from another checkpoint."
             ) from error
 
-    def _train_step(self, batch: Tensor) -> Tensor:
+    def _train_step(self, batch: Tensor, *, watched: bool) -> Tensor:
         of_step = np.random.SeedSequence(self.recipe.seed, spawn_key=(self.step,))
         generator = torch.Generator().manual_seed(int(of_step.generate_state(1, np.uint64)[0]))
         inputs = self.augment(self.train.inputs[batch], self.train.prepare, generator=generator)
         targets = self.train.targets[batch]
 
+        params = [p.detach() for p in self.model.parameters()] if watched else []
+        before = [p.clone() for p in params]
+        self.radius = 0.0
+
         def loss() -> Tensor:
+            if params:
+                moved = torch._foreach_norm(torch._foreach_sub(params, before))
+                self.radius = max(self.radius, torch.stack(moved).norm().item())
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.amp):
                 logits = self.model(inputs)
             return self.loss(logits.float(), targets)

@@ -70,7 +70,8 @@ def test_what_it_writes(tmp_path: Path) -> None:
     assert load_checkpoint(out / "epoch-0002.pt").epoch == 2
     assert [{k: float(v) for k, v in row.items()} for row in read_metrics(out)] == rows
     assert list(rows[0]) == [
-        "epoch", "step", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds",
+        "epoch", "step", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
+        "gradients", "radius", "seconds",
     ]  # fmt: skip
 
     model, data = checkpoint.build_model().eval(), load_data("digits")

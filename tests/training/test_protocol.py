@@ -46,7 +46,7 @@ def test_validation_is_measured_and_not_trained_on(tmp_path: Path) -> None:
     (row,) = checkpoint.metrics
     assert list(row) == [
         "epoch", "step", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy",
-        "test_loss", "test_accuracy", "seconds",
+        "test_loss", "test_accuracy", "gradients", "radius", "seconds",
     ]  # fmt: skip
     assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == ",".join(row)
     assert row["step"] == 1  # of 500 examples
