@@ -177,6 +177,27 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
+def holm_levels(p_values: Sequence[float], level: float = LEVEL) -> list[float]:
+    """The levels at which the intervals of several claims say what Holm's test of all of them says.
+
+    With p_(1) <= ... <= p_(m), the i-th claim is tested at (1 - level) / (m - i + 1) until one is not made, and that
+    one's share is the share of all that follow: an interval of level 1 - share leaves 0 out exactly where ``holm`` has
+    p below 1 - level.
+
+    Example:
+        >>> [round(level, 4) for level in holm_levels([0.01, 0.04, 0.03])]
+        [0.9833, 0.975, 0.975]
+    """
+    order = np.argsort(p_values, kind="stable")
+    shares = (1 - level) / np.arange(len(p_values), 0, -1)
+    kept = np.flatnonzero(np.asarray(p_values)[order] > shares)
+    if len(kept):
+        shares[kept[0] :] = shares[kept[0]]
+    levels = np.empty(len(p_values))
+    levels[order] = 1 - shares
+    return [float(each) for each in levels]
+
+
 def bootstrap_interval(
     samples: Sequence[float], statistic: Callable[..., np.ndarray], *, seed: int, level: float = LEVEL
 ) -> Interval:
