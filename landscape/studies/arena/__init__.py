@@ -1,0 +1,1 @@
+"""Comparisons of optimizers that are fair by construction."""
