@@ -45,7 +45,7 @@ def reproduce(
     It says first what it will cost. It can be stopped at any moment, and goes on where it was; a closed pipe (| head)
     does not stop it.
     """
-    from landscape.studies import SCALES, Collected, Store, estimate_cost, find_study
+    from landscape.studies import SCALES, Collected, Store, estimate_cost, find_study, grown
     from landscape.studies import reproduce as run
 
     if scale not in SCALES:
@@ -62,6 +62,7 @@ def reproduce(
     command += ["--seeds", str(seeds)] if seeds else []
     facts: dict[str, Any] = {"study": found.name, "scale": scale, "num_seeds": plan.num_seeds}
     with options.writing_all([] if dry_run else [folder]):
+        plan = grown(found, plan, folder)
         store = Store.open(folder, plan, facts | {"command": shlex.join(command)})
         cost = _document(estimate_cost(store, on))
         if not json:
@@ -72,7 +73,7 @@ def reproduce(
             return
         with progress("Runs", len(plan.runs)) as tell:
             run(found, store, device=on, progress=lambda done, _, text: tell(done, text))
-    collected = Collected(plan, folder)
+    collected = Collected(store.plan, folder)
     readme = folder / "README.md"
     if json:
         print_json(

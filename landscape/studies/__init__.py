@@ -7,7 +7,7 @@ from landscape.studies.collected import Collected
 from landscape.studies.plan import Plan, Store, read_facts
 from landscape.studies.run import Cost, estimate_cost, reproduce
 from landscape.studies.steps import Measure, MeasurePlane
-from landscape.studies.study import SCALES, Finding, Study, drawn, find_study, named_studies
+from landscape.studies.study import SCALES, Finding, Study, drawn, find_study, grown, named_studies
 from landscape.studies.writeup import write_up
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "drawn",
     "estimate_cost",
     "find_study",
+    "grown",
     "named_studies",
     "read_facts",
     "reproduce",

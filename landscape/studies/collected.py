@@ -25,6 +25,7 @@ class Collected:
 
     Attributes:
         groups: the runs by the names of their recipes, in the plan's order; none where all of them diverged.
+        tuning: likewise the runs of the seeds that choose, which are not among those of ``groups`` and ``runs``.
         runs: every measured checkpoint, with its plane where it has one.
         trainings: how each training ended, in the order of the plan; those that have not yet are missing.
         analyses: the rows of track.jsonl, which say on what device, with what versions, and how long.
@@ -36,14 +37,22 @@ class Collected:
     def __init__(self, plan: Plan, out: Path) -> None:
         self.plan = plan
         names = {identity(run): plan.name(run) for run in plan.runs}
+        tuning = {identity(run) for run in plan.tuning_runs}
+
+        def identity_of(checkpoint: Any) -> str:
+            return json.dumps((checkpoint or {}).get("recipe"), sort_keys=True)
 
         def name_of(checkpoint: Any) -> str | None:
-            return names.get(json.dumps((checkpoint or {}).get("recipe"), sort_keys=True))
+            return names.get(identity_of(checkpoint))
 
-        self.runs: list[Run] = [run for run in load_runs([out / "results"]) if name_of(run.checkpoint)]
-        self.groups: dict[str, list[Run]] = {
-            name: [run for run in self.runs if name_of(run.checkpoint) == name] for name in plan.names
-        }
+        self.runs: list[Run] = []
+        self.groups: dict[str, list[Run]] = {name: [] for name in plan.names}
+        self.tuning: dict[str, list[Run]] = {name: [] for name in plan.names}
+        for run in load_runs([out / "results"]):
+            if name := name_of(run.checkpoint):
+                chooses = identity_of(run.checkpoint) in tuning
+                (self.tuning if chooses else self.groups)[name].append(run)
+                self.runs += [] if chooses else [run]
         track = read_track(out / "results" / "track.jsonl")
         self.analyses: list[Analysis] = [one for one in track if name_of(one.checkpoint)]
         there = read_facts(out).get("trainings", {})

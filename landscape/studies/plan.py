@@ -1,7 +1,7 @@
 """What a study does, and what of it is done: its plan (recipes, seeds, steps that measure), and its folder.
 
 A run is a recipe with its seed. All recipes of a seed come before the next seed, so that a study that was stopped has
-whole seeds to compare.
+whole seeds to compare. Seeds that choose hyper-parameters come first, and are never reported.
 
     OUT/recipes/NAME.toml          what was trained; landscape train --recipe takes it
     OUT/runs/NAME-seed-N/          checkpoints; they may be deleted once all is measured
@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from landscape.training import Recipe
 
 _SCHEMA = "landscape.study/1"
 _TRAINING = {"name": TEXT, "seed": COUNT, "status": TEXT, "reason": TEXT, "seconds": AT_LEAST_0}
+_TRAINING |= {"gradients?": COUNT, "radius?": AT_LEAST_0}
 _FACTS = {"study": TEXT, "scale": TEXT, "trainings?": Each(_TRAINING)}
 Tell = Callable[[str], None]
 
@@ -69,24 +70,40 @@ class Plan:
     """
 
     recipes: tuple[Recipe, ...]  # each is trained once a seed; their own seeds do not count
-    num_seeds: int  # 0, 1, ...
+    num_seeds: int  # 0, 1, ... are reported
     steps: tuple[Step, ...]  # of each run, in order
+    tuning_seeds: tuple[int, ...] = ()  # by which hyper-parameters are chosen
+    labels: tuple[str, ...] = ()  # the recipes' names; empty: by what they differ in
 
     @property
     def runs(self) -> list[Recipe]:
         """Every run in order."""
-        return [replace(recipe, seed=seed) for seed in range(self.num_seeds) for recipe in self.recipes]
+        return [*self.tuning_runs, *self._runs(range(self.num_seeds))]
+
+    @property
+    def tuning_runs(self) -> list[Recipe]:
+        """Those that choose hyper-parameters."""
+        return self._runs(self.tuning_seeds)
+
+    def _runs(self, seeds: Iterable[int]) -> list[Recipe]:
+        return [replace(recipe, seed=seed) for seed in seeds for recipe in self.recipes]
 
     @cached_property
     def names(self) -> dict[str, Recipe]:
         """The recipes by the names that figures and tables have for them, in order."""
+        if self.labels:
+            return dict(zip(self.labels, self.recipes, strict=True))
         groups = named([Run(Path(), {"recipe": recipe.to_dict()}) for recipe in self.recipes])
         names = {json.dumps(run.checkpoint["recipe"]): name for name, group in groups.items() for run in group}
         return {names[json.dumps(recipe.to_dict())]: recipe for recipe in self.recipes}
 
     def name(self, run: Recipe) -> str:
         """The name of its recipe."""
-        return next(name for name, recipe in self.names.items() if replace(recipe, seed=run.seed) == run)
+        return self._by_identity[identity(run, seed=0)]
+
+    @cached_property
+    def _by_identity(self) -> dict[str, str]:
+        return {identity(recipe, seed=0): name for name, recipe in self.names.items()}
 
     def folder(self, run: Recipe) -> str:
         """A name for the folder of its weights."""
@@ -139,14 +156,15 @@ class Store:
             return False
         return training["status"] == "diverged" or all(step.is_done(run, self.results) for step in self.plan.steps)
 
-    def trained(self, run: Recipe, *, status: str, reason: str, seconds: float) -> None:
-        """Write down how a training ended."""
+    def trained(self, run: Recipe, *, status: str, reason: str, seconds: float, **cost: float) -> None:
+        """Write down how a training ended; its gradients and the mean of its radius are its cost and its reach."""
         self.trainings[key(run)] = {
             "name": self.plan.name(run),
             "seed": run.seed,
             "status": status,
             "reason": reason,
             "seconds": round(seconds, 3),
+            **cost,
         }
         self.write()
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from tempfile import TemporaryDirectory
 
 import torch
@@ -22,7 +22,7 @@ from landscape.locks import remove_leftovers, writing
 from landscape.problem import Problem
 from landscape.studies.plan import Store, key, read_facts, slug
 from landscape.studies.sense import require_sense
-from landscape.studies.study import Study
+from landscape.studies.study import Study, grown
 from landscape.studies.writeup import write_up
 from landscape.training import Recipe, TrainingError, train
 
@@ -45,32 +45,47 @@ def reproduce(study: Study, store: Store, *, device: torch.device, progress: Pro
         TrainingError: every training diverged.
         KeyboardInterrupt: everything up to there is kept.
     """
-    plan = store.plan
     with writing(store.out):
         for below in ("recipes", "results", "results/planes/*", "tables", "figures"):
             for folder in store.out.glob(below):
                 remove_leftovers(folder)
         store.trainings |= read_facts(store.out).get("trainings", {})
-        store.compare_data()
-        require_sense(store)
-        for name, recipe in plan.names.items():
-            write_text(store.out / "recipes" / f"{slug(name)}.toml", recipe.to_toml())
-        store.write()
-        for number, run in enumerate(plan.runs):
-
-            def tell(what: str, number: int = number, run: Recipe = run) -> None:
-                if progress:
-                    progress(number, len(plan.runs), f"{plan.name(run)}, seed {run.seed}: {what}")
-
-            if not store.is_done(run) and _train(run, store, device, tell):
-                for step in plan.steps:
-                    if not step.is_done(run, store.results):
-                        step.do(run, store.weights(run), store.results, device, tell)
+        while True:
+            _begin(store)
+            _do(store, store.plan.tuning_runs, device, progress)
+            if (plan := grown(study, store.plan, store.out)) == store.plan:
+                break
+            store.plan = plan
+        _do(store, plan.runs, device, progress)
         ends = [store.trainings[key(run)] for run in plan.runs]
         if all(end["status"] == "diverged" for end in ends):
             reasons = "; ".join(dict.fromkeys(end["reason"] for end in ends))
             raise TrainingError(f"{store.out}: every training of the study failed, and nothing is measured: {reasons}.")
         write_up(study, plan, store.out)
+
+
+def _begin(store: Store) -> None:
+    """Refuse what would fail, and write down what will be done."""
+    store.compare_data()
+    require_sense(store)
+    for name, recipe in store.plan.names.items():
+        write_text(store.out / "recipes" / f"{slug(name)}.toml", recipe.to_toml())
+    store.write()
+
+
+def _do(store: Store, runs: list[Recipe], device: torch.device, progress: Progress | None) -> None:
+    """Train and measure what is not there yet of some runs of the plan."""
+    plan = store.plan
+    for number, run in enumerate(runs):
+
+        def tell(what: str, number: int = number, run: Recipe = run) -> None:
+            if progress:
+                progress(number, len(plan.runs), f"{plan.name(run)}, seed {run.seed}: {what}")
+
+        if not store.is_done(run) and _train(run, store, device, tell):
+            for step in plan.steps:
+                if not step.is_done(run, store.results):
+                    step.do(run, store.weights(run), store.results, device, tell)
 
 
 @dataclass(frozen=True)
@@ -113,8 +128,10 @@ def _train(run: Recipe, store: Store, device: torch.device, tell: Callable[[str]
         )
     except TrainingError as error:
         status, reason = "diverged", str(error).partition(";")[0]
-    seconds = load_checkpoint(folder / "last.pt").identity.get("seconds", 0.0)
-    store.trained(run, status=status, reason=reason, seconds=seconds)
+    last = load_checkpoint(folder / "last.pt")
+    rows = last.metrics
+    cost = {"gradients": rows[-1]["gradients"], "radius": fmean(row["radius"] for row in rows)} if rows else {}
+    store.trained(run, status=status, reason=reason, seconds=last.identity.get("seconds", 0.0), **cost)
     return status == "finished"
 
 

@@ -17,7 +17,7 @@ from landscape.figures import KINDS, Table, draw
 from landscape.reading import FileError, running
 from landscape.statistics import Interval
 from landscape.studies.collected import Collected
-from landscape.studies.plan import Plan
+from landscape.studies.plan import Plan, key, read_facts
 from landscape.studies.seeds import agrees, all_agree, percent
 
 SCALES = ("laptop", "gpu")
@@ -64,7 +64,18 @@ class Study:
     findings: Callable[[Collected], Sequence[Finding]]  # each of the paper's claims beside what was found
     tables: Mapping[str, Callable[[Collected], Table]]  # by name of the file
     figures: Mapping[str, Callable[[Collected], Figure | Table]]  # likewise; the first one stands for the study
-    limits: str  # what a reader must know about the protocol: what was cut, and how choices were made
+    limits: str | Callable[[Collected], str]  # what a reader must know: what was cut, and how choices were made
+    grow: Callable[[Collected], Plan | None] = lambda _: None  # a longer plan that the seeds that choose ask for
+
+
+def grown(study: Study, plan: Plan, out: Path) -> Plan:
+    """The plan with all that its results ask for; as it is where the seeds that choose are not all done."""
+    while plan.tuning_seeds and {key(run) for run in plan.tuning_runs} <= read_facts(out).get("trainings", {}).keys():
+        longer = study.grow(Collected(plan, out))
+        if longer is None:
+            break
+        plan = longer
+    return plan
 
 
 def drawn(kind: str) -> Callable[[Collected], Figure | Table]:

@@ -58,13 +58,12 @@ def _readme(study: Study, found: Collected, tables: dict[str, Table], out: Path)
             f"{table.markdown()}\n\n([CSV](tables/{name}.csv), [LaTeX](tables/{name}.tex))"
             for name, table in tables.items()
         ),
-        "## Beside the paper",
-        _beside(study.findings(found)),
+        *(["## Beside the paper", _beside(findings)] if (findings := study.findings(found)) else []),
         *(["## Figures", *map(_picture, names[1:]), "Each is also there as PDF."] if names[1:] else []),
         "## What failed",
         _failed(found),
         "## How it was done, and what that leaves open",
-        study.limits,
+        study.limits if isinstance(study.limits, str) else study.limits(found),
         *(["## One number again", again] if again else []),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -13,11 +13,12 @@ from landscape.studies.arena.claims import KEYS, Claim, as_family, as_tuned, at_
 
 GRID = (0.02, 0.05, 0.1, 0.2, 0.5)
 BUDGETS = ("epochs", "gradients")
+CHOSEN = {(arm, budget): 0.1 for arm in ("SAM", "SGD", "other") for budget in BUDGETS}
 BEST = {point: -abs(math.log(point / 0.1)) for point in GRID}  # of the validation accuracy
 
 
 def trials(arms: dict[str, dict[str, float]], seeds: range, rng: np.random.Generator) -> pd.DataFrame:
-    """Of arms that differ from SAM by ``trace`` (in logarithms), ``accuracy`` (in points) and ``unit`` of the radius."""
+    """Of arms that differ from SAM by ``trace`` (in logarithms), ``accuracy`` and ``unit`` of the radius."""
     rows = []
     for seed in seeds:
         shared = rng.normal(size=2)  # the first weights and the order of a seed are those of all arms
@@ -35,7 +36,9 @@ def claims_of(arms: dict[str, dict[str, float]], seed: int, num_seeds: int = 8) 
     rng = np.random.default_rng(seed)
     chosen = choose(trials(arms, range(100, 103), rng), "validation")
     reported = trials(arms, range(num_seeds), rng)
-    return as_family([*as_tuned(reported, chosen, ["SAM"], "test"), *at_equal_radius(reported, ["SAM"], "trace")])
+    return as_family(
+        [*as_tuned(reported, chosen, ["SAM"], "test"), *at_equal_radius(reported, chosen, ["SAM"], "trace")]
+    )
 
 
 def test_sam_against_itself_is_told_apart_in_at_most_five_of_a_hundred_studies() -> None:
@@ -83,12 +86,12 @@ def test_a_choice_made_by_noise_claims_nothing() -> None:
 
 def test_an_arm_without_a_radius_is_compared_as_it_is() -> None:
     rng = np.random.default_rng(0)
-    reported = trials({"SAM": {}, "SGD": {"trace": 1.0}}, range(8), rng)
+    reported = trials({"SAM": {}, "SGD": {"trace": 3.0}}, range(8), rng)
     reported.loc[reported["arm"] == "SGD", "radius"] = 0.0
-    claims = at_equal_radius(reported, ["SGD"], "trace")
+    claims = at_equal_radius(reported, CHOSEN, ["SGD"], "trace")
     assert [claim.arm for claim in claims] == ["SAM"] * 12
     assert {claim.verdict for claim in as_family(claims)} == {"lower"}
-    assert not at_equal_radius(reported, ["SAM"], "trace")  # which has no point on SAM's curve
+    assert not at_equal_radius(reported, CHOSEN, ["SAM"], "trace")  # which has no point on SAM's curve
 
 
 def test_the_choice_is_made_by_its_column_and_a_run_that_diverged_is_the_worst() -> None:
@@ -114,6 +117,8 @@ def test_one_claim_alone_is_a_paired_t_test_and_many_are_holms() -> None:
 
 def test_one_seed_and_seeds_that_are_missing_claim_nothing() -> None:
     table = trials({"SAM": {}, "other": {"trace": -5.0}}, range(1), np.random.default_rng(0))
-    assert {claim.verdict for claim in as_family(at_equal_radius(table, ["SAM"], "trace"))} == {"not told apart"}
+    assert {claim.verdict for claim in as_family(at_equal_radius(table, CHOSEN, ["SAM"], "trace"))} == {
+        "not told apart"
+    }
     table.loc[table["arm"] == "other", "trace"] = math.nan
-    assert not at_equal_radius(table, ["SAM"], "trace")
+    assert not at_equal_radius(table, CHOSEN, ["SAM"], "trace")

@@ -1,1 +1,23 @@
-"""Comparisons of optimizers that are fair by construction."""
+"""Comparisons of optimizers that are fair by construction: one grid of radii, equal budgets, one family of claims."""
+
+from landscape.studies.arena.arms import BUDGETS, Arena, ArenaPlan, Arm, gradients_a_step
+from landscape.studies.arena.claims import Claim
+from landscape.studies.arena.report import arena_study, find, in_a_sentence, in_words, radii_told, trials_of
+from landscape.studies.arena.trials import ACCURACY, Trials
+
+__all__ = [
+    "ACCURACY",
+    "BUDGETS",
+    "Arena",
+    "ArenaPlan",
+    "Arm",
+    "Claim",
+    "Trials",
+    "arena_study",
+    "find",
+    "gradients_a_step",
+    "in_a_sentence",
+    "in_words",
+    "radii_told",
+    "trials_of",
+]

@@ -8,7 +8,7 @@ as tuned    the number that was tuned for, each arm at its chosen point. It is c
             test, Berger 1982), so that a choice made by noise claims nothing.
 at equal    any number against the other arm's curve over the radius ||e||: a claim a point of the grid, where the
 radius      curve reaches that far, and one of the mean over these. Between its points the curve is straight in
-            logarithms; an arm is compared with one that has no radius (||e|| = 0) as it is.
+            logarithms; with an arm that has no radius (||e|| = 0), all are compared at its chosen point.
 
 All claims are one family: a difference is "higher" or "lower" where Holm's test of all of them says so, and every
 interval has the level at which it says the same (``holm_levels``).
@@ -70,12 +70,12 @@ class Claim:
     @property
     def interval(self) -> Interval:
         """Of its level: from the worst comparison's end to that of the difference."""
-        ends = [(mean_interval(some, self.level)) for some in (self.samples, self._against)]
-        found = [ends[0].value, min(end.low for end in ends), max(end.high for end in ends)]
-        found[2 if self._side > 0 else 1] = ends[0].high if self._side > 0 else ends[0].low
+        ends = [mean_interval(some, self.level) for some in (self.samples, self._against)]
+        low, high = min(end.low for end in ends), max(end.high for end in ends)
+        value, low, high = (ends[0].value, low, ends[0].high) if self._side > 0 else (ends[0].value, ends[0].low, high)
         if self.relative:
-            found = [math.inf if end > 700 else math.expm1(end) for end in found]
-        return Interval(*found, num_samples=len(self.samples))
+            value, low, high = (math.inf if end > 700 else math.expm1(end) for end in (value, low, high))
+        return Interval(value, low, high, len(self.samples))
 
     @property
     def verdict(self) -> str:
@@ -104,8 +104,13 @@ def choose(trials: pd.DataFrame, tuned_for: str) -> dict[tuple[str, str], float]
         {('SAM', 'epochs'): 0.1}
     """
     filled = trials.assign(**{tuned_for: trials[tuned_for].fillna(trials[tuned_for].min())})
-    means = filled.groupby(["arm", "budget", "point"], sort=True)[tuned_for].mean().round(12)
-    return {key: float(one.idxmax()[-1]) for key, one in means.groupby(level=["arm", "budget"])}
+    chosen = {}
+    for arm, budget in filled[["arm", "budget"]].drop_duplicates().itertuples(index=False):
+        means = {
+            point: round(float(one.mean()), 12) for point, one in _by_point(filled, arm, budget, tuned_for).items()
+        }
+        chosen[arm, budget] = max(sorted(means), key=lambda point: means[point])
+    return chosen
 
 
 def on_the_edge(chosen: Mapping[tuple[str, str], float], grid: Iterable[float]) -> dict[tuple[str, str], float]:
@@ -140,11 +145,14 @@ def as_tuned(
     return claims
 
 
-def at_equal_radius(trials: pd.DataFrame, against: Sequence[str], metric: str) -> list[Claim]:
+def at_equal_radius(
+    trials: pd.DataFrame, chosen: Mapping[tuple[str, str], float], against: Sequence[str], metric: str
+) -> list[Claim]:
     """Claims for every arm that has a radius, against the curves of ``against``: one a point, and one of their mean.
 
     Args:
         trials: of the seeds that are reported; "radius" is ||e||, the distance at which gradients are taken.
+        chosen: the point of each arm and budget, at which an arm without radius is compared.
         against: arms.
         metric: a column of positive numbers.
     """
@@ -157,7 +165,7 @@ def at_equal_radius(trials: pd.DataFrame, against: Sequence[str], metric: str) -
         )
         differences = {}
         for point, radius in radii[arm].items():
-            if radius > 0 and (curve := _at(theirs, radii[other], radius)) is not None:
+            if radius > 0 and (curve := _at(theirs, radii[other], radius, chosen[other, budget])) is not None:
                 differences[radius] = _difference(curve, ours[point])
         differences = {radius: one for radius, one in differences.items() if len(one)}
         for radius, one in differences.items():
@@ -197,18 +205,19 @@ def _pairs(trials: pd.DataFrame, against: Sequence[str]) -> list[tuple[str, str,
 
 def _by_point(trials: pd.DataFrame, arm: str, budget: str, metric: str) -> dict[float, pd.Series]:
     some = trials[(trials["arm"] == arm) & (trials["budget"] == budget)]
-    return {float(point): rows.set_index("seed")[metric] for point, rows in some.groupby("point")}
+    return {point: some[some["point"] == point].set_index("seed")[metric] for point in some["point"].unique().tolist()}
 
 
 def _radii(trials: pd.DataFrame, arm: str, budget: str) -> dict[float, float]:
-    some = trials[(trials["arm"] == arm) & (trials["budget"] == budget)]
-    return {float(point): float(radius) for point, radius in some.groupby("point")["radius"].mean().items()}
+    return {point: float(radii.mean()) for point, radii in _by_point(trials, arm, budget, "radius").items()}
 
 
-def _at(values: Mapping[float, pd.Series], radii: Mapping[float, float], radius: float) -> pd.Series | None:
+def _at(
+    values: Mapping[float, pd.Series], radii: Mapping[float, float], radius: float, chosen: float
+) -> pd.Series | None:
     """The values by seed at a radius; None where the curve does not reach it."""
-    if not any(radii.values()):  # no curve: it is compared as it is, at its first point
-        return values[min(values)]
+    if not any(radii.values()):
+        return values[chosen]
     points = sorted((point for point in radii if radii[point] > 0), key=lambda point: radii[point])
     for point in points:
         if 1 / _SAME <= radius / radii[point] <= _SAME:

@@ -1,0 +1,205 @@
+"""Who takes part in a comparison of optimizers, over which grid, at which budgets, and the plan that follows from it.
+
+Every arm sweeps one knob over the same grid: its radius, or what sets it. One that has none is trained as it is:
+SGD is SAM at radius 0, and differs in nothing else. At budget "epochs" every arm trains for those of the recipe; at
+"gradients" for as many as cost what the reference's cost, a Hessian product counted as two gradients. The seeds that
+choose a point are others than those that are reported. Where a choice lies on the edge of the grid, it grows for all.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from landscape.studies.plan import Plan, Step
+from landscape.training import Recipe
+from landscape.training.optimizers import build_optimizer
+
+BUDGETS = ("epochs", "gradients")
+_STEPS = 100  # that are counted: products and penalties of every so many steps are among them
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An optimizer, and what of it is swept.
+
+    Example:
+        >>> Arm("ASAM", Recipe(optimizer="asam"), unit=10.0).at(0.05, epochs=3).optimizer_args
+        {'rho': 0.5}
+        >>> Arm("SA-SAM", Recipe(optimizer="sa-sam"), knob="lr").at(0.05, epochs=3).lr
+        0.05
+    """
+
+    name: str  # as in tables
+    recipe: Recipe
+    knob: str | None = "optimizer_args.rho"  # a field of the recipe, or an item of one; None: nothing is swept
+    unit: float = 1.0  # the knob is this times the point of the grid
+    along: Mapping[str, float] = field(default_factory=dict)  # other items of optimizer_args that are so many knobs
+
+    def at(self, point: float, *, epochs: int) -> Recipe:
+        """The recipe at a point of the grid."""
+        if self.knob is None:
+            return replace(self.recipe, epochs=epochs)
+        name, _, item = self.knob.partition(".")
+        value: Any = float(f"{self.unit * point:.12g}")
+        if item:
+            more = {other: float(f"{times * value:.12g}") for other, times in self.along.items()}
+            value = {**getattr(self.recipe, name), item: value, **more}
+        return replace(self.recipe, epochs=epochs, **{name: value})
+
+    def setting(self, point: float) -> str:
+        """The knob at a point, in words."""
+        return "as it is" if self.knob is None else f"{self.knob.rpartition('.')[2]} {self.unit * point:g}"
+
+    def points(self, grid: tuple[float, ...]) -> tuple[float, ...]:
+        """Those of the grid; 0 alone where nothing is swept."""
+        return (0.0,) if self.knob is None else grid
+
+
+@dataclass(frozen=True)
+class Arena:
+    """A comparison of optimizers.
+
+    Attributes:
+        arms: those that are compared.
+        grid: points, in order; a point is an arm's knob in the arm's unit.
+        steps: what is measured at the end of every run.
+        tuned_for: (metric, split) by which points are chosen, more of which is better.
+        accuracy: (metric, split) of claims as tuned.
+        flatness: (metric, split) of claims at equal radius, by the words for them.
+        against: names of the arms with which the others are compared; the first is the reference of equal gradients.
+        budgets: of ``BUDGETS``.
+        num_seeds: that are reported.
+        tuning_seeds: that choose; none of them is below ``num_seeds``.
+        extensions: how often the grid may grow, at both ends where choices lie on them.
+    """
+
+    arms: tuple[Arm, ...]
+    grid: tuple[float, ...]
+    steps: tuple[Step, ...]
+    accuracy: tuple[str, str] = ("accuracy", "test")
+    tuned_for: tuple[str, str] = ("accuracy", "validation")
+    flatness: Mapping[str, tuple[str, str]] = field(default_factory=lambda: {"trace": ("trace", "train")})
+    against: tuple[str, ...] = ("SAM",)
+    budgets: tuple[str, ...] = BUDGETS
+    num_seeds: int = 8
+    tuning_seeds: tuple[int, ...] = (100, 101, 102)
+    extensions: int = 1
+
+    def epochs(self, arm: Arm, budget: str) -> int:
+        """How many the arm trains at a budget."""
+        if budget == "epochs":
+            return arm.recipe.epochs
+        reference = next(one for one in self.arms if one.name == self.against[0])
+        cost, theirs = (gradients_a_step(one.at(self.grid[0], epochs=1)) for one in (arm, reference))
+        return max(1, round(reference.recipe.epochs * theirs / cost))
+
+    def plan(self, grid: tuple[float, ...] | None = None) -> "ArenaPlan":
+        """The plan over a grid, by default the first one.
+
+        Raises:
+            ValueError: two arms of one name, an unknown arm or budget, or seeds that both choose and are reported.
+        """
+        names = [arm.name for arm in self.arms]
+        for what, some, known in (("against", self.against, names), ("budgets", self.budgets, BUDGETS)):
+            if unknown := [one for one in some if one not in known]:
+                raise ValueError(f"{what}={unknown[0]!r} is unknown. Expected some of: {', '.join(known)}.")
+        if len(set(names)) < len(names):
+            raise ValueError(f"Two arms have one name. Expected each once: {', '.join(names)}.")
+        if self.tuning_seeds and min(self.tuning_seeds) < self.num_seeds:
+            raise ValueError(f"tuning_seeds={self.tuning_seeds} are among the {self.num_seeds} that are reported.")
+        return ArenaPlan.of(self, grid or self.grid)
+
+
+@dataclass(frozen=True)
+class ArenaPlan(Plan):
+    """What an arena trains: every arm at every budget and every point, with every seed."""
+
+    arena: Arena = field(kw_only=True)
+    grid: tuple[float, ...] = field(kw_only=True)
+
+    @classmethod
+    def of(cls, arena: Arena, grid: tuple[float, ...]) -> "ArenaPlan":
+        """The plan over a grid; arms that train equally long at two budgets are trained once."""
+        found: dict[str, Recipe] = {}
+        for arm in arena.arms:
+            for epochs in dict.fromkeys(arena.epochs(arm, budget) for budget in arena.budgets):
+                for point in arm.points(grid):
+                    found.setdefault(_label(arm, point, epochs), arm.at(point, epochs=epochs))
+        return cls(
+            recipes=tuple(found.values()),
+            num_seeds=arena.num_seeds,
+            steps=arena.steps,
+            tuning_seeds=arena.tuning_seeds,
+            labels=tuple(found),
+            arena=arena,
+            grid=grid,
+        )
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, str, float], str]:
+        """The names of recipes by arm, budget and point."""
+        return {
+            (arm.name, budget, point): _label(arm, point, self.arena.epochs(arm, budget))
+            for arm in self.arena.arms
+            for budget in self.arena.budgets
+            for point in arm.points(self.grid)
+        }
+
+    def longer(self, edges: Iterable[float]) -> "ArenaPlan | None":
+        """The plan whose grid has a point more at the ends that are among the edges; None where it has grown enough."""
+        first, last = self.arena.grid[0], self.arena.grid[-1]
+        grown = max(sum(point < first for point in self.grid), sum(point > last for point in self.grid))
+        grid = list(self.grid)
+        if min(grid) in (edges := set(edges)):
+            grid.insert(0, float(f"{grid[0] ** 2 / grid[1]:.3g}"))
+        if max(self.grid) in edges:
+            grid.append(float(f"{grid[-1] ** 2 / grid[-2]:.3g}"))
+        if grown >= self.arena.extensions or len(grid) == len(self.grid):
+            return None
+        return replace(ArenaPlan.of(self.arena, tuple(grid)), num_seeds=self.num_seeds)
+
+
+def _label(arm: Arm, point: float, epochs: int) -> str:
+    return f"{arm.name}, {arm.setting(point)}, {epochs} epochs"
+
+
+@lru_cache(maxsize=256)
+def _gradients(text: str) -> float:
+    recipe = Recipe.from_toml(text)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, inputs = nn.Linear(2, 1), torch.randn(4, 2)
+    optimizer: Any = build_optimizer(recipe, model)
+
+    def loss() -> torch.Tensor:
+        return model(inputs).square().mean()
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        return value.detach()
+
+    if not hasattr(optimizer, "num_gradients"):
+        return 1.0
+    for _ in range(_STEPS):
+        optimizer.step(closure, loss=loss)
+    return float(optimizer.num_gradients) / _STEPS
+
+
+def gradients_a_step(recipe: Recipe) -> float:
+    """What a step of the recipe's optimizer costs in gradients of a mini-batch, a Hessian product being two.
+
+    Counted over 100 steps on a linear model, so that what is done in every fifth of them counts as a fifth.
+
+    Example:
+        >>> [gradients_a_step(Recipe(optimizer=name)) for name in ("sgd", "sam", "cr-sam", "gam")]
+        [1.0, 2.0, 3.0, 6.0]
+        >>> gradients_a_step(Recipe(optimizer="curvsam", optimizer_args={"update_every": 5}))
+        2.4
+    """
+    return _gradients(replace(recipe, seed=0, epochs=1, warmup=0, lr=min(recipe.lr, 1e-3)).to_toml())
