@@ -59,7 +59,9 @@ def train(
     lr: Annotated[float | None, Option(metavar="X", help="The largest learning rate; 0.1 by default.")] = None,
     momentum: Annotated[float | None, Option(metavar="X", help="Of SGD, alone or as a base; 0.9 by default.")] = None,
     weight_decay: Annotated[float | None, Option(metavar="X", help="On all parameters; 0.0005 by default.")] = None,
-    rho: Annotated[float | None, Option(metavar="X", help="Radius of SAM's ball; 0.05 by default.")] = None,
+    rho: Annotated[
+        str | None, Option(metavar="X", help="Radius of SAM's ball, 0.05 by default; or sqrt-lr, of the rate's root.")
+    ] = None,
     batch_size: Annotated[int | None, Option(metavar="N", help="Examples a step; 64 by default.")] = None,
     seed: Annotated[int | None, Option(metavar="N", help="Of weights and order; 0 by default.")] = None,
     checkpoint_every: Annotated[int | None, Option(metavar="N", help="Keep every N-th epoch's weights.")] = None,
@@ -97,7 +99,7 @@ def train(
         "model": model,
         "data": data,
         "optimizer": optimizer,
-        "optimizer_args": None if rho is None else {"rho": rho},
+        "optimizer_args": None if rho is None else {"rho": _number(rho)},
         "epochs": epochs,
         "lr": lr,
         "momentum": momentum,
@@ -189,6 +191,14 @@ def _tracker(metrics: "Sequence[str]", recipe: "Recipe", model: "nn.Module", spl
 
     problem = Problem(model, LOSSES["cross_entropy"](label_smoothing=recipe.label_smoothing), splits)
     return Tracker({split: problem.objective(split) for split in ("train", "test")}, metrics, out=out)
+
+
+def _number(text: str) -> float | str:
+    """The number that a text is, or the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _line(assignment: str) -> dict[str, Any]:

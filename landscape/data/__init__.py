@@ -36,7 +36,8 @@ def load_data(name: str, **args: Any) -> Data:
             ``severity`` and ``seed`` beside what NAME takes (only "cifar10-c" and "cifar100-c" are the published
             files); or NAME:PATH, short for ``load_data(NAME, path=PATH)``.
         args: what that reader takes, and what all take: ``num_train``, to train on a stratified subset of so many
-            examples, ``validation``, the share of the train part that is held out first, and ``split_seed`` of both.
+            examples, ``validation``, the share of the train part that is held out first, ``label_noise``, the share of
+            the labels trained on that are made wrong, and ``split_seed`` of all three.
 
     Raises:
         ValueError: the name is unknown, or the reader does not take these arguments.

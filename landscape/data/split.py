@@ -150,16 +150,20 @@ class Data:
         return tuple(self.train.inputs.shape[1:])
 
 
-def held_out(data: Data, *, num_train: int | None = None, validation: float = 0.0, split_seed: int = 0) -> Data:
-    """Hold a share of the train part out, to choose hyperparameters on, then cut the rest to a number of examples.
+def held_out(
+    data: Data, *, num_train: int | None = None, validation: float = 0.0, label_noise: float = 0.0, split_seed: int = 0
+) -> Data:
+    """Hold a share of the train part out, to choose hyperparameters on, cut the rest, and spoil some of its labels.
 
-    Pixels stay normalized by the statistics of the whole train part.
+    Pixels stay normalized by the statistics of the whole train part. Labels of validation and test are never changed.
 
     Args:
         data: a dataset.
         num_train: examples that are left to train on; None: all.
         validation: share of the train part that is held out, from 0 to below 1.
-        split_seed: of both draws. It is not the seed of training, so that runs of several seeds share their data.
+        label_noise: share of the examples left to train on that get another label, each of the other classes alike
+            (symmetric noise); their number is exact, to rounding.
+        split_seed: of all draws. It is not the seed of training, so that runs of several seeds share their data.
 
     Raises:
         ValueError: a number out of range.
@@ -170,7 +174,7 @@ def held_out(data: Data, *, num_train: int | None = None, validation: float = 0.
         >>> {name: len(split) for name, split in data.splits.items()}, data.args
         ({'train': 100, 'validation': 287, 'test': 360}, {'num_train': 100, 'validation': 0.2, 'split_seed': 0})
     """
-    if num_train is None and not validation:
+    if num_train is None and not validation and not label_noise:
         return data
     train, num_held_out = data.train, round(validation * len(data.train))
     left = len(train) - num_held_out
@@ -186,7 +190,42 @@ def held_out(data: Data, *, num_train: int | None = None, validation: float = 0.
         part, train = train.divide(num_held_out, seed=split_seed)
         data = replace(data, validation=part)
     train = train.sample(num_train or left, seed=split_seed)
+    if label_noise:
+        cuts["label_noise"] = label_noise
+        targets = mislabelled(train.targets, label_noise, num_classes=data.num_classes, seed=split_seed)
+        train = replace(train, targets=targets)
     return replace(data, args=data.args | cuts | {"split_seed": split_seed}, train=train)
+
+
+def mislabelled(targets: Tensor, share: float, *, num_classes: int, seed: int) -> Tensor:
+    """Give round(share n) of n examples another label: symmetric noise, as in GAM (Zhang et al. 2023, appendix C.2).
+
+    Which examples, and which of the other classes each gets, is uniform and independent of the labels. Where others let
+    the new label be the old one, a share s of theirs is s (C - 1) / C here; GAM's text does not say which it has.
+
+    Args:
+        targets: labels (n,) from 0 to C - 1.
+        share: from 0 to 1.
+        num_classes: C, at least 2.
+        seed: of both draws.
+
+    Raises:
+        ValueError: ``share`` is out of range, or there is no other class.
+
+    Example:
+        >>> mislabelled(torch.zeros(5, dtype=torch.long), 0.4, num_classes=2, seed=0).sum()
+        tensor(2)
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"label_noise={share} is out of range. Expected a share of the labels, from 0 to 1.")
+    if num_classes < 2:
+        raise ValueError(f"label_noise={share} needs another class. Expected at least 2, found {num_classes}.")
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.rand(len(targets), generator=generator).argsort(stable=True)[: round(share * len(targets))]
+    steps = torch.randint(1, num_classes, (len(chosen),), generator=generator)
+    noisy = targets.clone()
+    noisy[chosen] = (targets[chosen] + steps) % num_classes
+    return noisy
 
 
 class _Batches(Sequence[tuple[Tensor, Tensor]]):

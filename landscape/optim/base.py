@@ -25,7 +25,7 @@ Loops of others, which accumulate over micro-batches, clip or scale by themselve
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -68,6 +68,7 @@ class MultiPassOptimizer(Optimizer):
     """
 
     usual_radii: ClassVar[dict[str, float]] = {}  # the options of a group that must be in [0, inf), with usual values
+    named_radii: ClassVar[tuple[str, ...]] = ()  # words that may stand for such a number, see ``Passes.climb_to``
 
     def __init__(self, base: Optimizer, *, model: nn.Module | None, defaults: dict[str, Any], seed: int = 0) -> None:
         if not isinstance(base, Optimizer):
@@ -111,7 +112,7 @@ class MultiPassOptimizer(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters to the base, with this optimizer's options beside the base's."""
         for name, usual in self.usual_radii.items():
-            check_range(name, param_group.get(name, self.defaults[name]), usual=usual)
+            check_range(name, param_group.get(name, self.defaults[name]), usual=usual, words=self.named_radii)
         param_group.update(self.defaults | param_group)
         self.base.add_param_group(param_group)
 
@@ -279,7 +280,10 @@ class MultiPassOptimizer(Optimizer):
                 f"this is not a state of {type(self).__name__}: expected the keys {expected}, found {found}. "
                 "The state of a plain optimizer belongs to .base."
             )
+        own = [{name: group[name] for name in self.defaults if name in group} for group in self.param_groups]
         self.base.load_state_dict(state_dict["base"])
+        for group, options in zip(self.param_groups, own, strict=True):
+            group.update(options | group)  # what an earlier version had in no group stays as it was built
         self.num_skipped = state_dict["num_skipped"]
         self.num_gradients = state_dict["num_gradients"]
         self.scalars = dict(state_dict["scalars"])
@@ -332,8 +336,8 @@ class MultiPassOptimizer(Optimizer):
             )
 
 
-def check_range(name: str, value: float, *, usual: float) -> None:
-    """Refuse a value that is not in [0, inf).
+def check_range(name: str, value: Any, *, usual: float, words: Sequence[str] = ()) -> None:
+    """Refuse a value that is neither in [0, inf) nor one of the words.
 
     Raises:
         ValueError: naming a usual value.
@@ -343,5 +347,10 @@ def check_range(name: str, value: float, *, usual: float) -> None:
         Traceback (most recent call last):
         ValueError: rho=-1.0 is out of range. Expected 0 <= rho < inf; 0.05 is a usual value.
     """
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name}={value} is out of range. Expected 0 <= {name} < inf; {usual} is a usual value.")
+    if value in words:
+        return
+    if isinstance(value, str) or not 0 <= value < math.inf:
+        others = "".join(f" or {word!r}" for word in words)
+        raise ValueError(
+            f"{name}={value!r} is out of range. Expected 0 <= {name} < inf{others}; {usual} is a usual value."
+        )

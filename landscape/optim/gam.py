@@ -19,11 +19,13 @@ Norms are over the parameters of all perturbed groups that have a gradient, join
     It contains SAM: alpha = 1, gamma = 0 is SAM with rho'; alpha = beta = 1 is GSAM. The released code has 1 for the
     coefficient beta of g0: ``preset="official"``.
 
+rho, rho' and rho_sam are each group's own, as the radii of SAM are: a group's e, and its part of h, have that group's.
+
 With ``period`` k > 1 all this is done in every k-th step, from the first on, and the oracle's step in between.
 Differences of gradients cancel: keep the weights in float32 or wider.
 """
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -37,8 +39,8 @@ from landscape.optim.vectors import Vectors, add_, dot, global_norm, scale_
 class GAM(MultiPassOptimizer):
     """Gradient-norm-aware minimization over a base optimizer: four passes a step, or two and two Hessian products.
 
-    Groups have ``rho`` and ``perturb`` as in ``SAM``. With rho = 0 in every group the step is the oracle's, as with
-    alpha = 0; not so in mode "accelerated".
+    Groups have ``rho``, ``rho_prime``, ``rho_sam`` and ``perturb``, as ``rho`` and ``perturb`` in ``SAM``. With rho = 0
+    in every group the step is the oracle's, as with alpha = 0; not so in mode "accelerated".
 
     Args:
         base: the optimizer that makes the update.
@@ -68,7 +70,7 @@ class GAM(MultiPassOptimizer):
         tensor([2.6400, 3.5200])
     """
 
-    usual_radii: ClassVar[dict[str, float]] = {"rho": 0.2}
+    usual_radii: ClassVar[dict[str, float]] = {"rho": 0.2, "rho_sam": 0.05}
 
     def __init__(
         self,
@@ -94,24 +96,25 @@ class GAM(MultiPassOptimizer):
             raise ValueError(
                 f'preset={preset!r} with mode={mode!r} is unknown. Expected None, or "official" with "accelerated".'
             )
-        for name, value, usual in (("alpha", alpha, 0.6), ("gamma", gamma, 0.03), ("rho_sam", rho_sam, 0.05)):
+        for name, value, usual in (("alpha", alpha, 0.6), ("beta", beta, 0.5), ("gamma", gamma, 0.03)):
             check_range(name, value, usual=usual)
-        check_range("beta", beta, usual=0.5)
-        if not 0 < rho_prime < torch.inf:
-            raise ValueError(f"rho_prime={rho_prime} is out of range. Expected 0 < rho_prime < inf; 0.02 is usual.")
         if period < 1:
             raise ValueError(f"period={period} is out of range. Expected 1 <= period.")
         self.alpha = alpha
         self.mode = mode
-        self.rho_prime = rho_prime
         self.beta = beta
         self.gamma = gamma
         self.oracle = oracle
-        self.rho_sam = rho_sam
         self.period = period
         self.preset = preset
-        super().__init__(base, model=model, defaults={"rho": rho, "perturb": True})
+        radii = {"rho": rho, "rho_prime": rho_prime, "rho_sam": rho_sam}
+        super().__init__(base, model=model, defaults=radii | {"perturb": True})
         self.scalars["num_steps"] = 0
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group as the other optimizers do; its ``rho_prime`` divides, and may not be zero."""
+        _require_positive(param_group.get("rho_prime", self.defaults["rho_prime"]))
+        super().add_param_group(param_group)
 
     def _gather(self, passes: Passes) -> None:
         penalized = self.mode == "accelerated" or (self.alpha and self._perturbs())
@@ -144,7 +147,8 @@ class GAM(MultiPassOptimizer):
         """What ``_exact`` returns, by finite differences."""
         g0, g1 = self._pair(passes)
         passes.back()
-        if self.oracle == "sam" and self.rho_sam == self.rho_prime:  # then g1 is the oracle's gradient
+        steps = [group["rho_prime"] for group in self.param_groups]
+        if self.oracle == "sam" and steps == [group["rho_sam"] for group in self.param_groups]:  # g1 is the oracle's
             h0, direction = add_(scale_(g0, -1.0), g1), g1
         else:
             h0, direction = add_(g1, g0, alpha=-1.0), self._oracle_gradient(passes, g0)
@@ -155,12 +159,16 @@ class GAM(MultiPassOptimizer):
         g2, g3 = self._pair(passes)
         if self.mode == "hvp":
             passes.hvp = "finite-difference"
-        return direction, scale_(add_(g3, g2, alpha=-1.0), 1 / self.rho_prime)
+        h = add_(g3, g2, alpha=-1.0)
+        for group, step in zip(self.param_groups, steps, strict=True):
+            _require_positive(step)
+            scale_({p: h[p] for p in group["params"] if p in h}, 1 / step)
+        return direction, h
 
     def _pair(self, passes: Passes) -> tuple[Vectors, Vectors]:
         """The gradient where the weights are, and that at ``rho_prime`` along it, where they are left."""
         g = passes.gradient()
-        passes.climb_to(g, self.rho_prime)
+        passes.climb_to(g, "rho_prime")
         return g, passes.gradient()
 
     def _accelerated(self, passes: Passes) -> Vectors:
@@ -178,12 +186,16 @@ class GAM(MultiPassOptimizer):
 
     def _oracle_gradient(self, passes: Passes, g: Vectors) -> Vectors:
         """The oracle's gradient at w, where the weights are and the gradient is ``g``, which it takes over."""
-        if self.oracle == "loss" or not self.rho_sam:
+        if self.oracle == "loss" or not passes.climb_to(g, "rho_sam"):
             return g
-        passes.climb_to(g, self.rho_sam)
         g.clear()
         return passes.gradient()
 
     def _update(self) -> None:
         self.scalars["num_steps"] += 1
         super()._update()
+
+
+def _require_positive(rho_prime: float) -> None:
+    if not 0 < rho_prime < torch.inf:
+        raise ValueError(f"rho_prime={rho_prime} is out of range. Expected 0 < rho_prime < inf; 0.02 is usual.")

@@ -4,6 +4,7 @@ A pass whose loss or gradient is not finite ends the step, and so does a gradien
 one host synchronization a pass, so the norms may as well be Python floats.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -19,6 +20,7 @@ from landscape.optim.workers import Workers
 from landscape.second_derivatives import twice_differentiable
 
 EPS = 1e-12  # what is added to a norm before it divides
+SQRT_LR = "sqrt-lr"  # a radius of a group, as SA-SAM compares with: the root of its learning rate at each step
 
 
 class Passes:
@@ -134,16 +136,17 @@ class Passes:
         """The 2-norm over all groups with ``perturb``, jointly."""
         return global_norm(self.perturbed(vectors).values()).item()
 
-    def climb_to(self, v: Vectors, radius: float | None = None, *, norm: float | None = None, eps: float = EPS) -> bool:
+    def climb_to(self, v: Vectors, option: str = "rho", *, norm: float | None = None, eps: float = EPS) -> bool:
         """Move the groups with ``perturb`` by ``radius * v / (norm + eps)``, from where they are; tell if any moved.
 
-        Along a gradient that is the worst point of the ball around them, to first order. By default the radius is each
-        group's own, its option "rho", and the norm that of ``v``.
+        Along a gradient that is the worst point of the ball around them, to first order. The radius is each group's
+        own, an option of it, and "sqrt-lr" is the root of its learning rate. By default the norm is that of ``v``.
         """
         scale = 1 / ((self.norm(v) if norm is None else norm) + eps)
         moved = False
         for group in self._groups:
-            alpha = scale * (group["rho"] if radius is None else radius)
+            radius = math.sqrt(group["lr"]) if group[option] == SQRT_LR else group[option]
+            alpha = scale * radius
             some = {p: v[p] for p in group["params"] if p in v} if group["perturb"] and alpha else {}
             self.move(some, alpha)
             moved |= bool(some)

@@ -14,13 +14,13 @@ decoupled decay of AdamW gives way to this coupled one.)
 Each pass draws its own dropout masks. Not here: adaptive scaling (ASAM).
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 from torch.optim import Optimizer
 
 from landscape.optim.base import MultiPassOptimizer
-from landscape.optim.passes import Passes
+from landscape.optim.passes import SQRT_LR, Passes
 from landscape.optim.vectors import Vectors, add_
 
 
@@ -33,12 +33,13 @@ class SAM(MultiPassOptimizer):
 
     Args:
         base: the optimizer that makes the update, for instance ``torch.optim.SGD(model.parameters(), lr=0.1)``.
-        rho: radius of the ball, in units of the weights. 0.05 is usual for 10 classes, 0.1 for 100.
+        rho: radius of the ball, in units of the weights. 0.05 is usual for 10 classes, 0.1 for 100. "sqrt-lr" is the
+            root of the learning rate that the group has at each step, as SA-SAM (Naganuma, Kim et al. 2024) has it.
         coupled_weight_decay: put the base's weight decay into both gradients (see the module).
         model: where given, its buffers (BatchNorm statistics) follow the clean pass only, as in the paper's code.
 
     Raises:
-        ValueError: for a rho that is negative or not finite; no ``weight_decay`` in the base to couple.
+        ValueError: for a rho that is negative, not finite or another word; no ``weight_decay`` in the base to couple.
 
     Example:
         >>> import torch
@@ -56,12 +57,13 @@ class SAM(MultiPassOptimizer):
     """
 
     usual_radii: ClassVar[dict[str, float]] = {"rho": 0.05}
+    named_radii: ClassVar[tuple[str, ...]] = (SQRT_LR,)
 
     def __init__(
         self,
         base: Optimizer,
         *,
-        rho: float = 0.05,
+        rho: float | Literal["sqrt-lr"] = 0.05,
         coupled_weight_decay: bool = False,
         model: nn.Module | None = None,
     ) -> None:

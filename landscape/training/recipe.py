@@ -32,7 +32,7 @@ class Recipe:
         model: A key of ``landscape.models.MODELS``.
         model_args: What that model takes beside the shape of its input and the number of classes.
         data: What ``landscape.data.load_data`` takes: "digits", "cifar10:PATH".
-        data_args: What that dataset takes, and "num_train", "validation", "split_seed", as all do.
+        data_args: What that dataset takes, and "num_train", "validation", "label_noise", "split_seed", as all do.
         augment: What ``landscape.data.augment`` takes, such as {"flip": True, "crop": 4}; by default nothing is
             changed.
         optimizer: A key of ``OPTIMIZERS``.

@@ -171,6 +171,8 @@ def test_list_shows_what_can_be_named_and_needs_no_folder(monkeypatch, capsys):
         (("--data", "digit"), "data 'digit' is unknown. Expected one of: digits"),
         (("--optimizer", "smga"), "optimizer='smga' is out of range. Expected one of: sgd, adam, adamw, sam"),
         (("--rho", "0.1"), "optimizer 'sgd' does not take 'rho'."),
+        (("--optimizer", "sam", "--rho", "big"), "rho='big' is out of range. Expected 0 <= rho < inf or 'sqrt-lr'"),
+        (("--optimizer", "asam", "--rho", "sqrt-lr"), "optimizer 'asam': rho='sqrt-lr' is of type str. Expected"),
         (("--epochs", "0"), "epochs=0 is out of range. Expected at least 1."),
         (("--lr", "-1"), "lr=-1.0 is out of range. Expected 0 < lr < inf."),
         (("--checkpoint-every", "-1"), "checkpoint_every=-1 is out of range. Expected at least 0"),

@@ -1,5 +1,6 @@
 """GAM: which products it used, how it counts, and a step by `loss` under the same rules as one by `closure`."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +96,37 @@ def test_a_loss_that_cannot_be_differentiated_is_refused(returned: Any) -> None:
     optimizer = GAM(SGD([torch.ones(1, requires_grad=True)], lr=0.1))
     with pytest.raises(ValueError, match=r"loss\(\) returned .* Expected a differentiable scalar"):
         optimizer.step(lambda: None, loss=lambda: returned)
+
+
+def test_radii_of_a_group_are_saved_and_those_that_an_earlier_state_lacks_stay_as_built() -> None:
+    def make() -> GAM:
+        own = {"params": [torch.ones(2, requires_grad=True)], "rho_prime": 0.04, "rho_sam": 0.2}
+        return GAM(SGD([{"params": [torch.ones(2, requires_grad=True)]}, own], lr=0.1), oracle="sam", mode="fd")
+
+    radii = ("rho_prime", "rho_sam")
+    optimizer, other = make(), make()
+    optimizer.param_groups[0]["rho_prime"] = 0.03  # as a schedule would
+    state = copy.deepcopy(optimizer.state_dict())
+    assert [[group[name] for name in radii] for group in state["base"]["param_groups"]] == [[0.03, 0.05], [0.04, 0.2]]
+    for group in state["base"]["param_groups"]:
+        for name in radii:
+            del group[name]
+    other.load_state_dict(state)
+    assert [[group[name] for name in radii] for group in other.param_groups] == [[0.02, 0.05], [0.04, 0.2]]
+
+
+@pytest.mark.parametrize("mode", ["fd", "hvp"])
+def test_a_rho_prime_of_a_group_that_is_zero_is_refused_where_it_divides(mode: str) -> None:
+    base = SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    base.param_groups[0]["rho_prime"] = 0.0
+    with pytest.raises(ValueError, match=r"rho_prime=0\.0 is out of range"):
+        GAM(base, mode=mode)
+    problem = Problem(lambda base, model: GAM(base, mode=mode, model=model))
+    before = problem.weights()
+    problem.optimizer.param_groups[0]["rho_prime"] = 0.0
+    with pytest.raises(ValueError, match=r"rho_prime=0\.0 is out of range\. Expected 0 < rho_prime"):
+        problem.run(range(1))
+    assert equal(problem.weights(), before)
 
 
 @pytest.mark.parametrize(

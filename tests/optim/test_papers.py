@@ -30,6 +30,21 @@ class Case:
 RHOS = ({"rho": 0.05}, {"rho": 0.2})
 
 
+def gam_by_group(mode: str, *, oracle: str = "sam") -> Case:
+    """Each group with three radii of its own."""
+    radii = {"rho": (0.05, 0.2), "rho_prime": (0.02, 0.01), "rho_sam": (0.07, 0.03)}
+
+    def transcription(p: Problem, *run: Any) -> Iterator[Tensor]:
+        values: dict[str, Any] = {name: p.per_weight(*pair) for name, pair in radii.items()} | {"alpha": 0.6}
+        rho_sam = values.pop("rho_sam")
+        if mode == "accelerated":
+            return naive.gam_accelerated(*run, beta=0.5, gamma=0.03, **values)
+        return naive.gam(*run, mode=mode, rho_sam=rho_sam if oracle == "sam" else None, **values)
+
+    options = tuple({name: pair[group] for name, pair in radii.items()} for group in (0, 1))
+    return Case(lambda base, _: GAM(base, mode=mode, oracle=oracle), transcription, options)
+
+
 def gam(mode: str, *, oracle: str = "loss", period: int = 1) -> Case:
     settings = {"mode": mode, "rho": 0.1, "alpha": 0.6, "rho_prime": 0.02, "period": period}
     return Case(
@@ -140,6 +155,18 @@ CASES = {
     "curvsam": curvsam(),
     "curvsam, every step": curvsam(update_every=1, beta=0.5),
     "curvsam, small curvature": curvsam(beta=0.1, delta=0.7),
+    "sam, root of the rate": Case(
+        lambda base, _: SAM(base, rho="sqrt-lr"), lambda p, *run: naive.sam(*run, rho=p.option("lr").sqrt())
+    ),
+    "sam, root of the rate in one group": Case(
+        lambda base, _: SAM(base),
+        lambda p, *run: naive.sam(*run, rho=torch.where(p.per_weight(1, 0) > 0, p.option("lr").sqrt(), 0.2)),
+        ({"rho": "sqrt-lr"}, {"rho": 0.2}),
+    ),
+    "gam, hvp, sam, groups": gam_by_group("hvp"),
+    "gam, fd, groups": gam_by_group("fd", oracle="loss"),
+    "gam, fd, sam, groups": gam_by_group("fd"),
+    "gam, accelerated, groups": gam_by_group("accelerated", oracle="loss"),
     "gam, hvp": gam("hvp"),
     "gam, hvp, sam": gam("hvp", oracle="sam"),
     "gam, hvp, every third": gam("hvp", period=3),

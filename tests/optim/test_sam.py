@@ -131,6 +131,31 @@ def test_a_bad_rho_is_refused_and_the_base_left_as_it_was(rho: float) -> None:
     assert groups == [options]
 
 
+def test_the_root_of_the_rate_follows_a_schedule_and_is_saved() -> None:
+    w = nn.Parameter(torch.tensor([3.0, 4.0], dtype=torch.float64))
+    optimizer = SAM(SGD([w], lr=0.0), rho="sqrt-lr")
+    seen = []
+
+    def loss(p: list[Tensor]) -> Tensor:
+        seen.append(p[0].detach().norm().item())
+        return p[0].square().sum() / 2
+
+    for lr in (0.04, 0.01, 0.0):
+        with torch.no_grad():
+            w.copy_(torch.tensor([3.0, 4.0]))
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.step(closure_of([w], loss, optimizer))
+    assert seen == pytest.approx([5, 5.2, 5, 5.1, 5])  # no second pass where the radius is zero
+    assert optimizer.state_dict()["base"]["param_groups"][0]["rho"] == "sqrt-lr"
+
+
+@pytest.mark.parametrize("rho", ["sqrt_lr", "0.05"])
+def test_another_word_for_a_radius_is_refused(rho: str) -> None:
+    base = SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with pytest.raises(ValueError, match=rf"rho='{rho}' is out of range. Expected 0 <= rho < inf or 'sqrt-lr'; 0.05"):
+        SAM(base, rho=rho)
+
+
 def problem() -> tuple[list[Tensor], Callable[[list[Tensor], int], Tensor]]:
     """Weights of a tanh network and its loss on the mini-batch of a step, in float64."""
     generator = torch.Generator().manual_seed(0)

@@ -8,19 +8,21 @@ import pytest
 from landscape.data import DATA, held_out
 from landscape.data.digits import digits
 from landscape.models import MODELS, build_model
+from landscape.registry import options
 from landscape.training import Recipe, build_optimizer, load_recipe, recipe_names, train
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_named_recipe_can_be_built_and_says_what_it_is(name: str) -> None:
     recipe, line = load_recipe(name), recipe_names()[name]
-    assert recipe.data in DATA
+    assert recipe.data.removesuffix("-c") in DATA
     assert recipe.model in MODELS
-    held_out(digits(), **recipe.data_args | {"num_train": 100})
+    cuts = {name: value for name, value in recipe.data_args.items() if name in options(held_out)}
+    held_out(digits(), **cuts | {"num_train": 100})
     build_optimizer(recipe, build_model("mlp", input_shape=(1, 8, 8), num_classes=10))
     assert 20 < len(line) < 100
     assert Recipe.from_toml(recipe.to_toml()) == recipe
-    if recipe.data != "digits" and "subset" not in name:
+    if not recipe.data.startswith("digits") and "subset" not in name:
         assert f"{recipe.epochs} epochs" in line
 
 

@@ -65,7 +65,7 @@ def test_the_seed_is_the_recipes(monkeypatch: pytest.MonkeyPatch, model: nn.Modu
             r"base='sam' is unknown\. Expected one of: sgd, adam",
         ),
         (Recipe(optimizer="sam", optimizer_args={"base": "adam", "nesterov": True}), "does not take 'nesterov'"),
-        (Recipe(optimizer="sam", optimizer_args={"rho": "fog"}), r"'sam': rho='fog' is of type str\. Expected float"),
+        (Recipe(optimizer="sam", optimizer_args={"rho": "fog"}), r"rho='fog' is out of range\. Expected 0 <= rho"),
         (Recipe(optimizer="gam", optimizer_args={"period": True}), r"period=True is of type bool\. Expected int"),
         (Recipe(optimizer="sam", optimizer_args={"rho": -1.0}), r"rho=-1\.0 is out of range"),
     ],
