@@ -60,6 +60,7 @@ class TrackLog:
         path: the file, made if need be.
         settings: hash of the settings; rows of others are kept in the file and left out here.
         earlier: the hash that an earlier version gave them, whose rows count too.
+        read: what is there; False where the caller knows it, and ``analyses`` begins empty.
 
     Raises:
         ValueError: another process writes in the folder.
@@ -75,7 +76,7 @@ class TrackLog:
         (True, False, 0.5)
     """
 
-    def __init__(self, path: str | Path, settings: str, *, earlier: str | None = None) -> None:
+    def __init__(self, path: str | Path, settings: str, *, earlier: str | None = None, read: bool = True) -> None:
         self.path, self.settings = Path(path), settings
         with ExitStack() as stack:
             stack.enter_context(writing(self.path.parent))
@@ -85,7 +86,7 @@ class TrackLog:
                 self._file = stack.enter_context(self.path.open("a+b"))
             if not lock(self._file, wait=False):  # by another log of this thread
                 raise ValueError(f"{self.path} is being written by another process. Wait for it, or give --out.")
-            self.analyses = read_track(self.path, settings, earlier)
+            self.analyses = read_track(self.path, settings, earlier) if read else []
             self._open = stack.pop_all()
 
     def has(self, sha256: str, *, step: int | None = None) -> bool:

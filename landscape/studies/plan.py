@@ -75,12 +75,12 @@ class Plan:
     tuning_seeds: tuple[int, ...] = ()  # by which hyper-parameters are chosen
     labels: tuple[str, ...] = ()  # the recipes' names; empty: by what they differ in
 
-    @property
+    @cached_property
     def runs(self) -> list[Recipe]:
         """Every run in order."""
         return [*self.tuning_runs, *self._runs(range(self.num_seeds))]
 
-    @property
+    @cached_property
     def tuning_runs(self) -> list[Recipe]:
         """Those that choose hyper-parameters."""
         return self._runs(self.tuning_seeds)

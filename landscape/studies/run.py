@@ -27,6 +27,7 @@ from landscape.studies.writeup import write_up
 from landscape.training import Recipe, TrainingError, train
 
 Progress = Callable[[int, int, str], None]
+_SAVE_EVERY = 10  # epochs, which are short here
 _STEPS = 8  # that are timed; the first ones are slower, which the median leaves out
 
 
@@ -124,6 +125,7 @@ def _train(run: Recipe, store: Store, device: torch.device, tell: Callable[[str]
             folder,
             resume=True,
             device=device,
+            save_every=_SAVE_EVERY,
             on_epoch=lambda row: tell(f"epoch {row['epoch']} of {run.epochs}, loss {row['train_loss']:.4f}"),
         )
     except TrainingError as error:

@@ -43,7 +43,8 @@ class Measure:
     """
 
     metrics: Mapping[str, tuple[str, ...]]  # by split
-    at: Literal["last", "kept"] = "last"  # "kept": at the epochs of ``checkpoint_at`` and the last
+    # "kept": at the epochs of ``checkpoint_at`` and the last; "by epoch": likewise, and runs without them not at all
+    at: Literal["last", "kept", "by epoch"] = "last"
     variants: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     num_samples: int | None = None  # of a stratified sample of each split, before it is corrupted; None for all
     severity: int = 3  # of the corruptions
@@ -57,22 +58,26 @@ class Measure:
 
     def epochs(self, run: Recipe) -> set[int]:
         """Those at which a run is measured."""
-        return {run.epochs, *(run.checkpoint_at if self.at == "kept" else ())}
+        if self.at == "by epoch" and not run.checkpoint_at:
+            return set()
+        return {run.epochs, *(() if self.at == "last" else run.checkpoint_at)}
 
     def is_done(self, run: Recipe, results: Path) -> bool:
         """Whether every epoch has its row."""
-        return self.epochs(run) <= _epochs_done(run, read_track(results / "track.jsonl", self.digest))
+        return self.epochs(run) <= _epochs_done(run, results, self.digest)
 
     def do(self, run: Recipe, weights: Path, results: Path, device: torch.device, tell: Tell) -> None:
         """Measure the epochs that have no row yet."""
-        with TrackLog(results / "track.jsonl", self.digest) as log:
-            for epoch in sorted(self.epochs(run) - _epochs_done(run, log.analyses)):
+        left = sorted(self.epochs(run) - _epochs_done(run, results, self.digest))
+        with TrackLog(results / "track.jsonl", self.digest, read=False) as log:
+            for epoch in left:
                 tell(f"measuring epoch {epoch}")
                 name = "last.pt" if epoch == run.epochs else f"epoch-{epoch:04d}.pt"
                 checkpoint = load_checkpoint(weights / name)
                 path = os.path.relpath(weights / name, results)  # says nothing of this machine
                 facts = checkpoint.identity | {"path": path, "lr": learning_rate(run, epoch)}
                 log.append(self._analysis(checkpoint, device, run.seed).with_checkpoint(facts))
+                _note(run, epoch, results, self.digest)
 
     def estimate_cost(self, checkpoint: Checkpoint, device: torch.device) -> float:
         """Seconds for a run: the least that its estimates may take."""
@@ -213,7 +218,24 @@ def _data(name: str, args: tuple[tuple[str, Any], ...]) -> Data:
     return load_data(name, **dict(args))
 
 
-def _epochs_done(run: Recipe, analyses: list[Analysis]) -> set[int]:
-    rows = [analysis.checkpoint or {} for analysis in analyses]
+_ROWS: dict[tuple[Path, str], tuple[int, set[tuple[str, int]]]] = {}  # size of a log, and the (run, epoch) in it
+
+
+def _epochs_done(run: Recipe, results: Path, settings: str) -> set[int]:
+    """Those of a run that the log has; it is read anew where it is not as ``_note`` left it."""
+    path = results / "track.jsonl"
+    size, rows = _ROWS.get((path.absolute(), settings), (-1, set()))
+    if size != (now := path.stat().st_size if path.exists() else 0):
+        found = [analysis.checkpoint or {} for analysis in read_track(path, settings)]
+        rows = {(json.dumps(row["recipe"], sort_keys=True), row["epoch"]) for row in found}
+        _ROWS[path.absolute(), settings] = now, rows
     mine = identity(run)
-    return {row["epoch"] for row in rows if json.dumps(row["recipe"], sort_keys=True) == mine}
+    return {epoch for epoch in range(run.epochs + 1) if (mine, epoch) in rows}
+
+
+def _note(run: Recipe, epoch: int, results: Path, settings: str) -> None:
+    """A row was appended."""
+    path = (results / "track.jsonl").absolute()
+    _, rows = _ROWS[path, settings]
+    rows.add((identity(run), epoch))
+    _ROWS[path, settings] = path.stat().st_size, rows

@@ -63,6 +63,7 @@ def train(
     resume: bool = False,
     anyway: bool = False,
     device: str | torch.device = "cpu",
+    save_every: int = 1,
     on_start: Callable[[nn.Module, Mapping[str, Split]], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     on_step: Callable[[float], None] | None = None,
@@ -78,6 +79,8 @@ def train(
             has seen it, if there is one.
         anyway: Resume over other data than those that the run began with, which its checkpoints say from then on.
         device: Where to train. A run goes on bit for bit on one machine and device only.
+        save_every: Epochs after which OUT/last.pt and OUT/metrics.csv are written, as they are after the last: from
+            there a run that is killed goes on. More of them save time where an epoch takes less than a file.
         on_start: Called before the first step with the model, to measure and not to change, and the data by split.
         on_epoch: Called with the row of metrics after the files of each epoch are written.
         on_step: Called after each step with the number of epochs done, 2.5 in the middle of the third.
@@ -119,7 +122,7 @@ def train(
             try:
                 while run.epoch < recipe.epochs:
                     run.train_epoch(after_step, check)
-                    run.save_epoch()
+                    run.save_epoch(save_every)
                     if on_epoch:
                         on_epoch(run.metrics[-1])
             except Interrupted:
@@ -202,9 +205,11 @@ class _Run:
             fingerprint=self.fingerprint,
         )
 
-    def save_epoch(self) -> None:
+    def save_epoch(self, save_every: int) -> None:
         if self.recipe.keeps(self.epoch):
             self.save(f"epoch-{self.epoch:04d}.pt")
+        if self.epoch % save_every and self.epoch < self.recipe.epochs:
+            return
         with whole(self.out / "metrics.csv") as part, part.open("w", newline="") as file:
             # the last: rows of earlier versions had fewer columns
             writer = csv.DictWriter(file, list(self.metrics[-1]), lineterminator="\n")

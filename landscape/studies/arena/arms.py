@@ -2,8 +2,9 @@
 
 Every arm sweeps one knob over the same grid: its radius, or what sets it. One that has none is trained as it is:
 SGD is SAM at radius 0, and differs in nothing else. At budget "epochs" every arm trains for those of the recipe; at
-"gradients" for as many as cost what the reference's cost, a Hessian product counted as two gradients. The seeds that
-choose a point are others than those that are reported. Where a choice lies on the edge of the grid, it grows for all.
+"gradients" for as many as cost what the reference's cost, a Hessian product counted as two gradients. A condition is a
+budget, on one of the benchmarks where there are several. The seeds that choose a point are others than those that are
+reported. Where a choice lies on the edge of the grid, it grows for all.
 """
 
 from collections.abc import Iterable, Mapping
@@ -37,7 +38,6 @@ class Arm:
     recipe: Recipe
     knob: str | None = "optimizer_args.rho"  # a field of the recipe, or an item of one; None: nothing is swept
     unit: float = 1.0  # the knob is this times the point of the grid
-    along: Mapping[str, float] = field(default_factory=dict)  # other items of optimizer_args that are so many knobs
 
     def at(self, point: float, *, epochs: int) -> Recipe:
         """The recipe at a point of the grid."""
@@ -46,8 +46,7 @@ class Arm:
         name, _, item = self.knob.partition(".")
         value: Any = float(f"{self.unit * point:.12g}")
         if item:
-            more = {other: float(f"{times * value:.12g}") for other, times in self.along.items()}
-            value = {**getattr(self.recipe, name), item: value, **more}
+            value = {**getattr(self.recipe, name), item: value}
         return replace(self.recipe, epochs=epochs, **{name: value})
 
     def setting(self, point: float) -> str:
@@ -68,12 +67,15 @@ class Arena:
         grid: points, in order; a point is an arm's knob in the arm's unit.
         steps: what is measured at the end of every run.
         tuned_for: (metric, split) by which points are chosen, more of which is better.
-        accuracy: (metric, split) of claims as tuned.
+        accuracy: (metric, split) of claims as tuned; at equal radius where nothing is tuned.
         flatness: (metric, split) of claims at equal radius, by the words for them.
         against: names of the arms with which the others are compared; the first is the reference of equal gradients.
         budgets: of ``BUDGETS``.
+        benchmarks: what of ``data_args`` differs, by name, where there are several.
         num_seeds: that are reported.
-        tuning_seeds: that choose; none of them is below ``num_seeds``.
+        tuning_seeds: that choose; none of them is below ``num_seeds``. Empty: nothing is tuned, ``usual`` is chosen.
+        usual: the point where nothing is tuned.
+        checkpoint_at: epochs that are kept at the usual point of trainings as long as the recipe's.
         extensions: how often the grid may grow, at both ends where choices lie on them.
     """
 
@@ -85,9 +87,26 @@ class Arena:
     flatness: Mapping[str, tuple[str, str]] = field(default_factory=lambda: {"trace": ("trace", "train")})
     against: tuple[str, ...] = ("SAM",)
     budgets: tuple[str, ...] = BUDGETS
+    benchmarks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}})
     num_seeds: int = 8
     tuning_seeds: tuple[int, ...] = (100, 101, 102)
+    usual: float | None = None
+    checkpoint_at: tuple[int, ...] = ()
     extensions: int = 1
+
+    @property
+    def conditions(self) -> dict[str, tuple[str, str]]:
+        """(benchmark, budget) by name, such as "epochs", or "20 % noise, epochs"."""
+        pairs = [(benchmark, budget) for budget in self.budgets for benchmark in self.benchmarks]
+        return {", ".join(filter(None, pair)): pair for pair in pairs}
+
+    def recipe(self, arm: Arm, condition: str, point: float) -> Recipe:
+        """What is trained in a cell."""
+        benchmark, budget = self.conditions[condition]
+        recipe = arm.at(point, epochs=self.epochs(arm, budget))
+        recipe = replace(recipe, data_args={**recipe.data_args, **self.benchmarks[benchmark]})
+        kept = recipe.epochs == arm.recipe.epochs and point in (0.0, self.usual)
+        return replace(recipe, checkpoint_at=self.checkpoint_at) if kept else recipe
 
     def epochs(self, arm: Arm, budget: str) -> int:
         """How many the arm trains at a budget."""
@@ -109,6 +128,8 @@ class Arena:
                 raise ValueError(f"{what}={unknown[0]!r} is unknown. Expected some of: {', '.join(known)}.")
         if len(set(names)) < len(names):
             raise ValueError(f"Two arms have one name. Expected each once: {', '.join(names)}.")
+        if not self.tuning_seeds and self.usual not in (grid or self.grid):
+            raise ValueError(f"usual={self.usual} is no point of the grid. Expected one where no seed chooses.")
         if self.tuning_seeds and min(self.tuning_seeds) < self.num_seeds:
             raise ValueError(f"tuning_seeds={self.tuning_seeds} are among the {self.num_seeds} that are reported.")
         return ArenaPlan.of(self, grid or self.grid)
@@ -125,10 +146,9 @@ class ArenaPlan(Plan):
     def of(cls, arena: Arena, grid: tuple[float, ...]) -> "ArenaPlan":
         """The plan over a grid; arms that train equally long at two budgets are trained once."""
         found: dict[str, Recipe] = {}
-        for arm in arena.arms:
-            for epochs in dict.fromkeys(arena.epochs(arm, budget) for budget in arena.budgets):
-                for point in arm.points(grid):
-                    found.setdefault(_label(arm, point, epochs), arm.at(point, epochs=epochs))
+        arms = {arm.name: arm for arm in arena.arms}
+        for (arm, condition, point), name in _cells(arena, grid).items():
+            found.setdefault(name, arena.recipe(arms[arm], condition, point))
         return cls(
             recipes=tuple(found.values()),
             num_seeds=arena.num_seeds,
@@ -141,13 +161,8 @@ class ArenaPlan(Plan):
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, float], str]:
-        """The names of recipes by arm, budget and point."""
-        return {
-            (arm.name, budget, point): _label(arm, point, self.arena.epochs(arm, budget))
-            for arm in self.arena.arms
-            for budget in self.arena.budgets
-            for point in arm.points(self.grid)
-        }
+        """The names of recipes by arm, condition and point."""
+        return _cells(self.arena, self.grid)
 
     def longer(self, edges: Iterable[float]) -> "ArenaPlan | None":
         """The plan whose grid has a point more at the ends that are among the edges; None where it has grown enough."""
@@ -163,8 +178,15 @@ class ArenaPlan(Plan):
         return replace(ArenaPlan.of(self.arena, tuple(grid)), num_seeds=self.num_seeds)
 
 
-def _label(arm: Arm, point: float, epochs: int) -> str:
-    return f"{arm.name}, {arm.setting(point)}, {epochs} epochs"
+def _cells(arena: Arena, grid: tuple[float, ...]) -> dict[tuple[str, str, float], str]:
+    """A name for what every cell trains: one where it is the same."""
+    names = {}
+    for arm in arena.arms:
+        for condition, (benchmark, budget) in arena.conditions.items():
+            for point in arm.points(grid):
+                words = [arm.name, arm.setting(point), benchmark, f"{arena.epochs(arm, budget)} epochs"]
+                names[arm.name, condition, point] = ", ".join(filter(None, words))
+    return names
 
 
 @lru_cache(maxsize=256)

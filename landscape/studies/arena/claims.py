@@ -1,7 +1,7 @@
 """What trials of several optimizers allow to say of the optimizers, and not of their radii, budgets or luck.
 
 Trials are a table: a row for each arm (an optimizer), budget, point of the common grid, and seed. Two kinds of claim
-are made of every arm against one other, at every budget, over the seeds that both have:
+are made of every arm against one other, at every budget (or condition), over the seeds that both have:
 
 as tuned    the number that was tuned for, each arm at its chosen point. It is claimed to be higher only where it is
             higher than the other arm's at *every* point of the grid, whichever it had chosen (an intersection-union
@@ -15,7 +15,7 @@ interval has the level at which it says the same (``holm_levels``).
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -146,7 +146,12 @@ def as_tuned(
 
 
 def at_equal_radius(
-    trials: pd.DataFrame, chosen: Mapping[tuple[str, str], float], against: Sequence[str], metric: str
+    trials: pd.DataFrame,
+    chosen: Mapping[tuple[str, str], float],
+    against: Sequence[str],
+    metric: str,
+    *,
+    relative: bool = True,
 ) -> list[Claim]:
     """Claims for every arm that has a radius, against the curves of ``against``: one a point, and one of their mean.
 
@@ -154,13 +159,15 @@ def at_equal_radius(
         trials: of the seeds that are reported; "radius" is ||e||, the distance at which gradients are taken.
         chosen: the point of each arm and budget, at which an arm without radius is compared.
         against: arms.
-        metric: a column of positive numbers.
+        metric: a column, of positive numbers if ``relative``.
+        relative: whether claims are of ratios, or of differences.
     """
+    scale: Callable[[pd.Series], pd.Series] = np.log if relative else lambda values: values
     claims = []
     for arm, other, budget in _pairs(trials, against):
         radii = {one: _radii(trials, one, budget) for one in (arm, other)}
         ours, theirs = (
-            {point: np.log(values) for point, values in _by_point(trials, one, budget, metric).items()}
+            {point: scale(values) for point, values in _by_point(trials, one, budget, metric).items()}
             for one in (arm, other)
         )
         differences = {}
@@ -169,10 +176,10 @@ def at_equal_radius(
                 differences[radius] = _difference(curve, ours[point])
         differences = {radius: one for radius, one in differences.items() if len(one)}
         for radius, one in differences.items():
-            claims.append(Claim(arm, other, budget, metric, radius, tuple(one)))
+            claims.append(Claim(arm, other, budget, metric, radius, tuple(one), relative=relative))
         if len(differences) > 1:
             mean = pd.concat(differences, axis=1).dropna().mean(axis=1)
-            claims.append(Claim(arm, other, budget, metric, None, tuple(mean)))
+            claims.append(Claim(arm, other, budget, metric, None, tuple(mean), relative=relative))
     return claims
 
 

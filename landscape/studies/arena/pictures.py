@@ -18,9 +18,20 @@ from landscape.figures.kinds.style import TWO_COLUMNS, in_powers, sized_figure, 
 from landscape.statistics import Interval, mean_interval
 from landscape.studies.arena.trials import ACCURACY, Trials
 
-WORDS = {"epochs": "for as many epochs", "gradients": "for as many gradients"}
+_WORDS = {"epochs": "for as many epochs", "gradients": "for as many gradients"}
 _MARKERS = "osD^v<>Pp*hX"
 _LINESTYLES = ("-", "--", ":")
+
+
+def in_words(condition: str) -> str:
+    """A condition of an arena as it is said.
+
+    Example:
+        >>> in_words("20 % noise, epochs")
+        '20 % noise, for as many epochs'
+    """
+    benchmark, comma, budget = condition.rpartition(", ")
+    return f"{benchmark}{comma}{_WORDS[budget]}"
 
 
 def pareto(trials: Trials, flatness: str) -> Figure:
@@ -31,9 +42,14 @@ def pareto(trials: Trials, flatness: str) -> Figure:
         flatness: one of its columns.
     """
     with styled():
-        budgets = trials.plan.arena.budgets
-        figure = sized_figure(TWO_COLUMNS, 2.7)
-        axes = figure.subplots(1, len(budgets) + 1, sharey=True)
+        budgets = list(trials.plan.arena.conditions)
+        columns = len(budgets) + 1 if len(budgets) < 4 else 4
+        num_rows = -(-(len(budgets) + 1) // columns)
+        figure = sized_figure(TWO_COLUMNS, 0.7 + 2.0 * num_rows)
+        axes = list(figure.subplots(num_rows, columns, sharey=True, squeeze=False).flat)
+        for extra in axes[len(budgets) + 1 :]:
+            extra.remove()
+        axes = axes[: len(budgets) + 1]
         styles = _styles(trials)
         for panel, budget in zip(axes, budgets, strict=False):
             for arm, style in styles.items():
@@ -41,31 +57,34 @@ def pareto(trials: Trials, flatness: str) -> Figure:
             panel.set_xscale("log")
             in_powers(panel.xaxis)
             panel.set_xlabel(_axis(trials, flatness))
-            panel.set_title(WORDS[budget])
+            panel.set_title(in_words(budget))
         for arm, style in styles.items():
             for budget in budgets:
                 rows = _at(trials, arm, budget, trials.chosen[arm, budget])
                 accuracy = mean_interval(rows[ACCURACY].dropna().to_numpy())
-                fill = style["color"] if budget == budgets[0] else rcParams["axes.facecolor"]
+                fill = style["color"] if budget.endswith("epochs") else rcParams["axes.facecolor"]
                 mark = {**style, "markerfacecolor": fill, "capsize": 1.5, "elinewidth": 0.8}
                 axes[-1].errorbar(rows["gradients"].mean(), accuracy.value, accuracy.half, **mark)
         axes[-1].set_xlabel("gradients of a training")
         axes[-1].set_title("what it cost")
-        axes[0].set_ylabel(f"{trials.columns[ACCURACY][1]} accuracy")
+        for panel in axes[::columns]:
+            panel.set_ylabel(f"{trials.columns[ACCURACY][1]} accuracy")
         handles = [Line2D([], [], **style, label=arm) for arm, style in styles.items()]
         grey: dict[str, Any] = {"color": "0.5", "linestyle": ""}
         handles += [Line2D([], [], **grey, marker="o", markersize=2.5, label="other points of the grid")]
-        if len(budgets) > 1:
+        if len(trials.plan.arena.budgets) > 1:
             hollow: dict[str, Any] = {"markerfacecolor": rcParams["axes.facecolor"], "marker": "o"}
-            handles += [Line2D([], [], **grey, **hollow, label=f"right: {WORDS[budgets[1]]}")]
-        legend_below(figure, handles, columns=(3, 6), title=f"large: as tuned; bars: 95 % over {_seeds(trials)}")
+            handles += [Line2D([], [], **grey, **hollow, label="last panel: for as many gradients")]
+        legend_below(
+            figure, handles, columns=(3, 6), title=f"large: {_large(trials)}; bars: 95 % over {_seeds(trials)}"
+        )
     return figure
 
 
 def curves(trials: Trials) -> Figure:
     """Each number of flatness over the radius ||e||, a panel a budget and number; arms without radius are levels."""
     with styled():
-        budgets, names = trials.plan.arena.budgets, list(trials.plan.arena.flatness)
+        budgets, names = list(trials.plan.arena.conditions), list(trials.plan.arena.flatness)
         figure = sized_figure(TWO_COLUMNS, 0.6 + 2.1 * len(names))
         grid = figure.subplots(len(names), len(budgets), sharex=True, sharey="row", squeeze=False)
         styles = _styles(trials)
@@ -80,7 +99,7 @@ def curves(trials: Trials) -> Figure:
                 in_powers(panel.yaxis)
             row[0].set_ylabel(_axis(trials, name))
         for panel, budget in zip(grid[0], budgets, strict=True):
-            panel.set_title(WORDS[budget])
+            panel.set_title(in_words(budget))
         for panel in grid[-1]:
             panel.set_xlabel("radius ‖e‖")
         handles = [Line2D([], [], **style, label=arm) for arm, style in styles.items()]
@@ -162,6 +181,10 @@ def _log_mean(values: pd.Series) -> Interval:
 
 def _axis(trials: Trials, name: str) -> str:
     return f"{name} on {trials.columns[name][1]}"
+
+
+def _large(trials: Trials) -> str:
+    return "as tuned" if trials.plan.tuning_seeds else f"at {trials.plan.arena.usual:g}, the usual point"
 
 
 def _seeds(trials: Trials) -> str:

@@ -11,7 +11,8 @@ from landscape.figures import Table
 from landscape.statistics import Interval
 from landscape.studies.arena.arms import Arena
 from landscape.studies.arena.claims import Claim
-from landscape.studies.arena.pictures import WORDS, curves, pareto
+from landscape.studies.arena.pictures import curves, pareto
+from landscape.studies.arena.pictures import in_words as condition_in_words
 from landscape.studies.arena.trials import ACCURACY, Trials
 from landscape.studies.collected import Collected
 from landscape.studies.seeds import over_seeds, percent, points, table
@@ -21,16 +22,21 @@ LIMITS = """\
 - Every arm sweeps its radius, or what sets it, over one grid; one that has none is trained as it is. "For as many
   epochs": all train equally long. "For as many gradients": until they have cost what the reference costs, a Hessian
   product counted as two gradients. The last epoch counts.
-- Points are chosen by the mean validation accuracy over {tuning} seeds that are not among the {reported} reported.
-  Where a choice lies on the edge of the grid, the grid is made longer for all, {extensions}; where one still does,
-  nothing is claimed of that arm as tuned.
-- As tuned, an arm is called better only where it is better than the other at every point of the other's grid.
+{choice}
 - At equal radius: against the other's curve over ‖e‖, the largest distance from the weights at which a step takes a
   gradient, averaged over training. Points at which an arm is below nine tenths of the highest validation accuracy are
   not compared: what has learned little is flat for that.
 - All claims of this study are one family ({num} of them): differences by seed, Student's t, Holm's correction, and
   intervals of the level at which they say the same. Other intervals, as in the table of arms, stand for themselves.
 - BatchNorm: {norm}"""
+_TUNED = """\
+- Points are chosen by the mean validation accuracy over {tuning} seeds that are not among the {reported} reported.
+  Where a choice lies on the edge of the grid, the grid is made longer for all, {extensions}; where one still does,
+  nothing is claimed of that arm as tuned.
+- As tuned, an arm is called better only where it is better than the other at every point of the other's grid."""
+_UNTUNED = """\
+- Nothing was tuned: learning rate, weight decay and penalties are those of the recipe. The table of arms, and what is
+  drawn large, is at {usual:g}; claims are of the whole curve."""
 _NORMS = {
     "reestimate": "its statistics are estimated anew from the training images before anything is measured.",
     "eval": "statistics are those of training.",
@@ -99,10 +105,15 @@ def trials_of(found: Collected) -> Trials:
 def in_a_sentence(trials: Trials) -> str:
     """What the claims say of every arm, against each that it is compared with: as tuned, and at equal radius."""
     parts = [
-        f"{WORDS[budget]} {_tuned_words(trials, budget, other)}; {_curve_words(trials, budget, other, name)}"
+        f"{condition_in_words(condition)} "
+        + "; ".join(
+            [
+                *([_tuned_words(trials, condition, other)] if trials.plan.tuning_seeds else []),
+                *(_curve_words(trials, condition, other, name) for name in trials.plan.arena.flatness),
+            ]
+        )
         for other in trials.plan.arena.against
-        for budget in trials.plan.arena.budgets
-        for name in trials.plan.arena.flatness
+        for condition in trials.plan.arena.conditions
     ]
     return f"{'. '.join(map(_upper, parts))} ({trials.found.subject})."
 
@@ -126,11 +137,12 @@ def arms_table(trials: Trials) -> Table:
             [arm, budget, knob + edge, f"{some['radius'].mean():.3g}", f"{some['gradients'].mean():,.0f}", *means]
         )
     order = {arm.name: index for index, arm in enumerate(trials.plan.arena.arms)}
-    rows.sort(key=lambda row: (list(WORDS).index(str(row[1])), order[str(row[0])]))
+    conditions = list(trials.plan.arena.conditions)
+    rows.sort(key=lambda row: (conditions.index(str(row[1])), order[str(row[0])]))
     header = ["optimizer", "as many", "chosen", "radius ‖e‖", "gradients", f"{trials.columns[ACCURACY][1]} accuracy"]
-    caption = (
-        f"Each as chosen on validation by {len(trials.plan.tuning_seeds)} seeds, over {trials.plan.num_seeds} others."
-    )
+    num = len(trials.plan.tuning_seeds)
+    how = f"Each as chosen on validation by {num} seeds" if num else f"At {trials.plan.arena.usual:g}, the usual point"
+    caption = f"{how}, over {trials.plan.num_seeds}{' others' if num else ' seeds'}."
     return table([*header, *(_column(trials, name) for name in flatness)], rows, caption)
 
 
@@ -145,7 +157,7 @@ def claims_table(trials: Trials) -> Table:
             if claim.radius is None
             else f"‖e‖ {claim.radius:.3g}"
         )
-        what = f"{trials.columns[claim.metric][1]} accuracy" if is_tuned(claim) else _column(trials, claim.metric)
+        what = _column(trials, claim.metric)
         rows.append([f"{claim.arm} against {claim.against}", claim.budget, what, at, in_words(claim)])
     caption = (
         f"All {len(rows)} claims of the study, as one family: in brackets the interval, by seed, of the level at which "
@@ -229,7 +241,8 @@ def _where(told: Mapping[str, Sequence[float]], verdict: str) -> str:
 
 
 def _column(trials: Trials, name: str) -> str:
-    return f"{name} on {trials.columns[name][1]}"
+    split = trials.columns[name][1]
+    return f"{split} {name}" if name == ACCURACY else f"{name} on {split}"
 
 
 def _upper(text: str) -> str:
@@ -239,10 +252,8 @@ def _upper(text: str) -> str:
 def _limits(trials: Trials) -> str:
     arena = trials.plan.arena
     num = arena.extensions
-    return LIMITS.format(
-        tuning=len(trials.plan.tuning_seeds),
-        reported=trials.plan.num_seeds,
-        extensions="once" if num == 1 else f"at most {num} times" if num else "which it was not allowed here",
-        num=len(trials.claims),
-        norm=_NORMS[getattr(arena.steps[0], "mode", "eval")],
-    )
+    words = "once" if num == 1 else f"at most {num} times" if num else "which it was not allowed here"
+    seeds = {"tuning": len(trials.plan.tuning_seeds), "reported": trials.plan.num_seeds}
+    choice = _TUNED.format(**seeds, extensions=words) if seeds["tuning"] else _UNTUNED.format(usual=arena.usual)
+    norm = _NORMS[getattr(arena.steps[0], "mode", "eval")]
+    return LIMITS.format(choice=choice, num=len(trials.claims), norm=norm)

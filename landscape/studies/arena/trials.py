@@ -19,7 +19,7 @@ from landscape.studies.arena.claims import (
 from landscape.studies.collected import Collected
 
 ACCURACY, TUNED_FOR = "accuracy", "tuned for"
-_LEARNED = 0.9  # of the highest mean accuracy
+_LEARNED = 0.9  # of the highest mean accuracy of a condition
 
 
 @dataclass(frozen=True)
@@ -46,35 +46,41 @@ class Trials:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row an arm, budget, point and reported seed; a run that diverged is a row of NaN."""
+        """A row an arm, condition, point and reported seed; a run that diverged is a row of NaN."""
         return self._rows(self.found.groups, list(range(self.plan.num_seeds)))
 
     @cached_property
     def compared(self) -> pd.DataFrame:
-        """The table without the flatness of what has learned little: below nine tenths of the highest mean accuracy.
+        """The table without the flatness of what has learned little: below nine tenths of the condition's highest.
 
         Such networks are flat because their outputs hardly depend on their weights.
         """
         means = self.table.groupby(["arm", "budget", "point"])[TUNED_FOR].transform("mean")
-        learned = means >= _LEARNED * means.max()
+        learned = means >= _LEARNED * means.groupby(self.table["budget"]).transform("max")
         return self.table.assign(**{name: self.table[name].where(learned) for name in self.plan.arena.flatness})
 
     @cached_property
     def chosen(self) -> dict[tuple[str, str], float]:
-        """The point of each arm and budget, by the seeds that choose."""
+        """The point of each arm and condition, by the seeds that choose; the usual one where there are none."""
+        if not self.plan.tuning_seeds:
+            usual = self.plan.arena.usual or 0.0
+            return {(arm, where): min(usual, point) for arm, where, point in self.plan.cells if point in (0.0, usual)}
         return choose(self._rows(self.found.tuning, list(self.plan.tuning_seeds)), TUNED_FOR)
 
     @cached_property
     def edges(self) -> dict[tuple[str, str], float]:
-        """The choices that lie on the edge of the grid."""
-        return on_the_edge(self.chosen, self.plan.grid)
+        """The choices that lie on the edge of the grid; those that nobody made do not."""
+        return on_the_edge(self.chosen, self.plan.grid) if self.plan.tuning_seeds else {}
 
     @cached_property
     def claims(self) -> list[Claim]:
         """All of the study, as one family; those as tuned of an arm whose choice lies on the edge are blocked."""
         against = self.plan.arena.against
-        tuned = as_tuned(self.table, self.chosen, against, ACCURACY)
-        tuned = [replace(claim, blocked=self._blocked(claim)) for claim in tuned]
+        if self.plan.tuning_seeds:
+            tuned = as_tuned(self.table, self.chosen, against, ACCURACY)
+            tuned = [replace(claim, blocked=self._blocked(claim)) for claim in tuned]
+        else:
+            tuned = at_equal_radius(self.compared, self.chosen, against, ACCURACY, relative=False)
         curves = [
             claim
             for name in self.plan.arena.flatness
