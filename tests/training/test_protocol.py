@@ -228,9 +228,7 @@ def infinite_after(num_passes: int, monkeypatch: pytest.MonkeyPatch) -> Recipe:
 def test_a_run_that_ends_at_chance_says_so(tmp_path: Path, optimizer: str, args: dict[str, Any]) -> None:
     lr = 5.0 if optimizer == "sgd" else 0.1
     recipe = Recipe(optimizer=optimizer, optimizer_args=args, lr=lr, epochs=10, data_args={"num_train": 200})
-    with pytest.warns(
-        UserWarning, match=f"^training ended at chance: for 5 epochs the train .* of {optimizer}"
-    ):
+    with pytest.warns(UserWarning, match=f"^training ended at chance: for 5 epochs the train .* of {optimizer}"):
         train(recipe, tmp_path)
 
 
