@@ -2,11 +2,12 @@
 
 Of 25 pairs of changes each image draws one; each of the two is made with its probability, at its strength, and those
 that have a direction in one of two at random. As in the authors' code pixels are moved without interpolation. The
-strengths are those of torchvision's AutoAugment: 0 to 9 is none to the most that the paper has, moves in shares of the image's
-side, and color, contrast, brightness and sharpness go either way; pixels from outside of the image are black.
+strengths are those of torchvision's AutoAugment: 0 to 9 is none to the most that the paper has, moves are in shares of
+the image's side, and color, contrast, brightness and sharpness go either way; what comes from outside is black.
 """
 
 from collections.abc import Callable
+from math import ceil
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def _posterize(picture: Picture, share: float, _: int) -> Picture:
 
 
 def _solarize(picture: Picture, share: float, _: int) -> Picture:
-    return ImageOps.solarize(picture, 255 * (1 - share))
+    return ImageOps.solarize(picture, ceil(255 * (1 - share)))
 
 
 def _enhanced(enhance: Callable[[Picture], ImageEnhance._Enhance]) -> Callable[[Picture, float, int], Picture]:
