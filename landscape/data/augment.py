@@ -4,9 +4,9 @@ In this order, which is that of the papers' code: crop, flip, a policy, then wha
 So padding is black, and the squares of Cutout have the mean color. What is drawn is drawn on the CPU: it depends on the
 generator and the shape of the batch, not on the device.
 
-Policies are kornia's: ``pip install "landscape-geometry[augment]"``. RandAugment (Cubuk et al. 2020, arXiv:1909.13719)
-makes two changes of strength 9 of 30; AutoAugment (Cubuk et al. 2019, arXiv:1805.09501) has the policy found for
-CIFAR-10. kornia draws the kinds of change once a batch, where the papers draw them once an image.
+The policy "autoaugment" is that of ``landscape.data.autoaugment``, drawn once an image. "randaugment" (Cubuk et al.
+2020, arXiv:1909.13719), two changes of strength 9 of 30, is kornia's: ``pip install "landscape-geometry[augment]"``;
+it draws the kinds of change once a batch, where the paper draws them once an image.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.data.autoaugment import autoaugment
 from landscape.surroundings import rng_untouched
 
 POLICIES = ("randaugment", "autoaugment")
@@ -40,7 +41,7 @@ def augment(
         flip: mirror every other image, left to right.
         crop: pad by so many pixels on all sides and crop to the size before.
         cutout: side of the square that is cut from every image.
-        policy: "none", or "randaugment" or "autoaugment", which need kornia.
+        policy: "none", "autoaugment", or "randaugment", which needs kornia.
 
     Raises:
         ValueError: a length that is negative, or a policy that cannot be applied.
@@ -93,7 +94,7 @@ def random_cutout(images: Tensor, size: int, *, generator: torch.Generator) -> T
 
 
 def apply_policy(name: str, images: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Change a batch of color images (n, 3, height, width) of uint8 pixels; kornia draws from a seed we draw.
+    """Change a batch of color images (n, 3, height, width) of uint8 pixels; kornia draws from a seed that we draw.
 
     Raises:
         ValueError: the policy is unknown, kornia is not installed, or the images are others.
@@ -102,11 +103,13 @@ def apply_policy(name: str, images: Tensor, *, generator: torch.Generator) -> Te
         raise ValueError(f"policy='{name}' is unknown. Expected one of: none, {', '.join(POLICIES)}.")
     if images.dtype != torch.uint8 or images.shape[1] != 3:
         raise ValueError(f"policy='{name}' got {images.dtype} of {images.shape[1]} channels. Expected color pixels.")
+    if name == "autoaugment":
+        return autoaugment(images, generator=generator)
     try:
         kornia: Any = importlib.import_module("kornia.augmentation.auto")
     except ImportError as error:
         raise ValueError(f'kornia is needed ({error}): pip install "landscape-geometry[augment]".') from error
-    change = kornia.RandAugment(n=2, m=9) if name == "randaugment" else kornia.AutoAugment(policy="cifar10")
+    change = kornia.RandAugment(n=2, m=9)
     seed = int(torch.randint(2**62, (), generator=generator))
     with rng_untouched():
         torch.manual_seed(seed)

@@ -50,6 +50,7 @@ from landscape.training.recipe import Recipe
 from landscape.training.resume import Interrupted, interrupts_wait, rng_states, seed_everything, set_rng_states
 
 _EVAL_BATCH = 2048
+_AT_CHANCE = 5  # epochs at the end of a run after which it is told
 
 
 class TrainingError(ArithmeticError):
@@ -129,6 +130,12 @@ def train(
                 if run.is_finite():
                     run.save("last.pt")
                 raise
+            if run.at_chance():
+                warnings.warn(
+                    f"training ended at chance: for {_AT_CHANCE} epochs the train accuracy of {recipe.optimizer} was "
+                    "that of always naming one class. Lower the learning rate, the radius or a penalty's weight.",
+                    stacklevel=2,
+                )
     return out / "last.pt"
 
 
@@ -219,6 +226,12 @@ class _Run:
 
     def is_finite(self) -> bool:
         return all(bool(value.isfinite().all()) for value in self.model.state_dict().values())
+
+    def at_chance(self) -> bool:
+        """Whether it knew no more than the most frequent class of train, epoch after epoch."""
+        most = self.train.targets.bincount().max().item() / len(self.train)
+        last = [row["train_accuracy"] <= most for row in self.metrics[-_AT_CHANCE:]]
+        return len(last) == _AT_CHANCE and all(last)
 
     def train_epoch(self, after_step: Callable[[float], None], check: Callable[[], None]) -> None:
         """Train what is left of the epoch and measure it."""

@@ -35,6 +35,14 @@ def test_terms_of_the_logarithm_without_a_positive_argument_are_left_out_and_cou
     assert other.num_dropped == optimizer.num_dropped
 
 
+def test_each_regularizer_has_defaults_of_its_own() -> None:
+    w = [torch.zeros(1, requires_grad=True)]
+    found = {name: CRSAM(SGD(w, lr=0.1), regularizer=name) for name in ("plain", "log")}
+    assert {name: (one.alpha, one.beta) for name, one in found.items()} == {"plain": (0.1, 0.01), "log": (1e-4, 1e-5)}
+    given = CRSAM(SGD(w, lr=0.1), regularizer="log", alpha=0.0, beta=0.2)
+    assert (given.alpha, given.beta) == (0.0, 0.2)
+
+
 @pytest.mark.parametrize("settings", [{"rho": -1.0}, {"alpha": math.nan}, {"beta": -0.1}, {"regularizer": "exp"}])
 def test_misuse_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"{next(iter(settings))}=.*Expected"):

@@ -221,6 +221,23 @@ def infinite_after(num_passes: int, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return replace(ONE, model="infinite", model_args={}, optimizer="sam")
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "args"),
+    [("sgd", {}), ("cr-sam", {"regularizer": "log", "alpha": 0.1, "beta": 0.01})],
+)
+def test_a_run_that_ends_at_chance_says_so(tmp_path: Path, optimizer: str, args: dict[str, Any]) -> None:
+    lr = 5.0 if optimizer == "sgd" else 0.1
+    recipe = Recipe(optimizer=optimizer, optimizer_args=args, lr=lr, epochs=10, data_args={"num_train": 200})
+    with pytest.warns(UserWarning, match=f"^training ended at chance: for 5 epochs the train .* of {optimizer}"):
+        train(recipe, tmp_path)
+
+
+def test_what_learns_or_has_hardly_begun_is_not_said_to_be_at_chance(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"data_args": {"num_train": 200}}
+    train(Recipe(optimizer="cr-sam", optimizer_args={"regularizer": "log"}, epochs=8, **few), tmp_path / "learns")
+    train(Recipe(lr=1e-6, epochs=4, **few), tmp_path / "begun")
+
+
 def test_skipped_steps_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(UserWarning, match=r"^2 steps of epoch 1 were skipped: a gradient was not finite\.$"):
         train(infinite_after(2, monkeypatch), tmp_path)
