@@ -1,5 +1,6 @@
 """``landscape analyze``: measure checkpoints, ours or anybody's, and say how far each number can be trusted."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,7 @@ def analyze(
     data: options.Data = None,
     problem: options.ProblemFile = None,
     context: options.Context = None,
+    mode: options.Mode = None,
     key: options.Key = None,
     trust_checkpoint: options.Trust = False,
     out: Annotated[
@@ -53,12 +55,13 @@ def analyze(
     from landscape.measure.analysis import fingerprint_of, metric_names, subject
     from landscape.measure.cost import estimate_cost
     from landscape.problem import Problem
+    from landscape.results.analysis import stale_words
     from landscape.results.kept import require_same_analysis
 
     names, on = options.names_in(metrics), options.find_device(device)
     metric_names(names)
     files = options.read_checkpoints(checkpoints, key, trust_checkpoint)  # all of them before the first is measured
-    problems = [Problem.of(file, model=model, data=data, file=problem, context=context) for file in files]
+    problems = [Problem.of(file, model=model, data=data, file=problem, context=context, mode=mode) for file in files]
     folders = options.find_folders(out, checkpoints)
     how = {"num_samples": samples, "seed": seed, "params": layers, "dtype": options.find_dtype(dtype), "device": on}
     asked: dict[str, Any] = {"rel_error": rel_error, "num_probes": num_probes, "seed": seed}
@@ -83,6 +86,8 @@ def analyze(
                 )
             with measuring(str(file.path), sum(map(len, todo.values()))) as progress:
                 analysis = measure(objectives, names, progress=progress, **asked).with_checkpoint(file.identity)
+            if words := stale_words(analysis.objective):
+                warnings.warn(f"{file.path}: {words}.", stacklevel=1)
             if folder is not None:
                 from landscape.figures.page import write_page
 

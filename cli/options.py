@@ -36,6 +36,14 @@ Context = Annotated[
 ProblemFile = Annotated[
     str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
 ]
+Mode = Annotated[
+    str | None,
+    Option(
+        metavar="MODE",
+        help="eval; train; reestimate: eval, with BatchNorm statistics of the training split.",
+        show_default="the problem's, or eval",
+    ),
+]
 Key = Annotated[str | None, Option(metavar="A.B", help="Where in the file the weights are, if not in the usual place.")]
 Trust = Annotated[
     bool,

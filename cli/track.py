@@ -43,6 +43,7 @@ def track(
     data: options.Data = None,
     problem: options.ProblemFile = None,
     context: options.Context = None,
+    mode: options.Mode = None,
     key: options.Key = None,
     trust_checkpoint: options.Trust = False,
     json: options.Json = False,
@@ -72,6 +73,7 @@ def track(
         data=data,
         problem=problem,
         context=context,
+        mode=mode,
         key=key,
         trust=trust_checkpoint,
     )

@@ -51,6 +51,7 @@ def analyze(
     splits = dict(objective) if isinstance(objective, Mapping) else {"train": objective}
     options = {"rel_error": rel_error, "num_probes": num_probes, "seed": seed}
     started, start = datetime.now(UTC), time.perf_counter()
+    first = next(iter(splits.values()))
     fingerprint = fingerprint_of(splits)  # where the data have gone, that is told before the measuring
     results: dict[str, dict[str, Measurement]] = {}
     for split, one in splits.items():
@@ -62,8 +63,10 @@ def analyze(
             accepted = inspect.signature(function).parameters
             results[split][name] = function(one, **{key: value for key, value in options.items() if key in accepted})
         Work.of(one).release()  # the next split needs the memory
-    told = provenance(next(iter(splits.values())).device, started, **options)
-    return Analysis(results, subject(splits, fingerprint), told | {"seconds": time.perf_counter() - start})
+    staleness = 0.0 if first.training is None else first.staleness(first.training)
+    about = subject(splits, fingerprint) | ({"staleness": staleness} if staleness else {})
+    told = provenance(first.device, started, **options)
+    return Analysis(results, about, told | {"seconds": time.perf_counter() - start})
 
 
 def subject(objectives: Mapping[str, Objective], fingerprint: Fingerprint) -> dict[str, Any]:

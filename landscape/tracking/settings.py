@@ -37,6 +37,7 @@ class Settings:
         data: likewise.
         problem: FILE.py:FUNCTION, which brings the model, the loss and the data.
         context: tokens a block, of text for a folder of transformers.
+        mode: "eval", "train" or "reestimate"; None for the problem's, or "eval".
         key: where in the checkpoints the weights are, if not in the usual place.
         trust: run what the checkpoints say.
 
@@ -61,6 +62,7 @@ class Settings:
     data: str | None = None
     problem: str | None = None
     context: int | None = None
+    mode: str | None = None
     key: str | None = None
     trust: bool = False
 
@@ -91,6 +93,7 @@ class Settings:
         """All of it that decides what is measured; what earlier versions did not have only where it is given."""
         values = asdict(self) | {"metrics": self.names}
         left_out = {"trust"} | {name for name in ("key", "context") if values[name] is None}
+        left_out |= {"mode"} if self.mode in (None, "eval") else set()
         return {name: value for name, value in values.items() if name not in left_out}
 
     def analyze(
@@ -148,7 +151,9 @@ class Objectives:
         if describes != self._made_for:
             s = self.settings
             self._objectives, self._fingerprint, self._made_for = {}, {}, None
-            self._problem = Problem.of(checkpoint, model=s.model, data=s.data, file=s.problem, context=s.context)
+            self._problem = Problem.of(
+                checkpoint, model=s.model, data=s.data, file=s.problem, context=s.context, mode=s.mode
+            )
             self._made_for = describes
 
 
