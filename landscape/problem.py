@@ -68,6 +68,7 @@ class Problem:
         params: glob of the parameters that are measured, where no other is asked for.
         mode: "eval", "train", or "reestimate": in eval mode, with the batch statistics of the split "train" for those
             that the model keeps (``landscape.batchnorm``).
+        unasked: splits that are not meant by "both".
 
     Raises:
         ValueError: for another mode.
@@ -85,6 +86,7 @@ class Problem:
     weight: Callable[[Any], float] | None = None
     params: str = "*"
     mode: str = "eval"
+    unasked: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -150,7 +152,7 @@ class Problem:
             network = checkpoint.build_model()
         made_of = {"name": model} if model else as_arguments(checkpoint.model)
         origin = {"model": made_of, "data_spec": {"name": loaded.name, "args": loaded.args}}
-        return cls(network, loss, {"train": loaded.train, "test": loaded.test}, origin)
+        return cls(network, loss, loaded.splits, origin, unasked=("validation",))
 
     @classmethod
     def from_file(cls, where: str, checkpoint: Checkpoint) -> "Problem":
@@ -244,7 +246,7 @@ class Problem:
         return made
 
     def objectives(self, split: str = "both", **options: Any) -> dict[str, Objective]:
-        """The objectives of a split, or of all splits where it is "both"; the options are those of ``objective``."""
+        """The objectives of a split, or of all but the unasked where it is "both"; options as of ``objective``."""
         return {name: self.objective(name, **options) for name in self._names(split)}
 
     def fingerprint(self, split: str = "both", *, num_samples: int | None = None, seed: int = 0) -> Fingerprint:
@@ -262,7 +264,7 @@ class Problem:
         return self.origin | ({} if num_samples is None else {"sample": {"num_samples": num_samples, "seed": seed}})
 
     def _names(self, split: str) -> list[str]:
-        return list(self.splits) if split == "both" else [split]
+        return [name for name in self.splits if name not in self.unasked] if split == "both" else [split]
 
     def _data(self, split: str, num_samples: int | None, seed: int) -> Split | Examples | Iterable[Any]:
         if split not in self.splits:

@@ -28,8 +28,8 @@ _KINDS_1: dict[str, ErrorKind] = {  # of errors in schema 1, where they are not 
     **dict.fromkeys(("zeroth_order_flatness", "first_order_flatness"), "lower bound"),
 }
 # By ``landscape.batchnorm.staleness``. On digits, small networks at the end of a schedule have 0.01 to 0.04, and the
-# loss is the same to a few percent; a constant rate of 0.1 leaves 0.13 to 0.17, and the training loss is up to three times
-# what it is with the training statistics; a rate of 1, or an epoch or two, 0.27 to 0.75.
+# loss is the same to a few percent; a constant rate of 0.1 leaves 0.13 to 0.17, and the training loss is up to three
+# times what it is with the training statistics; a rate of 1, or an epoch or two, 0.27 to 0.75.
 STALE = 0.12
 
 

@@ -170,7 +170,8 @@ def estimate_cost(
     plan: dict[str, Any] = {"num_checkpoints": len(found), "num_done": len(found) - len(todo)}
     if todo:
         objectives = tracking.objectives.of(tracking.survey.load(todo[0].path))
-        splits = {split: cost_of_metrics(one, tracking.settings.metrics) for split, one in objectives.items()}
+        s = tracking.settings
+        splits = {split: cost_of_metrics(one, s.metrics, arguments=s.arguments) for split, one in objectives.items()}
         totals = [cost["metrics"]["total"]["seconds"] for cost in splits.values()]
         plan |= {"splits": splits}
         plan["seconds"] = {end: len(todo) * sum(total[end] for total in totals) for end in ("least", "most")}
