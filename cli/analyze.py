@@ -1,5 +1,6 @@
 """``landscape analyze``: measure checkpoints, ours or anybody's, and say how far each number can be trusted."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,8 @@ def analyze(
     samples: options.Samples = None,
     rel_error: options.RelError = 0.05,
     num_probes: options.NumProbes = None,
+    set_: options.Set = None,
+    protocol: options.Protocol = None,
     seed: options.Seed = 0,
     dtype: options.Dtype = None,
     layers: options.Layers = "*",
@@ -31,6 +34,7 @@ def analyze(
     data: options.Data = None,
     problem: options.ProblemFile = None,
     context: options.Context = None,
+    mode: options.Mode = None,
     key: options.Key = None,
     trust_checkpoint: options.Trust = False,
     out: Annotated[
@@ -51,27 +55,30 @@ def analyze(
     """
     from landscape.measure import analyze as measure
     from landscape.measure.analysis import fingerprint_of, metric_names, subject
+    from landscape.measure.arguments import asked_arguments, other_arguments
     from landscape.measure.cost import estimate_cost
     from landscape.problem import Problem
+    from landscape.results.analysis import stale_words
     from landscape.results.kept import require_same_analysis
 
     names, on = options.names_in(metrics), options.find_device(device)
-    metric_names(names)
+    own = other_arguments(asked_arguments(set_ or (), metric_names(names), protocol))
     files = options.read_checkpoints(checkpoints, key, trust_checkpoint)  # all of them before the first is measured
-    problems = [Problem.of(file, model=model, data=data, file=problem, context=context) for file in files]
+    problems = [Problem.of(file, model=model, data=data, file=problem, context=context, mode=mode) for file in files]
     folders = options.find_folders(out, checkpoints)
     how = {"num_samples": samples, "seed": seed, "params": layers, "dtype": options.find_dtype(dtype), "device": on}
     asked: dict[str, Any] = {"rel_error": rel_error, "num_probes": num_probes, "seed": seed}
+    given: dict[str, Any] = {"arguments": own} if own else {}
     analyses: list[Analysis] = []
     documents: list[Any] = []
     with options.writing_all([] if dry_run else folders):
         for file, folder in zip(files, folders, strict=True):
             if folder is not None and not overwrite:
-                require_same_analysis(folder, {"checkpoint": file.identity, "provenance": asked})
+                require_same_analysis(folder, {"checkpoint": file.identity, "provenance": asked | given})
         for file, one, folder in zip(files, problems, folders, strict=True):
             objectives = one.objectives(split, **how)
             if dry_run:
-                costs = {name: estimate_cost(objective, names) for name, objective in objectives.items()}
+                costs = {name: estimate_cost(objective, names, **given) for name, objective in objectives.items()}
                 documents.append({"checkpoint": file.identity, "dry_run": costs})
                 if not json:
                     _print_costs(file, costs)
@@ -82,7 +89,11 @@ def analyze(
                     folder, {"objective": subject(objectives, fingerprint_of(objectives)), "splits": todo}
                 )
             with measuring(str(file.path), sum(map(len, todo.values()))) as progress:
-                analysis = measure(objectives, names, progress=progress, **asked).with_checkpoint(file.identity)
+                analysis = measure(objectives, names, progress=progress, **asked, **given).with_checkpoint(
+                    file.identity
+                )
+            if words := stale_words(analysis.objective):
+                warnings.warn(f"{file.path}: {words}.", stacklevel=1)
             if folder is not None:
                 from landscape.figures.page import write_page
 

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 _NAMED = 20  # of what a file holds beside, in a warning
 Checkpoints = Annotated[list[Path], Argument(metavar="CKPT", help="Checkpoints: files or folders, anybody's.")]
 Metrics = Annotated[str, Option(metavar="A,B", help="Names, or default, or all.")]
-Split = Annotated[str, Option(metavar="NAME", help="train, test or both.")]
+Split = Annotated[str, Option(metavar="NAME", help="train, test or both; validation, where the run has one.")]
+Set = Annotated[
+    list[str] | None,
+    Option(
+        "--set", metavar="METRIC.ARG=X", help="Any argument of a metric: sam_ratio.rho=0.1, trace.method=hutchinson."
+    ),
+]
+Protocol = Annotated[
+    str | None, Option(metavar="NAME", help="papers: arguments as they measured, below those of --set.")
+]
 Samples = Annotated[int | None, Option(metavar="N", help="Stratified sample of each split.")]
 RelError = Annotated[float, Option(metavar="X", help="Accuracy at which estimates stop: 0.05 is 5 %.")]
 NumProbes = Annotated[int | None, Option(metavar="N", help="Fixed number of probes for traces.")]
@@ -35,6 +44,14 @@ Context = Annotated[
 ]
 ProblemFile = Annotated[
     str | None, Option(metavar="FILE.py:FUNCTION", help="Your own: it returns (model, loss, {split: batches}).")
+]
+Mode = Annotated[
+    str | None,
+    Option(
+        metavar="MODE",
+        help="eval; train; reestimate: eval, with BatchNorm statistics of the training split.",
+        show_default="the problem's, or eval",
+    ),
 ]
 Key = Annotated[str | None, Option(metavar="A.B", help="Where in the file the weights are, if not in the usual place.")]
 Trust = Annotated[

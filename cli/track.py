@@ -36,6 +36,8 @@ def track(
     samples: options.Samples = None,
     rel_error: options.RelError = 0.05,
     num_probes: options.NumProbes = None,
+    set_: options.Set = None,
+    protocol: options.Protocol = None,
     seed: options.Seed = 0,
     dtype: options.Dtype = None,
     layers: options.Layers = "*",
@@ -43,6 +45,7 @@ def track(
     data: options.Data = None,
     problem: options.ProblemFile = None,
     context: options.Context = None,
+    mode: options.Mode = None,
     key: options.Key = None,
     trust_checkpoint: options.Trust = False,
     json: options.Json = False,
@@ -58,9 +61,13 @@ def track(
     not reach the accuracy asked for.
     """
     from landscape import tracking
+    from landscape.measure.analysis import metric_names
+    from landscape.measure.arguments import asked_arguments
 
+    names = options.names_in(metrics)
     settings = tracking.Settings(
-        metrics=tuple(options.names_in(metrics)),
+        metrics=tuple(names),
+        arguments=asked_arguments(set_ or (), metric_names(names), protocol),
         split=split,
         num_samples=samples,
         rel_error=rel_error,
@@ -72,6 +79,7 @@ def track(
         data=data,
         problem=problem,
         context=context,
+        mode=mode,
         key=key,
         trust=trust_checkpoint,
     )

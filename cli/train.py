@@ -74,6 +74,7 @@ def train(
     track: Annotated[
         str | None, Option(metavar="A,B", help="Measure these after every epoch, or those of --checkpoint-every.")
     ] = None,
+    mode: Annotated[str | None, Option(metavar="MODE", help="Of --track: eval, or reestimate.")] = None,
     device: options.Device = "cpu",
     tensorboard: Annotated[bool, Option("--tensorboard", help="Write OUT/tensorboard, too.")] = False,
     wandb: Annotated[str | None, Option(metavar="PROJECT", help="Log to Weights & Biases, too.")] = None,
@@ -114,6 +115,8 @@ def train(
     made = Recipe.from_dict(values)
     text = ""
     tracked: Sequence[str] = ()
+    if mode and not (track and mode in ("eval", "reestimate")):
+        raise ValueError(f"--mode {mode} is not of a measurement. Expected eval or reestimate, with --track.")
     if track:
         from landscape.tracking import Settings
 
@@ -144,7 +147,7 @@ def train(
 
             def on_start(model: "nn.Module", splits: "Mapping[str, Split]") -> None:
                 nonlocal tracker
-                tracker = stack.enter_context(_tracker(tracked, made, model, splits, out))
+                tracker = stack.enter_context(_tracker(tracked, made, model, splits, out, mode or "eval"))
                 at = load_checkpoint(last)
                 epoch_step = at.metrics[-1]["step"] if at.metrics else 0
                 if at.step == epoch_step:  # where it was killed before it had this row
@@ -183,13 +186,15 @@ def train(
         print_line(f"Next: {shlex.join(['landscape', 'analyze', str(last)])}")
 
 
-def _tracker(metrics: "Sequence[str]", recipe: "Recipe", model: "nn.Module", splits: Any, out: Path) -> "Tracker":
+def _tracker(
+    metrics: "Sequence[str]", recipe: "Recipe", model: "nn.Module", splits: Any, out: Path, mode: str
+) -> "Tracker":
     """What measures the model of the run."""
     from landscape.losses import LOSSES
     from landscape.problem import Problem
     from landscape.tracking import Tracker
 
-    problem = Problem(model, LOSSES["cross_entropy"](label_smoothing=recipe.label_smoothing), splits)
+    problem = Problem(model, LOSSES["cross_entropy"](label_smoothing=recipe.label_smoothing), splits, mode=mode)
     return Tracker({split: problem.objective(split) for split in ("train", "test")}, metrics, out=out)
 
 

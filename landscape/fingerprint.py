@@ -6,6 +6,7 @@ A fingerprint is plain values, as JSON holds them:
     loss       its name and arguments; of a function, its source and what it closes over
     model      its name and arguments, or its structure
     mode, dtype
+    statistics the data of which batch statistics were re-estimated, in that mode
     problem    of a problem file: the function that was asked for, and the text of what it imports of one's own
     state      buffers and frozen weights, where that is not told by a checkpoint's hash
     data_spec  what the data were loaded by: it decides nothing, since folders move, and says what changed in words
@@ -112,6 +113,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             f"the text of {name}" for name in {**files[0], **files[1]} if files[0].get(name) != files[1].get(name)
         ]
     words = {"mode": "the mode", "dtype": "the dtype", "state": "buffers or frozen weights of the model"}
+    words["statistics"] = "the data of batch statistics"
     of_whole = [{key: one[key] for key in words if key in one} for one in (then, now) if isinstance(one, Mapping)]
     return found + [
         f"{words[key]}{_values(*pair)}" for key, pair in (_changed(*of_whole) if len(of_whole) == 2 else [])

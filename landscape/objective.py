@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batches import apart, generators, held, num_rows_of, recut, refuse_changing, refuse_unfixed
+from landscape.batchnorm import distance
 from landscape.content import digest
 from landscape.derivatives import DerivativeError, two_functions, wrong_gradient
 from landscape.eager import is_compiled, uncompiled
@@ -63,6 +64,7 @@ class Objective(Passes):
         work: what measurements share (``landscape.measure.metric``), until the weights change.
         compiled: whether the model or the loss is compiled: passes run it eagerly, and leave it compiled.
         origin: what is known of where model and data came from, as parts of the fingerprint.
+        training: batches of the training split, where they are known.
 
     Cost: construction is two forward passes, after which the losses at the weights are known, and two passes over the
     data alone where ``data`` is not a list.
@@ -90,7 +92,8 @@ class Objective(Passes):
         weight: Callable[[Any], float] | None = None,
     ) -> None:
         if mode not in ("eval", "train"):
-            raise ValueError(f"mode={mode!r}. Expected 'eval' or 'train'.")
+            hint = " Batch statistics are re-estimated by Objective.reestimated." if mode == "reestimate" else ""
+            raise ValueError(f"mode={mode!r}. Expected 'eval' or 'train'.{hint}")
         if dtype is not None and not dtype.is_floating_point:
             raise ValueError(f"dtype={dtype}. Expected a floating dtype such as torch.float64.")
         if microbatch is not None and microbatch < 1:
@@ -111,6 +114,7 @@ class Objective(Passes):
         self.num_gradients = 0
         refuse_random_modules(model, training=mode == "train")
         self.origin: Fingerprint = {}
+        self.training: Iterable[Any] | None = None
         with rng_untouched(*generators(data)):
             content = refuse_changing(data)
         self.refresh()
@@ -203,6 +207,9 @@ class Objective(Passes):
         function, weight = self.loss_terms.function, self.loss_terms.weight_of
         told = {"data": self._content[1], "loss": of_loss(function, weight=weight, model=self.model)}
         how = {"mode": self.mode, "dtype": str(self.dtype).removeprefix("torch.")}
+        if self.statistics is not None:
+            with rng_untouched(*generators(self.statistics)):
+                how["statistics"] = of_data(self.statistics)
         return {**told, "model": of_model(self.model), **how, **self.origin}
 
     def state_hash(self) -> str:
@@ -274,6 +281,30 @@ class Objective(Passes):
             other._move(move)
         other._count(prove_fixed=prove)
         return other
+
+    def reestimated(self, batches: Iterable[Any]) -> "Objective":
+        """The same mean loss with the training statistics of these batches for those that the model keeps.
+
+        They are found anew whenever the weights change (``landscape.batchnorm``, which tells the cost), and the model
+        keeps its own. Without batch normalization nothing changes.
+
+        Raises:
+            ValueError: in train mode; for batches that are not the same in every pass; as ``reestimate``.
+        """
+        if self.mode == "train":
+            raise ValueError("Batch statistics are re-estimated for eval mode, and this objective is in train mode.")
+        refuse_unfixed(batches)
+        other = copy.copy(self)
+        other.mode, other.statistics = "reestimate", apart(batches)
+        other._snapshot = {}  # so that a pass is made
+        other._content = [], None
+        other.refresh()
+        return other
+
+    def staleness(self, batches: Iterable[Any]) -> float:
+        """How far the model's batch statistics are from those of these batches (``landscape.batchnorm.staleness``)."""
+        self.refresh()
+        return self.on_other(batches, lambda passes: distance(passes.forwards))
 
     def _refuse_hidden_state(self) -> None:
         """Refuse what the loss may depend on beside weights and data, by numbers on the first examples."""

@@ -14,6 +14,7 @@ other attributes are put back (``landscape.attributes``). Train/eval flags are s
 ``model.eval()``, which some models override to do work.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial, reduce
@@ -26,6 +27,7 @@ from torch.nn.utils import parametrize
 
 from landscape.attributes import Attributes
 from landscape.batches import generators, held, split, to
+from landscape.batchnorm import settle
 from landscape.eager import eager
 from landscape.errors import MeasurementError, NonFiniteError, gradient_errors
 from landscape.losses import BatchError, LossTerms, Terms, nothing_counted, refuse_unequal, same_losses
@@ -81,6 +83,9 @@ class Passes:
         self._written: dict[int, Tensor] = {}  # attributes to which the model writes in place, by id
         self._restless = False  # whether a pass changes attributes
         self._counted: list[tuple[int, Terms]] | None = None  # at the weights as they are
+        self.statistics: Iterable[Any] | None = None  # batches, whose batch statistics take the place of the model's
+        self._held_statistics: list[tuple[Any, int]] = []  # as last seen in them
+        self._estimates: dict[str, Tensor] = {}  # the buffers with the statistics of those batches
 
     def refresh(self) -> None:
         """Take a new copy of the model's weights and buffers if anybody changed them; forget what was found there.
@@ -98,10 +103,13 @@ class Passes:
             return
         live = dict(self.loss_terms.named_parameters()) | dict(self.loss_terms.named_buffers())
         known, data = self._snapshot, held(self.data)
+        statistics = [] if self.statistics is None else held(self.statistics)
         edited = [name for name, tensor in live.items() if name not in known or not _same(tensor, known[name])]
         same_data = same_objects(data, self._held)
+        same_statistics = same_objects(statistics, self._held_statistics)
         same_attributes = self.attributes is not None and self.attributes.unchanged()
-        if not edited and len(live) == len(known) and same_data and same_attributes:
+        same = len(live) == len(known) and same_attributes and same_statistics and not edited
+        if same and same_data:
             return
         self._refuse_other_parameters(live)
         if live.keys() != known.keys():
@@ -113,6 +121,9 @@ class Passes:
         if not same_attributes:
             self.attributes, self._modules = Attributes(self.loss_terms), list(self.model.modules())
             self._recurrent = any(isinstance(module, nn.RNNBase) for module in self._modules)
+        if self.statistics is not None and not same:
+            self._estimates, self._held_statistics = self._reestimated(self.statistics), statistics
+        self._state |= self._estimates
         self.version += 1
         counted, self._counted = self._counted, None
         self.forget()
@@ -135,6 +146,25 @@ class Passes:
             raise ValueError(
                 f"The parameter {name!r} {how}. Expected those with which the Objective was made: make a new one."
             )
+
+    def _reestimated(self, batches: Iterable[Any]) -> dict[str, Tensor]:
+        """The buffers, with the training statistics of these batches (``landscape.batchnorm``), at the weights."""
+
+        def buffers(passes: "Passes") -> dict[str, Tensor]:
+            settle(passes.forwards)
+            return {name: tensor.clone() for name, tensor in self.loss_terms.named_buffers()}
+
+        return self.on_other(batches, buffers)
+
+    def on_other(self, batches: Iterable[Any], work: Callable[["Passes"], T]) -> T:
+        """What ``work`` makes of passes over other batches with the weights and buffers as they are here."""
+        other = copy.copy(self)
+        other.data, other.statistics, other._fixed = batches, None, True
+        return other.with_parameters(other.leaves(requires_grad=False), lambda: work(other))
+
+    def forwards(self) -> Iterator[Terms]:
+        """A pass: the loss terms of each microbatch, inside ``with_parameters``."""
+        return (self.terms(batch) for _, batch in self.batches())
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:

@@ -46,10 +46,11 @@ _WANTED = {
     "splits": "data by name: {'train': ..., 'test': ...}",
     "weight": "a function, as lambda batch: count",
     "params": "a glob of names, as 'layer1.*'",
-    "mode": "'eval' or 'train'",
+    "mode": "'eval', 'train' or 'reestimate'",
 }
 _PILOT = 8  # examples whose forward pass is weighed
 _BATCH_BYTES = 2**30  # saved by the forward pass of a batch; a Hessian's graph of it saves twice that, which 8 GiB hold
+MODES = ("eval", "train", "reestimate")
 _UNWEIGHED = 128  # examples a batch where that cannot be told
 _LARGEST_BATCH = 2048  # beyond, a batch gains nothing and the graph's memory traffic grows
 
@@ -65,7 +66,12 @@ class Problem:
         origin: what is known of where they came from, as parts of the fingerprint.
         weight: what a batch counts for, where the loss is a mean of it, as ``Objective`` has it.
         params: glob of the parameters that are measured, where no other is asked for.
-        mode: "eval" or "train".
+        mode: "eval", "train", or "reestimate": in eval mode, with the batch statistics of the split "train" for those
+            that the model keeps (``landscape.batchnorm``).
+        unasked: splits that are not meant by "both".
+
+    Raises:
+        ValueError: for another mode.
 
     Example:
         >>> problem = Problem(nn.Linear(1, 1), nn.MSELoss(), {"train": [(torch.ones(4, 1), torch.ones(4, 1))]})
@@ -80,6 +86,7 @@ class Problem:
     weight: Callable[[Any], float] | None = None
     params: str = "*"
     mode: str = "eval"
+    unasked: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -90,6 +97,7 @@ class Problem:
         data: str | None = None,
         file: str | None = None,
         context: int | None = None,
+        mode: str | None = None,
     ) -> "Problem":
         """The problem that a checkpoint describes, with the named model and data, or that of ``from_file``, if given.
 
@@ -99,11 +107,16 @@ class Problem:
             data: a name of ours with a path; for a folder of transformers text:FILE, csv:FILE, images:FOLDER, ...
             file: FILE.py:FUNCTION.
             context: tokens a block, of text for a language model.
+            mode: "eval", "train" or "reestimate"; by default what the file says, or "eval".
 
         Raises:
             CheckpointError: the checkpoint does not say which model or data, or its weights do not fit.
-            ValueError: for an unknown model, data or loss.
+            ValueError: for an unknown model, data, loss or mode.
         """
+        if mode is not None:
+            if mode not in MODES:
+                raise ValueError(f"--mode {mode} is unknown. Expected one of: {', '.join(MODES)}.")
+            return replace(cls.of(checkpoint, model=model, data=data, file=file, context=context), mode=mode)
         by_its_folder = _of_transformers(checkpoint) and not (file or model)
         if context is not None and not by_its_folder:
             raise ValueError(
@@ -139,7 +152,7 @@ class Problem:
             network = checkpoint.build_model()
         made_of = {"name": model} if model else as_arguments(checkpoint.model)
         origin = {"model": made_of, "data_spec": {"name": loaded.name, "args": loaded.args}}
-        return cls(network, loss, {"train": loaded.train, "test": loaded.test}, origin)
+        return cls(network, loss, loaded.splits, origin, unasked=("validation",))
 
     @classmethod
     def from_file(cls, where: str, checkpoint: Checkpoint) -> "Problem":
@@ -208,7 +221,8 @@ class Problem:
 
         A ``Split`` is cut into batches of a power of two of examples, at most 2048, for which autograd saves at most
         1 GiB in a forward pass: by sizes alone, so that the same data are cut alike whatever else the machine does.
-        ``Objective.batch_size`` tells it, and so does every analysis.
+        ``Objective.batch_size`` tells it, and so does every analysis. In mode "reestimate" the batch statistics are of
+        the whole split "train", whatever the split and the sample.
 
         Raises:
             ValueError: for a split that is not there, or a sample of data that are not a ``Split``.
@@ -216,37 +230,41 @@ class Problem:
         data = self._data(split, num_samples, seed)
         params = self.params if params == "*" else params
         objective = partial(Objective, self.model, self.loss, params=params, dtype=dtype, device=device)
-        objective = partial(objective, mode=self.mode, weight=self.weight)
+        objective = partial(objective, mode="eval" if self.mode == "reestimate" else self.mode, weight=self.weight)
         if isinstance(data, (Split, Examples)):
             pilot = objective([data.pilot(_PILOT)])
             made = pilot.over(data.batches(_batch_size(pilot)), prove=True)
         else:
             made = objective(data)
         made.origin = self._origin(num_samples, seed)
+        if self.mode == "reestimate":
+            return made.reestimated(_batches(self._data("train", None, seed), made.batch_size))
+        if "train" in self.splits:
+            training = self.splits["train"]
+            sampled = self._data("train", num_samples, seed) if isinstance(training, (Split, Examples)) else training
+            made.training = _batches(sampled, made.batch_size)
         return made
 
     def objectives(self, split: str = "both", **options: Any) -> dict[str, Objective]:
-        """The objectives of a split, or of all splits where it is "both"; the options are those of ``objective``."""
+        """The objectives of a split, or of all but the unasked where it is "both"; options as of ``objective``."""
         return {name: self.objective(name, **options) for name in self._names(split)}
 
     def fingerprint(self, split: str = "both", *, num_samples: int | None = None, seed: int = 0) -> Fingerprint:
         """What ``objectives`` with these options are functions of beside the weights, without a forward pass."""
         hashes = {}
         for name in self._names(split):
-            data = self._data(name, num_samples, seed)
-            batches = data.batches() if isinstance(data, (Split, Examples)) else data
-            refuse_unfixed(batches)
-            with rng_untouched(*generators(batches)):
-                hashes[name] = of_data(batches)
+            hashes[name] = _hash(_batches(self._data(name, num_samples, seed)))
         loss = of_loss(self.loss, weight=self.weight, model=self.model)
         told = {"loss": loss, "model": of_model(self.model), "mode": self.mode}
+        if self.mode == "reestimate":
+            told["statistics"] = _hash(_batches(self._data("train", None, seed)))
         return {"data": hashes, **told, **self._origin(num_samples, seed)}
 
     def _origin(self, num_samples: int | None, seed: int) -> Fingerprint:
         return self.origin | ({} if num_samples is None else {"sample": {"num_samples": num_samples, "seed": seed}})
 
     def _names(self, split: str) -> list[str]:
-        return list(self.splits) if split == "both" else [split]
+        return [name for name in self.splits if name not in self.unasked] if split == "both" else [split]
 
     def _data(self, split: str, num_samples: int | None, seed: int) -> Split | Examples | Iterable[Any]:
         if split not in self.splits:
@@ -257,6 +275,10 @@ class Problem:
         if not isinstance(data, (Split, Examples)):
             raise ValueError("--samples needs data of ours. Let the problem's function return fewer examples.")
         return data.sample(num_samples, seed=seed)
+
+
+def _batches(data: Split | Examples | Iterable[Any], batch_size: int | None = None) -> Iterable[Any]:
+    return data.batches(batch_size) if isinstance(data, (Split, Examples)) else data
 
 
 def load_into(checkpoint: Checkpoint, model: nn.Module) -> None:
@@ -274,6 +296,12 @@ def load_into(checkpoint: Checkpoint, model: nn.Module) -> None:
         replace(checkpoint, state=checkpoint.state | {"model": state}).load_into(model)
 
 
+def _hash(batches: Iterable[Any]) -> str:
+    refuse_unfixed(batches)
+    with rng_untouched(*generators(batches)):
+        return of_data(batches)
+
+
 def _require_sound(where: str, problem: Problem) -> None:
     sound = {
         "model": isinstance(problem.model, nn.Module),
@@ -281,7 +309,7 @@ def _require_sound(where: str, problem: Problem) -> None:
         "splits": isinstance(problem.splits, Mapping) and bool(problem.splits),
         "weight": problem.weight is None or callable(problem.weight),
         "params": isinstance(problem.params, str),
-        "mode": problem.mode in ("eval", "train"),
+        "mode": problem.mode in MODES,
     }
     if bad := next((name for name, is_sound in sound.items() if not is_sound), None):
         found = " ".join(repr(getattr(problem, bad)).split())[:100]

@@ -14,6 +14,7 @@ import torch
 
 from landscape import __version__
 from landscape.fingerprint import Fingerprint, of_splits
+from landscape.measure.arguments import Arguments, other_arguments
 from landscape.measure.metric import DEFAULT, METRICS, Work
 from landscape.objective import Objective
 from landscape.results import Analysis, Measurement
@@ -26,6 +27,7 @@ def analyze(
     rel_error: float = 0.05,
     num_probes: int | None = None,
     seed: int = 0,
+    arguments: Arguments | None = None,
     progress: Callable[[str, str], None] | None = None,
 ) -> Analysis:
     """Measure the metrics on each split.
@@ -37,6 +39,7 @@ def analyze(
         rel_error: accuracy asked of every estimate, as a fraction of its value.
         num_probes: a fixed number of probes for traces, instead of stopping at ``rel_error``.
         seed: of all random draws.
+        arguments: of single metrics, by name: {"sam_ratio": {"rho": 0.1}}. They go before the others.
         progress: called with (split, metric) before each measurement.
 
     Raises:
@@ -49,8 +52,10 @@ def analyze(
         (['loss', 'trace'], True)
     """
     splits = dict(objective) if isinstance(objective, Mapping) else {"train": objective}
-    options = {"rel_error": rel_error, "num_probes": num_probes, "seed": seed}
+    own = other_arguments(arguments or {})
+    options: dict[str, Any] = {"rel_error": rel_error, "num_probes": num_probes, "seed": seed}
     started, start = datetime.now(UTC), time.perf_counter()
+    first = next(iter(splits.values()))
     fingerprint = fingerprint_of(splits)  # where the data have gone, that is told before the measuring
     results: dict[str, dict[str, Measurement]] = {}
     for split, one in splits.items():
@@ -60,10 +65,13 @@ def analyze(
                 progress(split, name)
             function = METRICS[name]
             accepted = inspect.signature(function).parameters
-            results[split][name] = function(one, **{key: value for key, value in options.items() if key in accepted})
+            shared = {key: value for key, value in options.items() if key in accepted}
+            results[split][name] = function(one, **shared | own.get(name, {}))
         Work.of(one).release()  # the next split needs the memory
-    told = provenance(next(iter(splits.values())).device, started, **options)
-    return Analysis(results, subject(splits, fingerprint), told | {"seconds": time.perf_counter() - start})
+    staleness = 0.0 if first.training is None else first.staleness(first.training)
+    about = subject(splits, fingerprint) | ({"staleness": staleness} if staleness else {})
+    told = provenance(first.device, started, **options, **({"arguments": own} if own else {}))
+    return Analysis(results, about, told | {"seconds": time.perf_counter() - start})
 
 
 def subject(objectives: Mapping[str, Objective], fingerprint: Fingerprint) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.measure.analysis import metric_names
+from landscape.measure.arguments import Arguments
 from landscape.measure.metric import ESTIMATES, METRICS
 from landscape.objective import Objective
 from landscape.operators import Hessian, NoExactDiagonalError, exact_passes
@@ -18,7 +19,9 @@ from landscape.operators.graph import NO_GRAPH
 _BLOCK_VECTORS = 3 * 32  # probes, products and their accumulators, in a block of 32
 
 
-def estimate_cost(objective: Objective, metrics: Sequence[str] = ("default",)) -> dict[str, Any]:
+def estimate_cost(
+    objective: Objective, metrics: Sequence[str] = ("default",), *, arguments: Arguments | None = None
+) -> dict[str, Any]:
     """Least and most products, gradients, seconds and MiB of each metric, and of all together.
 
     How many products an estimate takes depends on the spectrum; the most is its budget. What metrics share is counted
@@ -51,6 +54,7 @@ def estimate_cost(objective: Objective, metrics: Sequence[str] = ("default",)) -
     costs: dict[str, Any] = {}
     for name in names:
         defaults = {key: one.default for key, one in inspect.signature(METRICS[name]).parameters.items()}
+        defaults |= (arguments or {}).get(name, {})
         cost = ESTIMATES[name](SimpleNamespace(exact_passes=exact, num_params=objective.num_params, **defaults))
         ends, gradients = dict(zip(("least", "most"), cost.products, strict=True)), cost.gradients
         costs[name] = {

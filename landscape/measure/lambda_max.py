@@ -1,5 +1,7 @@
 """The largest eigenvalue of the Hessian: the steepest curvature there is."""
 
+from typing import Literal
+
 from landscape.linalg import lanczos_extreme, power_iteration
 from landscape.measure.metric import Cost, Work, generator, measurement_of, metric
 from landscape.objective import Objective
@@ -25,7 +27,12 @@ from landscape.results import Measurement
     },
 )
 def lambda_max(
-    objective: Objective, *, method: str = "lanczos", rel_error: float = 0.05, max_matvecs: int = 1000, seed: int = 0
+    objective: Objective,
+    *,
+    method: Literal["lanczos", "power"] = "lanczos",
+    rel_error: float = 0.05,
+    max_matvecs: int = 1000,
+    seed: int = 0,
 ) -> Measurement:
     """The largest *algebraic* eigenvalue of the Hessian of the mean loss. One product a step.
 

@@ -10,6 +10,8 @@ On a fixed data set the loss is a deterministic function, and a direction of nor
 it; with a fresh mini-batch at every point the counts are those of noise. Either can be had.
 """
 
+from typing import Literal
+
 import numpy as np
 import torch
 
@@ -55,7 +57,7 @@ def local_minima(
     num_directions: int = 100,
     radius: float = 0.1,
     num_steps: int = 10,
-    evaluation: str = "dataset",
+    evaluation: Literal["dataset", "minibatch"] = "dataset",
     batch_size: int = 128,
     seed: int = 0,
 ) -> Measurement:

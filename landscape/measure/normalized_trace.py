@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from landscape.measure.gradient_norm import gradient_norm
 from landscape.measure.metric import metric
 from landscape.measure.rounding import rounded
-from landscape.measure.trace import trace, trace_cost
+from landscape.measure.trace import Method, trace, trace_cost
 from landscape.objective import Objective
 from landscape.results import Measurement
 
@@ -27,6 +28,7 @@ from landscape.results import Measurement
 def normalized_trace(
     objective: Objective,
     *,
+    method: Method = "auto",
     rel_error: float = 0.05,
     num_probes: int | None = None,
     max_matvecs: int = 1000,
@@ -45,7 +47,8 @@ def normalized_trace(
         >>> round(normalized_trace(objective).value, 6)  # w^2 has curvature 2 and slope 6 at w = 3
         0.333333
     """
-    tr = trace(objective, rel_error=rel_error, num_probes=num_probes, max_matvecs=max_matvecs, seed=seed)
+    options: dict[str, Any] = {"num_probes": num_probes, "max_matvecs": max_matvecs, "seed": seed}
+    tr = trace(objective, method=method, rel_error=rel_error, **options)
     norm = gradient_norm(objective)
     failed = next((part for part in (tr, norm) if not math.isfinite(part.value)), None)
     value, std_error, reason = math.inf, math.inf, "the gradient is zero: a critical point"

@@ -9,6 +9,7 @@ Unlike in the paper, the value is the ratio of the mean rises: that of a single 
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -48,7 +49,7 @@ def sam_ratio(
     rho: float = 0.05,
     ascent_steps: int = 20,
     step: float | None = None,
-    perturbation: str = "batch",
+    perturbation: Literal["batch", "dataset"] = "batch",
     batch_size: int = 128,
     num_examples: int = 5000,
     adaptive: bool = False,

@@ -1,6 +1,6 @@
 """The trace of the Hessian: the sum of all curvatures, and d times the mean curvature along a random direction."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -12,13 +12,16 @@ from landscape.objective import Objective
 from landscape.operators import NoExactDiagonalError
 from landscape.results import Measurement
 
-METHODS = ("auto", "exact", "deflated", "hutch++", "xtrace", "hutchinson")
+Method = Literal["auto", "exact", "deflated", "hutch++", "xtrace", "hutchinson"]
+METHODS = get_args(Method)
 
 
 def trace_cost(given: Any) -> Cost:
-    """Backward passes where the trace is exact, and otherwise products up to the budget."""
-    exact = given.exact_passes
-    return Cost(products=(16, given.max_matvecs)) if exact is None else Cost(gradients=exact)
+    """Backward passes where the trace is exact, and otherwise products: up to the budget, or as many as are asked."""
+    tries = given.method == "exact" or (given.method == "auto" and given.num_probes is None)
+    if tries and given.exact_passes is not None:
+        return Cost(gradients=given.exact_passes)
+    return Cost(products=(16, given.max_matvecs) if given.num_probes is None else (given.num_probes,) * 2)
 
 
 @metric(
@@ -45,7 +48,7 @@ def trace_cost(given: Any) -> Cost:
 def trace(
     objective: Objective,
     *,
-    method: str = "auto",
+    method: Method = "auto",
     rel_error: float = 0.05,
     num_probes: int | None = None,
     max_matvecs: int = 1000,

@@ -42,6 +42,8 @@ def analysis_facts(document: Mapping[str, Any]) -> dict[str, Any]:
     facts |= {f"metrics on {split}": sorted(metrics) for split, metrics in splits.items()}
     facts |= {"splits": sorted(splits)} if splits else {}
     facts |= {key: objective[key] for key in ("num_examples", "params", "mode", "dtype") if key in objective}
+    if provenance:  # an older one does not say that there were none
+        facts["--set"] = _assignments(provenance.get("arguments") or {}) or ["nothing"]
     return facts | {key: provenance[key] for key in ("rel_error", "num_probes", "seed") if key in provenance}
 
 
@@ -73,6 +75,11 @@ def surface_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
     details = entry["details"]
     told = {name: details[name] for name in ("seed", "mode", "orthogonalize", "refine") if name in details}
     return told | {"checkpoint": (details.get("checkpoint") or {}).get("sha256")} | details.get("asked", {})
+
+
+def _assignments(arguments: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """As METRIC.ARG=VALUE."""
+    return sorted(f"{metric}.{name}={value}" for metric, given in arguments.items() for name, value in given.items())
 
 
 def _read(path: Path, schemas: tuple[str, ...]) -> dict[str, Any] | None:

@@ -50,11 +50,13 @@ class Measure:
     severity: int = 3  # of the corruptions
     rel_error: float = 0.05  # accuracy at which estimates stop
     arrays: tuple[str, ...] = ()  # those among the details that figures need; they are kept as lists
+    mode: str = "eval"  # "reestimate": with BatchNorm statistics of the training split
 
     @property
     def digest(self) -> str:
         """A hash of the settings."""
-        return digest(asdict(self))
+        values = asdict(self)
+        return digest({name: value for name, value in values.items() if (name, value) != ("mode", "eval")})
 
     def epochs(self, run: Recipe) -> set[int]:
         """Those at which a run is measured."""
@@ -97,7 +99,7 @@ class Measure:
         if "corrupted" in self.metrics:
             splits["corrupted"] = corrupted_test(data["name"], args, self.severity, self.num_samples)
             num_samples["corrupted"] = None  # they are that many already
-        problem = Problem(checkpoint.build_model(), LOSSES[loss["name"]](**loss["args"]), splits)
+        problem = Problem(checkpoint.build_model(), LOSSES[loss["name"]](**loss["args"]), splits, mode=self.mode)
         return {
             split: problem.objective(split, num_samples=num_samples[split], device=device) for split in self.metrics
         }

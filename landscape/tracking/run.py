@@ -27,6 +27,7 @@ from landscape.checkpoint import CheckpointError
 from landscape.fingerprint import Fingerprint, differences, refuse_other
 from landscape.measure.cost import estimate_cost as cost_of_metrics
 from landscape.results import Analysis, TrackLog, read_track
+from landscape.results.analysis import stale_words
 from landscape.results.track import row_of
 from landscape.tracking.places import SUFFIXES, runs_below
 from landscape.tracking.settings import Objectives, Settings
@@ -169,7 +170,8 @@ def estimate_cost(
     plan: dict[str, Any] = {"num_checkpoints": len(found), "num_done": len(found) - len(todo)}
     if todo:
         objectives = tracking.objectives.of(tracking.survey.load(todo[0].path))
-        splits = {split: cost_of_metrics(one, tracking.settings.metrics) for split, one in objectives.items()}
+        s = tracking.settings
+        splits = {split: cost_of_metrics(one, s.metrics, arguments=s.arguments) for split, one in objectives.items()}
         totals = [cost["metrics"]["total"]["seconds"] for cost in splits.values()]
         plan |= {"splits": splits}
         plan["seconds"] = {end: len(todo) * sum(total[end] for total in totals) for end in ("least", "most")}
@@ -197,7 +199,7 @@ class _Tracking:
         self.out = Path(out) if out is not None else self.survey.folder()
         self.log_path = self.out / "track.jsonl"
         self.objectives = Objectives(self.settings, device)
-        self.overwrite, self._has_warned = overwrite, False
+        self.overwrite, self._has_warned, self._was_stale = overwrite, False, False
         self.seen: set[str] = set()
         self._compared: dict[str, Analysis] = {}  # rows that are of the same, by the checkpoint's hash
         self._fingerprints: dict[str, Fingerprint] = {}  # by what checkpoints describe; empty where it is not known
@@ -270,6 +272,9 @@ class _Tracking:
         path = os.path.relpath(one.path, self.out)  # so that folders can be moved, and say nothing of this machine
         point = analysis.with_checkpoint(checkpoint.identity | {"path": path, "step": facts.step, "lr": facts.lr})
         log.append(point)
+        if (words := stale_words(point.objective)) and not self._was_stale:
+            warnings.warn(f"{one.path}: {words}. Other checkpoints' are told on the page only.", stacklevel=3)
+            self._was_stale = True
         return point
 
 

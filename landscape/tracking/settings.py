@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from landscape.fingerprint import Fingerprint
 from landscape.linalg.estimate import require_positive
 from landscape.measure import analyze
 from landscape.measure.analysis import metric_names
+from landscape.measure.arguments import Arguments, other_arguments
 from landscape.objective import Objective
 from landscape.problem import Problem
 from landscape.results import Analysis
@@ -25,7 +26,7 @@ class Settings:
 
     Args:
         metrics: names of ``landscape.measure.METRICS``, "default" or "all".
-        split: "train", "test" or "both" (every split there is).
+        split: "train", "test", "validation" or "both" (every split there is, without validation of ours).
         num_samples: of a stratified sample of each split; None for all examples.
         rel_error: accuracy at which estimates stop.
         num_probes: a fixed number of probes for traces instead.
@@ -37,8 +38,10 @@ class Settings:
         data: likewise.
         problem: FILE.py:FUNCTION, which brings the model, the loss and the data.
         context: tokens a block, of text for a folder of transformers.
+        mode: "eval", "train" or "reestimate"; None for the problem's, or "eval".
         key: where in the checkpoints the weights are, if not in the usual place.
         trust: run what the checkpoints say.
+        arguments: of single metrics, by name: {"sam_ratio": {"rho": 0.1}}.
 
     Raises:
         ValueError: for an unknown metric or dtype, or an accuracy that is not positive.
@@ -61,11 +64,14 @@ class Settings:
     data: str | None = None
     problem: str | None = None
     context: int | None = None
+    mode: str | None = None
     key: str | None = None
     trust: bool = False
+    arguments: Arguments = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         metric_names(self.metrics)
+        object.__setattr__(self, "arguments", other_arguments(self.arguments))
         if self.dtype not in (None, "float32", "float64"):
             raise ValueError(f"--dtype {self.dtype} is not supported. Expected float32 or float64.")
         require_positive(rel_error=self.rel_error)
@@ -91,15 +97,22 @@ class Settings:
         """All of it that decides what is measured; what earlier versions did not have only where it is given."""
         values = asdict(self) | {"metrics": self.names}
         left_out = {"trust"} | {name for name in ("key", "context") if values[name] is None}
+        left_out |= {"mode"} if self.mode in (None, "eval") else set()
+        left_out |= set() if self.arguments else {"arguments"}
         return {name: value for name, value in values.items() if name not in left_out}
 
     def analyze(
         self, objectives: Mapping[str, Objective], progress: Callable[[str, str], None] | None = None
     ) -> Analysis:
         """The metrics of the objectives; ``progress`` is called before each with the split and the name."""
-        rel_error, num_probes, seed = self.rel_error, self.num_probes, self.seed
         return analyze(
-            objectives, self.metrics, rel_error=rel_error, num_probes=num_probes, seed=seed, progress=progress
+            objectives,
+            self.metrics,
+            rel_error=self.rel_error,
+            num_probes=self.num_probes,
+            seed=self.seed,
+            arguments=self.arguments,
+            progress=progress,
         )
 
 
@@ -148,7 +161,9 @@ class Objectives:
         if describes != self._made_for:
             s = self.settings
             self._objectives, self._fingerprint, self._made_for = {}, {}, None
-            self._problem = Problem.of(checkpoint, model=s.model, data=s.data, file=s.problem, context=s.context)
+            self._problem = Problem.of(
+                checkpoint, model=s.model, data=s.data, file=s.problem, context=s.context, mode=s.mode
+            )
             self._made_for = describes
 
 

@@ -12,11 +12,13 @@ from markupsafe import Markup
 from landscape.figures.kinds.planes import remarks
 from landscape.figures.page.markup import code, spec
 from landscape.results import Analysis, Line, Measurement, Plane
+from landscape.results.analysis import stale_words
 
 _TRAINED = ("lr", "momentum", "weight_decay", "batch_size", "schedule", "epochs", "seed")
 _CLEAR = 10  # noise floors by which a random line should move the loss
 _LIKE_NOISE = 0.8  # of the raw count that noise alone would have
 _NAMED = 5  # parameters
+_REESTIMATED = "BatchNorm statistics were re-estimated from the training split: the checkpoint keeps others."
 Facts: TypeAlias = list[tuple[str, str | Markup]]  # names and values
 
 
@@ -127,7 +129,10 @@ def _of_objective(objective: Mapping[str, Any]) -> Iterator[str]:
     if objective.get("params", "*") != "*":
         yield f"Only the parameters {objective['params']} were measured, all others held fixed."
     if objective.get("mode", "eval") != "eval":
-        yield f"Measured in {objective['mode']} mode."
+        reestimated = objective["mode"] == "reestimate"
+        yield _REESTIMATED if reestimated else f"Measured in {objective['mode']} mode."
+    if words := stale_words(objective):
+        yield f"{words}."
 
 
 def _of_surfaces(analysis: Analysis, surfaces: Sequence[Line | Plane]) -> Iterator[str]:
