@@ -28,26 +28,27 @@ class Arm:
     """An optimizer, and what of it is swept.
 
     Example:
-        >>> Arm("ASAM", Recipe(optimizer="asam"), unit=10.0).at(0.05, epochs=3).optimizer_args
+        >>> Arm("ASAM", "asam", unit=10.0).on(Recipe(), 0.05, epochs=3).optimizer_args
         {'rho': 0.5}
-        >>> Arm("SA-SAM", Recipe(optimizer="sa-sam"), knob="lr").at(0.05, epochs=3).lr
+        >>> Arm("SA-SAM", "sa-sam", knob="lr").on(Recipe(), 0.05, epochs=3).lr
         0.05
     """
 
     name: str  # as in tables
-    recipe: Recipe
+    optimizer: str  # as in recipes
+    args: Mapping[str, Any] = field(default_factory=dict)  # likewise
+    settings: Mapping[str, Any] = field(default_factory=dict)  # other fields of the recipe that are the optimizer's own
     knob: str | None = "optimizer_args.rho"  # a field of the recipe, or an item of one; None: nothing is swept
     unit: float = 1.0  # the knob is this times the point of the grid
 
-    def at(self, point: float, *, epochs: int) -> Recipe:
+    def on(self, benchmark: Recipe, point: float, *, epochs: int) -> Recipe:
         """The recipe at a point of the grid."""
-        if self.knob is None:
-            return replace(self.recipe, epochs=epochs)
-        name, _, item = self.knob.partition(".")
-        value: Any = float(f"{self.unit * point:.12g}")
-        if item:
-            value = {**getattr(self.recipe, name), item: value}
-        return replace(self.recipe, epochs=epochs, **{name: value})
+        own = {"optimizer": self.optimizer, "optimizer_args": dict(self.args), **self.settings}
+        if self.knob is not None:
+            name, _, item = self.knob.partition(".")
+            value = float(f"{self.unit * point:.12g}")
+            own[name] = {**own[name], item: value} if item else value
+        return replace(benchmark, epochs=epochs, **own)
 
     def setting(self, point: float) -> str:
         """The knob at a point, in words."""
@@ -63,6 +64,7 @@ class Arena:
     """A comparison of optimizers.
 
     Attributes:
+        benchmarks: recipes by name, whose optimizers are replaced; one alone may have the name "".
         arms: those that are compared.
         grid: points, in order; a point is an arm's knob in the arm's unit.
         steps: what is measured at the end of every run.
@@ -71,14 +73,14 @@ class Arena:
         flatness: (metric, split) of claims at equal radius, by the words for them.
         against: names of the arms with which the others are compared; the first is the reference of equal gradients.
         budgets: of ``BUDGETS``.
-        benchmarks: what of ``data_args`` differs, by name, where there are several.
         num_seeds: that are reported.
         tuning_seeds: that choose; none of them is below ``num_seeds``. Empty: nothing is tuned, ``usual`` is chosen.
         usual: the point where nothing is tuned.
-        checkpoint_at: epochs that are kept at the usual point of trainings as long as the recipe's.
+        checkpoint_at: epochs that are kept, at the usual point, of trainings as long as the recipe's.
         extensions: how often the grid may grow, at both ends where choices lie on them.
     """
 
+    benchmarks: Mapping[str, Recipe]
     arms: tuple[Arm, ...]
     grid: tuple[float, ...]
     steps: tuple[Step, ...]
@@ -87,7 +89,6 @@ class Arena:
     flatness: Mapping[str, tuple[str, str]] = field(default_factory=lambda: {"trace": ("trace", "train")})
     against: tuple[str, ...] = ("SAM",)
     budgets: tuple[str, ...] = BUDGETS
-    benchmarks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}})
     num_seeds: int = 8
     tuning_seeds: tuple[int, ...] = (100, 101, 102)
     usual: float | None = None
@@ -102,19 +103,20 @@ class Arena:
 
     def recipe(self, arm: Arm, condition: str, point: float) -> Recipe:
         """What is trained in a cell."""
-        benchmark, budget = self.conditions[condition]
-        recipe = arm.at(point, epochs=self.epochs(arm, budget))
-        recipe = replace(recipe, data_args={**recipe.data_args, **self.benchmarks[benchmark]})
-        kept = recipe.epochs == arm.recipe.epochs and point in (0.0, self.usual)
+        benchmark, epochs = self.benchmarks[self.conditions[condition][0]], self.epochs(arm, condition)
+        recipe = arm.on(benchmark, point, epochs=epochs)
+        kept = epochs == benchmark.epochs and point in (0.0, self.usual)
         return replace(recipe, checkpoint_at=self.checkpoint_at) if kept else recipe
 
-    def epochs(self, arm: Arm, budget: str) -> int:
-        """How many the arm trains at a budget."""
+    def epochs(self, arm: Arm, condition: str) -> int:
+        """How many the arm trains."""
+        name, budget = self.conditions[condition]
+        benchmark = self.benchmarks[name]
         if budget == "epochs":
-            return arm.recipe.epochs
+            return benchmark.epochs
         reference = next(one for one in self.arms if one.name == self.against[0])
-        cost, theirs = (gradients_a_step(one.at(self.grid[0], epochs=1)) for one in (arm, reference))
-        return max(1, round(reference.recipe.epochs * theirs / cost))
+        cost, theirs = (gradients_a_step(one.on(benchmark, self.grid[0], epochs=1)) for one in (arm, reference))
+        return max(1, round(benchmark.epochs * theirs / cost))
 
     def plan(self, grid: tuple[float, ...] | None = None) -> "ArenaPlan":
         """The plan over a grid, by default the first one.
@@ -182,9 +184,9 @@ def _cells(arena: Arena, grid: tuple[float, ...]) -> dict[tuple[str, str, float]
     """A name for what every cell trains: one where it is the same."""
     names = {}
     for arm in arena.arms:
-        for condition, (benchmark, budget) in arena.conditions.items():
+        for condition, (benchmark, _) in arena.conditions.items():
             for point in arm.points(grid):
-                words = [arm.name, arm.setting(point), benchmark, f"{arena.epochs(arm, budget)} epochs"]
+                words = [arm.name, arm.setting(point), benchmark, f"{arena.epochs(arm, condition)} epochs"]
                 names[arm.name, condition, point] = ", ".join(filter(None, words))
     return names
 
