@@ -32,12 +32,16 @@ def trials(arms: dict[str, dict[str, float]], seeds: range, rng: np.random.Gener
     return pd.DataFrame(rows, columns=[*KEYS, "radius", "gradients", "trace", "test", "validation"])
 
 
+def vs_sam(arms: dict[str, dict[str, float]]) -> list[tuple[str, str]]:
+    return [(arm, "SAM") for arm in arms if arm != "SAM"]
+
+
 def claims_of(arms: dict[str, dict[str, float]], seed: int, num_seeds: int = 8) -> list[Claim]:
     rng = np.random.default_rng(seed)
     chosen = choose(trials(arms, range(100, 103), rng), "validation")
     reported = trials(arms, range(num_seeds), rng)
     return as_family(
-        [*as_tuned(reported, chosen, ["SAM"], "test"), *at_equal_radius(reported, chosen, ["SAM"], "trace")]
+        [*as_tuned(reported, chosen, vs_sam(arms), "test"), *at_equal_radius(reported, chosen, vs_sam(arms), "trace")]
     )
 
 
@@ -79,7 +83,7 @@ def test_a_choice_made_by_noise_claims_nothing() -> None:
     reported = trials({"SAM": {}, "same": {}}, range(8), rng)
     reported.loc[reported["point"] == 0.5, "test"] -= 0.05
     chosen = dict.fromkeys(itertools.product(("SAM", "same"), BUDGETS), 0.1) | {("SAM", "epochs"): 0.5}
-    first = as_tuned(reported, chosen, ["SAM"], "test")[0]
+    first = as_tuned(reported, chosen, [("same", "SAM")], "test")[0]
     assert first.interval.value > 0.03
     assert (first.verdict, as_family([first])[0].verdict) == ("not told apart", "not told apart")
 
@@ -88,10 +92,10 @@ def test_an_arm_without_a_radius_is_compared_as_it_is() -> None:
     rng = np.random.default_rng(0)
     reported = trials({"SAM": {}, "SGD": {"trace": 3.0}}, range(8), rng)
     reported.loc[reported["arm"] == "SGD", "radius"] = 0.0
-    claims = at_equal_radius(reported, CHOSEN, ["SGD"], "trace")
+    claims = at_equal_radius(reported, CHOSEN, [("SAM", "SGD")], "trace")
     assert [claim.arm for claim in claims] == ["SAM"] * 12
     assert {claim.verdict for claim in as_family(claims)} == {"lower"}
-    assert not at_equal_radius(reported, CHOSEN, ["SAM"], "trace")  # which has no point on SAM's curve
+    assert not at_equal_radius(reported, CHOSEN, [("SGD", "SAM")], "trace")  # which has no point on SAM's curve
 
 
 def test_the_choice_is_made_by_its_column_and_a_run_that_diverged_is_the_worst() -> None:
@@ -117,8 +121,8 @@ def test_one_claim_alone_is_a_paired_t_test_and_many_are_holms() -> None:
 
 def test_one_seed_and_seeds_that_are_missing_claim_nothing() -> None:
     table = trials({"SAM": {}, "other": {"trace": -5.0}}, range(1), np.random.default_rng(0))
-    assert {claim.verdict for claim in as_family(at_equal_radius(table, CHOSEN, ["SAM"], "trace"))} == {
+    assert {claim.verdict for claim in as_family(at_equal_radius(table, CHOSEN, [("other", "SAM")], "trace"))} == {
         "not told apart"
     }
     table.loc[table["arm"] == "other", "trace"] = math.nan
-    assert not at_equal_radius(table, CHOSEN, ["SAM"], "trace")
+    assert not at_equal_radius(table, CHOSEN, [("other", "SAM")], "trace")

@@ -71,7 +71,10 @@ class Arena:
         tuned_for: (metric, split) by which points are chosen, more of which is better.
         accuracy: (metric, split) of claims as tuned; at equal radius where nothing is tuned.
         flatness: (metric, split) of claims at equal radius, by the words for them.
-        against: names of the arms with which the others are compared; the first is the reference of equal gradients.
+        over: "radius", over which flatness is compared; "point" where all arms sweep one and the same knob.
+        tuned_flatness: whether flatness is compared as tuned, too.
+        reference: the arm that equal gradients are those of, and that by default all others are compared with.
+        pairs: (arm, the one it is compared with), where they are others.
         budgets: of ``BUDGETS``.
         num_seeds: that are reported.
         tuning_seeds: that choose; none of them is below ``num_seeds``. Empty: nothing is tuned, ``usual`` is chosen.
@@ -87,13 +90,22 @@ class Arena:
     accuracy: tuple[str, str] = ("accuracy", "test")
     tuned_for: tuple[str, str] = ("accuracy", "validation")
     flatness: Mapping[str, tuple[str, str]] = field(default_factory=lambda: {"trace": ("trace", "train")})
-    against: tuple[str, ...] = ("SAM",)
+    over: str = "radius"
+    tuned_flatness: bool = False
+    reference: str = "SAM"
+    pairs: tuple[tuple[str, str], ...] = ()
     budgets: tuple[str, ...] = BUDGETS
     num_seeds: int = 8
     tuning_seeds: tuple[int, ...] = (100, 101, 102)
     usual: float | None = None
     checkpoint_at: tuple[int, ...] = ()
     extensions: int = 1
+
+    @property
+    def compared(self) -> tuple[tuple[str, str], ...]:
+        """The pairs."""
+        others = tuple((arm.name, self.reference) for arm in self.arms if arm.name != self.reference)
+        return self.pairs or others
 
     @property
     def conditions(self) -> dict[str, tuple[str, str]]:
@@ -114,7 +126,7 @@ class Arena:
         benchmark = self.benchmarks[name]
         if budget == "epochs":
             return benchmark.epochs
-        reference = next(one for one in self.arms if one.name == self.against[0])
+        reference = next(one for one in self.arms if one.name == self.reference)
         cost, theirs = (gradients_a_step(one.on(benchmark, self.grid[0], epochs=1)) for one in (arm, reference))
         return max(1, round(benchmark.epochs * theirs / cost))
 
@@ -125,7 +137,8 @@ class Arena:
             ValueError: two arms of one name, an unknown arm or budget, or seeds that both choose and are reported.
         """
         names = [arm.name for arm in self.arms]
-        for what, some, known in (("against", self.against, names), ("budgets", self.budgets, BUDGETS)):
+        of_pairs = [name for pair in self.compared for name in pair]
+        for what, some, known in (("pairs", of_pairs, names), ("budgets", self.budgets, BUDGETS)):
             if unknown := [one for one in some if one not in known]:
                 raise ValueError(f"{what}={unknown[0]!r} is unknown. Expected some of: {', '.join(known)}.")
         if len(set(names)) < len(names):

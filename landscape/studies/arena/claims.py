@@ -1,7 +1,7 @@
 """What trials of several optimizers allow to say of the optimizers, and not of their radii, budgets or luck.
 
 Trials are a table: a row for each arm (an optimizer), budget, point of the common grid, and seed. Two kinds of claim
-are made of every arm against one other, at every budget (or condition), over the seeds that both have:
+are made of an arm against another, at every budget (or condition), over the seeds that both have:
 
 as tuned    the number that was tuned for, each arm at its chosen point. It is claimed to be higher only where it is
             higher than the other arm's at *every* point of the grid, whichever it had chosen (an intersection-union
@@ -25,6 +25,7 @@ from scipy import stats
 from landscape.statistics import LEVEL, Interval, holm_levels, mean_interval
 
 KEYS = ["arm", "budget", "point", "seed"]  # of a row; beside them "radius", "gradients", and a column a metric
+Pairs = Sequence[tuple[str, str]]
 _SAME = 1.02  # radii within this factor are one
 
 
@@ -120,19 +121,29 @@ def on_the_edge(chosen: Mapping[tuple[str, str], float], grid: Iterable[float]) 
 
 
 def as_tuned(
-    trials: pd.DataFrame, chosen: Mapping[tuple[str, str], float], against: Sequence[str], metric: str
+    trials: pd.DataFrame,
+    chosen: Mapping[tuple[str, str], float],
+    pairs: Pairs,
+    metric: str,
+    *,
+    relative: bool = False,
 ) -> list[Claim]:
-    """A claim for every arm against each of ``against``, at every budget, in points (metric of the later less earlier).
+    """A claim for every pair of an arm and another that it is compared with, at every budget.
 
     Args:
         trials: of the seeds that are reported.
         chosen: the point of each arm and budget.
-        against: arms.
-        metric: what was tuned for, on data that did not choose.
+        pairs: (arm, other).
+        metric: what was tuned for, on data that did not choose; or a number that goes with it.
+        relative: whether claims are of ratios, or of differences.
     """
     claims = []
-    for arm, other, budget in _pairs(trials, against):
-        ours, theirs = (_by_point(trials, one, budget, metric) for one in (arm, other))
+    scale: Callable[[pd.Series], pd.Series] = np.log if relative else lambda values: values
+    for arm, other, budget in _where(trials, pairs):
+        ours, theirs = (
+            {point: scale(values) for point, values in _by_point(trials, one, budget, metric).items()}
+            for one in (arm, other)
+        )
         our, their = ours[chosen[arm, budget]], theirs[chosen[other, budget]]
         tuned = _paired(their, our)
         if not len(tuned):
@@ -141,31 +152,33 @@ def as_tuned(
             worst = min((_paired(each, our) for each in theirs.values()), key=_t)
         else:
             worst = max((_paired(their, each) for each in ours.values()), key=_t)
-        claims.append(Claim(arm, other, budget, metric, math.nan, tuple(tuned), tuple(worst), relative=False))
+        claims.append(Claim(arm, other, budget, metric, math.nan, tuple(tuned), tuple(worst), relative=relative))
     return claims
 
 
 def at_equal_radius(
     trials: pd.DataFrame,
     chosen: Mapping[tuple[str, str], float],
-    against: Sequence[str],
+    pairs: Pairs,
     metric: str,
     *,
+    over: str = "radius",
     relative: bool = True,
 ) -> list[Claim]:
-    """Claims for every arm that has a radius, against the curves of ``against``: one a point, and one of their mean.
+    """Claims for every arm that has a radius against the other's curve: one a point, and one of their mean.
 
     Args:
         trials: of the seeds that are reported; "radius" is ||e||, the distance at which gradients are taken.
         chosen: the point of each arm and budget, at which an arm without radius is compared.
-        against: arms.
+        pairs: (arm, other).
         metric: a column, of positive numbers if ``relative``.
+        over: the column over which the curves are: "radius", or "point" where all arms sweep the same knob.
         relative: whether claims are of ratios, or of differences.
     """
     scale: Callable[[pd.Series], pd.Series] = np.log if relative else lambda values: values
     claims = []
-    for arm, other, budget in _pairs(trials, against):
-        radii = {one: _radii(trials, one, budget) for one in (arm, other)}
+    for arm, other, budget in _where(trials, pairs):
+        radii = {one: _radii(trials, one, budget, over) for one in (arm, other)}
         ours, theirs = (
             {point: scale(values) for point, values in _by_point(trials, one, budget, metric).items()}
             for one in (arm, other)
@@ -198,15 +211,13 @@ def as_family(claims: Sequence[Claim], level: float = LEVEL) -> list[Claim]:
     return [claim if claim.blocked else replace(claim, level=next(levels)) for claim in claims]
 
 
-def _pairs(trials: pd.DataFrame, against: Sequence[str]) -> list[tuple[str, str, str]]:
+def _where(trials: pd.DataFrame, pairs: Pairs) -> list[tuple[str, str, str]]:
     budgets = {arm: set(some["budget"]) for arm, some in trials.groupby("arm")}
-    arms, order = trials["arm"].unique(), trials["budget"].unique()
     return [
         (arm, other, budget)
-        for other in against
-        for arm in arms
-        for budget in order
-        if arm != other and {arm, other} <= budgets.keys() and budget in budgets[arm] & budgets[other]
+        for arm, other in pairs
+        for budget in trials["budget"].unique()
+        if budget in budgets.get(arm, set()) & budgets.get(other, set())
     ]
 
 
@@ -215,8 +226,10 @@ def _by_point(trials: pd.DataFrame, arm: str, budget: str, metric: str) -> dict[
     return {point: some[some["point"] == point].set_index("seed")[metric] for point in some["point"].unique().tolist()}
 
 
-def _radii(trials: pd.DataFrame, arm: str, budget: str) -> dict[float, float]:
-    return {point: float(radii.mean()) for point, radii in _by_point(trials, arm, budget, "radius").items()}
+def _radii(trials: pd.DataFrame, arm: str, budget: str, over: str) -> dict[float, float]:
+    if over == "point":
+        return {point: point for point in _by_point(trials, arm, budget, "radius")}
+    return {point: float(radii.mean()) for point, radii in _by_point(trials, arm, budget, over).items()}
 
 
 def _at(

@@ -101,10 +101,10 @@ def curves(trials: Trials) -> Figure:
         for panel, budget in zip(grid[0], budgets, strict=True):
             panel.set_title(in_words(budget))
         for panel in grid[-1]:
-            panel.set_xlabel("radius ‖e‖")
+            panel.set_xlabel("radius ‖e‖" if trials.plan.arena.over == "radius" else "learning rate")
         handles = [Line2D([], [], **style, label=arm) for arm, style in styles.items()]
-        reference = trials.plan.arena.against[0]
-        title = f"filled: told apart from {reference} at that radius; bands: 95 % over {_seeds(trials)}"
+        others = dict.fromkeys(other for _, other in trials.plan.arena.compared)
+        title = f"filled: told apart from {' or '.join(others)} there; bands: 95 % over {_seeds(trials)}"
         legend_below(figure, handles, columns=(3, 6), title=title)
     return figure
 
@@ -150,7 +150,7 @@ def _curve(
     table = trials.compared
     some = table[(table["arm"] == arm) & (table["budget"] == budget)].dropna(subset=[name])
     points = [some[some["point"] == point] for point in some["point"].unique()]
-    radii = [rows["radius"].mean() for rows in points]
+    radii = [rows[trials.plan.arena.over].mean() for rows in points]
     values = [_log_mean(rows[name]) for rows in points]
     if not any(radii):
         for level in [_log_mean(some[some["point"] == trials.chosen[arm, budget]][name])] if len(some) else []:
@@ -175,7 +175,7 @@ def _at(trials: Trials, arm: str, budget: str, point: float) -> pd.DataFrame:
 def _log_mean(values: pd.Series) -> Interval:
     """The geometric mean with its interval."""
     logs = mean_interval(np.log(values[values > 0].to_numpy()))
-    value, low, high = (math.exp(min(end, 700)) for end in (logs.value, logs.low, logs.high))
+    value, low, high = (math.exp(min(end, 50)) for end in (logs.value, logs.low, logs.high))
     return Interval(value, low, high, logs.num_samples)
 
 

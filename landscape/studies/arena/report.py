@@ -37,6 +37,7 @@ _TUNED = """\
 _UNTUNED = """\
 - Nothing was tuned: learning rate, weight decay and penalties are those of the recipe. The table of arms, and what is
   drawn large, is at {usual:g}; claims are of the whole curve."""
+_OVER = {"radius": ("‖e‖", "radii"), "point": ("lr", "learning rates")}  # what curves are over
 _NORMS = {
     "reestimate": "its statistics are estimated anew from the training images before anything is measured.",
     "eval": "statistics are those of training.",
@@ -104,15 +105,16 @@ def trials_of(found: Collected) -> Trials:
 
 def in_a_sentence(trials: Trials) -> str:
     """What the claims say of every arm, against each that it is compared with: as tuned, and at equal radius."""
+    tuned = list(dict.fromkeys(claim.metric for claim in trials.claims if is_tuned(claim)))
     parts = [
         f"{condition_in_words(condition)} "
         + "; ".join(
             [
-                *([_tuned_words(trials, condition, other)] if trials.plan.tuning_seeds else []),
+                *(_tuned_words(trials, condition, other, metric) for metric in tuned),
                 *(_curve_words(trials, condition, other, name) for name in trials.plan.arena.flatness),
             ]
         )
-        for other in trials.plan.arena.against
+        for other in dict.fromkeys(other for _, other in trials.plan.arena.compared)
         for condition in trials.plan.arena.conditions
     ]
     return f"{'. '.join(map(_upper, parts))} ({trials.found.subject})."
@@ -177,11 +179,13 @@ def in_words(claim: Claim) -> str:
     return f"no claim: {claim.blocked}" if claim.blocked else words
 
 
-def find(trials: Trials, arm: str, against: str, budget: str, metric: str = ACCURACY) -> Claim | None:
-    """The claim of an arm as tuned (of accuracy), or that of the mean over radii (of another metric)."""
+def find(
+    trials: Trials, arm: str, against: str, budget: str, metric: str = ACCURACY, *, tuned: bool = False
+) -> Claim | None:
+    """The claim of an arm as tuned, or that of the mean over the radii that are compared; None where there is none."""
     for claim in trials.claims:
         same = (claim.arm, claim.against, claim.budget, claim.metric) == (arm, against, budget, metric)
-        if same and (is_tuned(claim) or claim.radius is None):
+        if same and (is_tuned(claim) if tuned else claim.radius is None):
             return claim
     return None
 
@@ -196,8 +200,8 @@ def radii_told(trials: Trials, arm: str, against: str, budget: str, metric: str)
     return found
 
 
-def _tuned_words(trials: Trials, budget: str, against: str) -> str:
-    claims = [c for c in trials.claims if is_tuned(c) and (c.budget, c.against) == (budget, against)]
+def _tuned_words(trials: Trials, budget: str, against: str, metric: str = ACCURACY) -> str:
+    claims = [c for c in trials.claims if is_tuned(c) and (c.metric, c.budget, c.against) == (metric, budget, against)]
     groups: dict[str, list[str]] = {"higher": [], "lower": [], "not told apart": [], "blocked": []}
     for claim in claims:
         if claim.blocked:
@@ -206,11 +210,11 @@ def _tuned_words(trials: Trials, budget: str, against: str) -> str:
             groups[claim.verdict].append(claim.arm)
         else:
             groups[claim.verdict].append(f"{claim.arm} ({in_words(claim)})")
-    words = {"higher": "better than", "lower": "worse than", "not told apart": "not told apart from"}
+    words = {"higher": "above", "lower": "below", "not told apart": "not told apart from"}
     parts = [f"{words[key]} {against}: {', '.join(groups[key])}" for key in words if groups[key]]
     if groups["blocked"]:
         parts.append(f"no claim where a choice lies on the edge of the grid: {', '.join(groups['blocked'])}")
-    return f"{trials.columns[ACCURACY][1]} accuracy as tuned: " + "; ".join(parts)
+    return f"{_column(trials, metric)} as tuned: " + "; ".join(parts)
 
 
 def _curve_words(trials: Trials, budget: str, against: str, name: str) -> str:
@@ -227,7 +231,8 @@ def _curve_words(trials: Trials, budget: str, against: str, name: str) -> str:
             groups["not told apart"].append(arm + "".join(f" ({key} {_where(told, key)})" for key in single))
     words = {"lower": f"below {against}'s", "higher": f"above {against}'s", "not told apart": "not told apart"}
     parts = [f"{words[key]}: {', '.join(groups[key])}" for key in words if groups[key]]
-    return f"{_column(trials, name)} at equal radius " + ("; ".join(parts) if parts else "not compared")
+    equal = "radius" if trials.plan.arena.over == "radius" else "learning rate"
+    return f"{_column(trials, name)} at equal {equal} " + ("; ".join(parts) if parts else "not compared")
 
 
 def _where(told: Mapping[str, Sequence[float]], verdict: str) -> str:
@@ -238,6 +243,11 @@ def _where(told: Mapping[str, Sequence[float]], verdict: str) -> str:
     if not radii:
         return f"at none of {num} radii alone"
     return f"at ‖e‖ {', '.join(f'{radius:.2g}' for radius in radii)} of {num} radii"
+
+
+def _at(trials: Trials, radius: float | None) -> str:
+    what, many = _OVER[trials.plan.arena.over]
+    return f"mean of these {many}" if radius is None else f"{what} {radius:.3g}"
 
 
 def _column(trials: Trials, name: str) -> str:

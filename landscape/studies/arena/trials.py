@@ -74,19 +74,23 @@ class Trials:
 
     @cached_property
     def claims(self) -> list[Claim]:
-        """All of the study, as one family; those as tuned of an arm whose choice lies on the edge are blocked."""
-        against = self.plan.arena.against
+        """All of the study, as one family; those as tuned of an arm whose choice lies on the edge are blocked.
+
+        Where two arms train equally long at both budgets, what is said of one is said once.
+        """
+        arena, chosen = self.plan.arena, self.chosen
+        claims: list[Claim] = []
         if self.plan.tuning_seeds:
-            tuned = as_tuned(self.table, self.chosen, against, ACCURACY)
-            tuned = [replace(claim, blocked=self._blocked(claim)) for claim in tuned]
+            claims += as_tuned(self.table, chosen, arena.compared, ACCURACY)
+            for name in arena.flatness if arena.tuned_flatness else ():
+                claims += as_tuned(self.compared, chosen, arena.compared, name, relative=True)
+            claims = [replace(claim, blocked=self._blocked(claim)) for claim in claims]
         else:
-            tuned = at_equal_radius(self.compared, self.chosen, against, ACCURACY, relative=False)
-        curves = [
-            claim
-            for name in self.plan.arena.flatness
-            for claim in at_equal_radius(self.compared, self.chosen, against, name)
-        ]
-        return as_family([*tuned, *curves])
+            claims += at_equal_radius(self.compared, chosen, arena.compared, ACCURACY, over=arena.over, relative=False)
+        for name in arena.flatness:
+            claims += at_equal_radius(self.compared, chosen, arena.compared, name, over=arena.over)
+        once = {(c.arm, c.against, c.metric, c.radius is None, c.samples): c for c in reversed(claims)}
+        return as_family(list(reversed(once.values())))
 
     def longer_plan(self) -> ArenaPlan | None:
         """The plan over a longer grid, where choices lie on its edge and it may still grow."""
