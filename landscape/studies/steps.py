@@ -145,6 +145,7 @@ class MeasurePlane:
     num_points: int = 25  # along an axis
     span: float = 1.0  # reach to each side, in lengths of the directions
     num_samples: int | None = None  # of a stratified sample; None for all examples
+    at: Literal["last", "by epoch"] = "last"  # "by epoch": of runs that keep checkpoints alone
 
     @property
     def digest(self) -> str:
@@ -153,7 +154,7 @@ class MeasurePlane:
 
     def is_done(self, run: Recipe, results: Path) -> bool:
         """Whether the plane of this run is there; none is wanted of other seeds than the first."""
-        if run.seed:
+        if run.seed or (self.at == "by epoch" and not run.checkpoint_at):
             return True
         folder = results / self._folder(run)
         if not (folder / "surface.json").exists():

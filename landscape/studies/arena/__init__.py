@@ -3,7 +3,15 @@
 from landscape.studies.arena.arms import BUDGETS, Arena, ArenaPlan, Arm, gradients_a_step
 from landscape.studies.arena.claims import Claim
 from landscape.studies.arena.known import ARMS
-from landscape.studies.arena.report import arena_study, find, in_a_sentence, in_words, radii_told, trials_of
+from landscape.studies.arena.report import (
+    arena_study,
+    drawn_by_epoch,
+    find,
+    in_a_sentence,
+    in_words,
+    radii_told,
+    trials_of,
+)
 from landscape.studies.arena.trials import ACCURACY, Trials
 
 __all__ = [
@@ -16,6 +24,7 @@ __all__ = [
     "Claim",
     "Trials",
     "arena_study",
+    "drawn_by_epoch",
     "find",
     "gradients_a_step",
     "in_a_sentence",

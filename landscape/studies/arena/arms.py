@@ -7,14 +7,16 @@ budget, on one of the benchmarks where there are several. The seeds that choose 
 reported. Where a choice lies on the edge of the grid, it grows for all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 
+from landscape.studies.arena.claims import Claim
 from landscape.studies.plan import Plan, Step
 from landscape.training import Recipe
 from landscape.training.optimizers import build_optimizer
@@ -72,6 +74,7 @@ class Arena:
         accuracy: (metric, split) of claims as tuned; at equal radius where nothing is tuned.
         flatness: (metric, split) of claims at equal radius, by the words for them.
         over: "radius", over which flatness is compared; "point" where all arms sweep one and the same knob.
+        more: claims of the study's own, made of the table of trials; they are in the family.
         tuned_flatness: whether flatness is compared as tuned, too.
         reference: the arm that equal gradients are those of, and that by default all others are compared with.
         pairs: (arm, the one it is compared with), where they are others.
@@ -92,6 +95,7 @@ class Arena:
     flatness: Mapping[str, tuple[str, str]] = field(default_factory=lambda: {"trace": ("trace", "train")})
     over: str = "radius"
     tuned_flatness: bool = False
+    more: Callable[[pd.DataFrame], Sequence[Claim]] = lambda _: ()
     reference: str = "SAM"
     pairs: tuple[tuple[str, str], ...] = ()
     budgets: tuple[str, ...] = BUDGETS

@@ -38,7 +38,8 @@ class Claim:
         against: the arm it is compared with.
         budget: at which both were trained.
         metric: the column.
-        radius: ||e|| of the arm at a point of the grid; None for the mean over all that are compared, NaN as tuned.
+        radius: ||e|| of the arm at a point of the grid; None for the mean over all that are compared, NaN as tuned,
+            and infinite for what is of the whole grid.
         samples: after - before by seed; of logarithms if ``relative``.
         worst: those of the comparison that speaks most against it; the same, but for claims as tuned.
         relative: whether the difference is a ratio less one.

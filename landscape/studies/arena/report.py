@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from landscape.figures import Table
+from landscape.figures import Table, draw
 from landscape.statistics import Interval
 from landscape.studies.arena.arms import Arena
 from landscape.studies.arena.claims import Claim
@@ -97,6 +97,11 @@ def arena_study(
     )
 
 
+def drawn_by_epoch(kind: str) -> Callable[[Trials], Figure | Table]:
+    """One of the kinds of ``landscape figures --list``, of the runs that keep checkpoints: those at the usual point."""
+    return lambda trials: draw(kind, [run for run in trials.found.runs if run.setting("checkpoint_at")])
+
+
 @lru_cache(maxsize=2)  # the tables, figures and sentences of one study
 def trials_of(found: Collected) -> Trials:
     """The trials of a study's results."""
@@ -159,7 +164,7 @@ def claims_table(trials: Trials) -> Table:
             if claim.radius is None
             else f"‖e‖ {claim.radius:.3g}"
         )
-        what = _column(trials, claim.metric)
+        what = _column(trials, claim.metric) if claim.metric in trials.columns else claim.metric
         rows.append([f"{claim.arm} against {claim.against}", claim.budget, what, at, in_words(claim)])
     caption = (
         f"All {len(rows)} claims of the study, as one family: in brackets the interval, by seed, of the level at which "
@@ -195,7 +200,7 @@ def radii_told(trials: Trials, arm: str, against: str, budget: str, metric: str)
     found: dict[str, list[float]] = {"higher": [], "lower": [], "not told apart": []}
     for claim in trials.claims:
         same = (claim.arm, claim.against, claim.budget, claim.metric) == (arm, against, budget, metric)
-        if same and claim.radius is not None and not is_tuned(claim):
+        if same and claim.radius is not None and math.isfinite(claim.radius):
             found[claim.verdict].append(claim.radius)
     return found
 
@@ -247,6 +252,8 @@ def _where(told: Mapping[str, Sequence[float]], verdict: str) -> str:
 
 def _at(trials: Trials, radius: float | None) -> str:
     what, many = _OVER[trials.plan.arena.over]
+    if radius == math.inf:
+        return "over the grid"
     return f"mean of these {many}" if radius is None else f"{what} {radius:.3g}"
 
 

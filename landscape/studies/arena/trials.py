@@ -89,6 +89,7 @@ class Trials:
             claims += at_equal_radius(self.compared, chosen, arena.compared, ACCURACY, over=arena.over, relative=False)
         for name in arena.flatness:
             claims += at_equal_radius(self.compared, chosen, arena.compared, name, over=arena.over)
+        claims += arena.more(self.table)
         once = {(c.arm, c.against, c.metric, c.radius is None, c.samples): c for c in reversed(claims)}
         return as_family(list(reversed(once.values())))
 

@@ -43,7 +43,9 @@ def arena(scale: str, data: str) -> Arena:
         num_samples=None if scale == "laptop" else 5000,
         mode="reestimate",
     )
-    return Arena(benchmarks, tuple(ARMS[name] for name in _ARMS), (0.05, 0.1, 0.2, 0.5), (measure,))
+    return Arena(
+        benchmarks, tuple(ARMS[name] for name in _ARMS), (0.05, 0.1, 0.2, 0.5), (measure,), tuning_seeds=(100, 101)
+    )
 
 
 def corrupted(trials: Trials) -> Table:

@@ -1,111 +1,103 @@
 """cr-sam-geometry: the geometry where SGD, SAM and CR-SAM end (CR-SAM, Wu, Luo & Wunsch 2024: table 3, figs. 1, 2, 4).
 
 The protocol is the authors' recipe, "cr-sam-cifar10". At scale "laptop" a small CNN on the digits takes the place of
-ResNet-18 on CIFAR-10, for 60 epochs, without augmentation; learning rate, decay and every rho stay theirs.
+ResNet-18 on CIFAR-10, for 30 epochs, without augmentation; learning rate and decay stay theirs. SAM and CR-SAM have the
+same radii: the authors' scripts have 0.05 for SAM and 0.1 for CR-SAM.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from landscape.figures import Table
-from landscape.statistics import Interval, spearman
-from landscape.studies import Collected, Finding, Measure, MeasurePlane, Plan, Study, drawn
+from landscape.statistics import spearman
+from landscape.studies import Collected, Finding, Measure, MeasurePlane
+from landscape.studies.arena import Arena, Arm, Trials, arena_study, drawn_by_epoch, find, in_words
 from landscape.studies.seeds import agrees, all_agree, change, over_seeds, percent, relative_change
 from landscape.training import load_recipe
 
 GEOMETRY = {name: (name, "test") for name in ("gradient_norm", "trace", "normalized_trace")}
-BY_EPOCH = ("accuracy", *GEOMETRY, "lambda_max", "sam_ratio")
-PAIRS = (("SGD", "SAM"), ("SGD", "CR-SAM"), ("SAM", "CR-SAM"))
+PAIRS = (("SAM", "SGD"), ("CR-SAM", "SGD"), ("CR-SAM", "SAM"))
+_SAM = "SAM, rho 0.1, 30 epochs"  # whose training is followed
+_BY_EPOCH = (*GEOMETRY, "lambda_max", "sam_ratio")
 
 
-def plan(scale: str, data: str) -> Plan:
-    """Three optimizers, measured over training and at its end."""
+def arena(scale: str, data: str) -> Arena:
+    """Three optimizers at equal radii, measured at the end, and over training at one radius."""
     base = load_recipe("cr-sam-cifar10")
     if scale == "laptop":
-        base = replace(base, model="cnn", data="digits", augment={}, epochs=60, batch_size=64)
-        kept, num_samples, num_seeds = (1, 3, 10, 20, 30, 40, 50), None, 5
+        base = replace(base, model="cnn", data="digits", augment={}, epochs=30, batch_size=64)
+        kept: tuple[int, ...] = (1, 5, 10, 20)
+        num_samples, num_seeds = None, 8
     else:
         base = replace(base, data=data, epochs=30)
         kept, num_samples, num_seeds = (1, 3, 5, 10, 15, 20, 25), 5000, 3
-    base = replace(base, checkpoint_at=kept)
-    recipes = (
-        replace(base, optimizer="sgd", optimizer_args={}),
-        replace(base, optimizer="sam", optimizer_args={"rho": 0.05}),
-        base,
+    at_end = ("accuracy", *GEOMETRY)
+    return Arena(
+        {"": base},
+        (Arm("SGD", "sgd", knob=None), Arm("SAM", "sam"), Arm("CR-SAM", "cr-sam", {"alpha": 0.1, "beta": 0.01})),
+        (0.05, 0.1, 0.2),
+        (
+            Measure({"train": at_end, "test": at_end}, num_samples=num_samples, mode="reestimate"),
+            Measure({"train": _BY_EPOCH, "test": _BY_EPOCH}, at="by epoch", num_samples=num_samples, mode="reestimate"),
+            MeasurePlane(span=0.3, num_samples=num_samples, at="by epoch"),
+        ),
+        flatness=GEOMETRY,
+        tuned_for=("accuracy", "test"),
+        pairs=PAIRS,
+        num_seeds=num_seeds,
+        tuning_seeds=(),
+        usual=0.1,
+        checkpoint_at=kept,
     )
-    measure = Measure({"train": BY_EPOCH, "test": BY_EPOCH}, at="kept", num_samples=num_samples)
-    return Plan(recipes, num_seeds, (measure, MeasurePlane(span=0.3, num_samples=num_samples)))
 
 
-def geometry(found: Collected) -> Table:
-    """Table 3, with accuracy beside it."""
-    columns = {name: (*where, None) for name, where in GEOMETRY.items()}
-    caption = "Geometry at the end of training, on the test set (CR-SAM, table 3)."
-    best = dict.fromkeys(GEOMETRY, "min")
-    return found.means(columns | {"accuracy": ("accuracy", "test", None)}, caption, best=best)
+def answer(trials: Trials) -> str:
+    """CR-SAM against SAM at equal radius, by each of the three numbers, for as many epochs and gradients."""
+    parts = []
+    for condition, words in (("epochs", "for as many epochs"), ("gradients", "for as many gradients")):
+        claims = {name: find(trials, "CR-SAM", "SAM", condition, name) for name in (*GEOMETRY, "accuracy")}
+        told = [f"{name} {in_words(claim)}" for name, claim in claims.items() if claim is not None]
+        parts.append(f"{words} {', '.join(told)}")
+    verdicts = {c.verdict for name in GEOMETRY if (c := find(trials, "CR-SAM", "SAM", "epochs", name)) is not None}
+    verdict = {
+        frozenset({"lower"}): "At SAM's radii CR-SAM ends flatter than SAM by all three measures",
+        frozenset({"not told apart"}): "At SAM's radii these runs cannot tell CR-SAM from SAM by any measure",
+        frozenset({"lower", "not told apart"}): "At SAM's radii CR-SAM ends flatter than SAM by some measures only",
+    }.get(frozenset(verdicts), "At SAM's radii it depends on the measure which of CR-SAM and SAM ends flatter")
+    return f"{verdict}: {'; '.join(parts)} (mean over radii, on test; {trials.found.subject})."
 
 
-def differences(found: Collected) -> Table:
-    """What table 3 is about: every optimizer against every other."""
-    return found.changes({**GEOMETRY, "accuracy": ("accuracy", "test")}, PAIRS, "On the test set.")
-
-
-def answer(found: Collected) -> str:
-    """Whether CR-SAM ends flatter than SAM, by each of the three numbers."""
-    flatter = {
-        frozenset({"lower"}): "Yes: CR-SAM ended flatter than SAM by all three measures",
-        frozenset({"higher"}): "No: CR-SAM ended sharper than SAM by all three measures",
-        frozenset({"not told apart"}): "These runs cannot tell CR-SAM from SAM by any of the three measures",
-    }
-    against = _against(found, "SAM", "CR-SAM")
-    verdict = flatter.get(
-        frozenset(one.verdict for one in against.values()),
-        "It depends on the measure whether CR-SAM ended flatter than SAM",
-    )
-    listed = "; ".join(f"{name} {percent(one)}" for name, one in against.items())
-    accuracy = found.compare_in_words("SAM", "CR-SAM", "accuracy", "test")
-    return f"{verdict}: {listed}; accuracy {accuracy} (on test; {found.subject})."
-
-
-def findings(found: Collected) -> Sequence[Finding]:
+def findings(trials: Trials) -> Sequence[Finding]:
     """Table 3 and figs. 1 and 2, claim by claim."""
-    small = (
-        "The network is a small CNN on 8×8 digits that it learns nearly perfectly in a minute, with the radii and "
-        "penalties that the authors chose (by test accuracy) for ResNet-18 on CIFAR."
+    why = (
+        "At equal radius, a small CNN on 8×8 digits, which it learns nearly perfectly in a minute; the paper's scripts "
+        "have CR-SAM at twice SAM's radius, and with either a radius twice as large is flatter."
     )
-    claims = [
-        Finding.that_all(
-            f"{after} ends with less gradient norm, trace and normalized trace than {before} (table 3)",
-            "lower",
-            _against(found, before, after),
-            small,
-        )
-        for before, after in PAIRS
-    ]
-    return [*claims, *_over_training(found)]
-
-
-def _against(found: Collected, before: str, after: str) -> dict[str, Interval]:
-    """One optimizer against another by each of the three numbers."""
-    return {name: found.compare(before, after, *where) for name, where in GEOMETRY.items()}
+    found = []
+    for arm, other in PAIRS:
+        for name in GEOMETRY:
+            claim = find(trials, arm, other, "epochs", name)
+            if claim is not None:
+                told = None if claim.verdict == "not told apart" else claim.verdict == "lower"
+                found.append(Finding(f"{arm} ends with less {name} than {other} (table 3)", in_words(claim), told, why))
+    return [*found, *_over_training(trials.found)]
 
 
 def _over_training(found: Collected) -> Sequence[Finding]:
     """What figs. 1 and 2 say of SAM: the ratio falls and the normalized trace grows, trace and lambda_max do not."""
-    epochs = found.epochs("SAM")
+    epochs = found.epochs(_SAM)
     first, last = epochs[0], epochs[-1]
     ratios, traces = (
-        [found.values("SAM", metric, "train", epoch=epoch) for epoch in epochs]
+        [found.values(_SAM, metric, "train", epoch=epoch) for epoch in epochs]
         for metric in ("sam_ratio", "normalized_trace")
     )
     ratio = change(ratios[0], ratios[-1])
     growth = {
-        split: relative_change(*(found.values("SAM", "normalized_trace", split, epoch=e) for e in (first, last)))
+        split: relative_change(*(found.values(_SAM, "normalized_trace", split, epoch=e) for e in (first, last)))
         for split in ("train", "test")
     }
     fall = {name: _from_peak(found, name) for name in ("trace", "lambda_max")}
     apart, apart_normalized = (
-        relative_change(*(found.values("SAM", metric, split) for split in ("train", "test")))
+        relative_change(*(found.values(_SAM, metric, split) for split in ("train", "test")))
         for metric in ("trace", "normalized_trace")
     )
     seeds = sorted(set.intersection(*map(set, ratios + traces)))
@@ -147,28 +139,24 @@ def _over_training(found: Collected) -> Sequence[Finding]:
 
 def _from_peak(found: Collected, metric: str) -> tuple[str, bool | None]:
     """The last epoch against the epoch of the highest mean, on train; and whether the metric rises and then falls."""
-    by_epoch = {epoch: found.values("SAM", metric, "train", epoch=epoch) for epoch in found.epochs("SAM")}
+    by_epoch = {epoch: found.values(_SAM, metric, "train", epoch=epoch) for epoch in found.epochs(_SAM)}
     peak = max(by_epoch, key=lambda epoch: over_seeds(by_epoch[epoch]).value)
     fall = relative_change(by_epoch[peak], by_epoch[max(by_epoch)])
     falls = False if peak in (min(by_epoch), max(by_epoch)) else agrees(fall, "lower")
     return f"{percent(fall)} (its highest: epoch {peak})", falls
 
 
-STUDY = Study(
-    name="cr-sam-geometry",
-    question="Does CR-SAM end where the loss is flatter than where SAM and SGD end, and does the normalized trace say "
-    "what the SAM ratio says?",
-    paper="CR-SAM, Wu, Luo & Wunsch 2024: table 3, figs. 1, 2 and 4",
-    plan=plan,
+STUDY = arena_study(
+    "cr-sam-geometry",
+    "Does CR-SAM end where the loss is flatter than where SAM ends at the same radius, and does the normalized trace "
+    "say what the SAM ratio says?",
+    "CR-SAM, Wu, Luo & Wunsch 2024: table 3, figs. 1, 2 and 4",
+    arena,
     answer=answer,
     findings=findings,
-    tables={"geometry": geometry, "differences": differences},
-    figures={name: drawn(name) for name in ("curves", "ratio", "landscapes", "landscapes-3d")},
-    limits="""\
-- Nothing was tuned: learning rate, weight decay, radii and penalties are those of the authors' recipe. The last epoch
-  counts, not the best one on test, as the authors report.
-- Bands and bars in the figures are standard deviations over seeds; the intervals in tables and sentences are
-  t-intervals. Each stands for itself: with this many of them, one in twenty that tells apart does so by chance.
+    figures={name: drawn_by_epoch(name) for name in ("curves", "ratio", "landscapes", "landscapes-3d")},
+    notes="""\
 - Traces are exact, not estimated. The SAM ratio is that of the mean rises, with rho 0.05, in mini-batches of 128.
-- The landscapes are those of one seed, along two random directions: a picture, and no evidence.""",
+- Findings over training, which are not among the claims, are of SAM at radius 0.1, with t-intervals over seeds that
+  stand for themselves. The landscapes are those of one seed, along two random directions: a picture, no evidence.""",
 )

@@ -31,7 +31,7 @@ def arena(scale: str, data: str) -> Arena:
         mode="reestimate",
     )
     pairs = tuple((_named(name, period), other) for name, other in _BASES.items() for period in PERIODS)
-    return Arena({"": base}, tuple(arms), (0.05, 0.1, 0.2, 0.5), (measure,), pairs=pairs)
+    return Arena({"": base}, tuple(arms), (0.1, 0.2, 0.5), (measure,), pairs=pairs)
 
 
 def findings(trials: Trials) -> list[Finding]:

@@ -28,7 +28,7 @@ def arena(scale: str, data: str) -> Arena:
         num_samples=None if scale == "laptop" else 5000,
         mode="reestimate",
     )
-    return Arena(benchmarks, arms, (0.05, 0.1, 0.2, 0.5), (measure,), pairs=PAIRS)
+    return Arena(benchmarks, arms, (0.1, 0.2, 0.5), (measure,), pairs=PAIRS)
 
 
 def findings(trials: Trials) -> list[Finding]:
