@@ -24,6 +24,7 @@ from landscape.reading import FileError
 from landscape.text import printable
 
 from .analyze import analyze
+from .arena import arena
 from .compare import compare
 from .demo import demo
 from .doctor import doctor
@@ -65,7 +66,7 @@ class _Measuring(TyperCommand):
         super().format_help(*args)
 
 
-for command in (demo, train, analyze, track, surface, figures, compare, reproduce, inspect, doctor):
+for command in (demo, train, analyze, track, surface, figures, compare, reproduce, arena, inspect, doctor):
     app.command(cls=_Measuring if command in (analyze, track) else None)(command)
 
 

@@ -3,15 +3,13 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
 from . import options
-from .console import duration, print_json, print_line, print_table, print_text, progress
-
-if TYPE_CHECKING:
-    from landscape.studies import Cost
+from .console import print_text
+from .studying import run_study
 
 
 def _print_studies() -> None:
@@ -45,8 +43,7 @@ def reproduce(
     It says first what it will cost. It can be stopped at any moment, and goes on where it was; a closed pipe (| head)
     does not stop it.
     """
-    from landscape.studies import SCALES, Collected, Store, estimate_cost, find_study, grown
-    from landscape.studies import reproduce as run
+    from landscape.studies import SCALES, find_study
 
     if scale not in SCALES:
         raise ValueError(f"--scale {scale} is unknown. Expected one of: {', '.join(SCALES)}.")
@@ -57,50 +54,7 @@ def reproduce(
     found, on = find_study(study), options.find_device(device)
     plan = found.plan(scale, data or "cifar10")
     plan = replace(plan, num_seeds=seeds or plan.num_seeds)
-    folder = out or Path("reproduced") / found.name
     command = ["landscape", "reproduce", Path(study).name, *(["--scale", scale] if scale != "laptop" else [])]
     command += ["--seeds", str(seeds)] if seeds else []
-    facts: dict[str, Any] = {"study": found.name, "scale": scale, "num_seeds": plan.num_seeds}
-    with options.writing_all([] if dry_run else [folder]):
-        plan = grown(found, plan, folder)
-        store = Store.open(folder, plan, facts | {"command": shlex.join(command)})
-        cost = _document(estimate_cost(store, on))
-        if not json:
-            _print_cost(cost)
-        elif dry_run:
-            print_json({"dry_run": cost})
-        if dry_run:
-            return
-        with progress("Runs", len(plan.runs)) as tell:
-            run(found, store, device=on, progress=lambda done, _, text: tell(done, text))
-    collected = Collected(store.plan, folder)
-    readme = folder / "README.md"
-    if json:
-        print_json(
-            {
-                "schema": "landscape.reproduce/1",
-                "report": str(readme),
-                "answer": found.answer(collected),
-                "num_trainings": len(collected.trainings),
-                "num_diverged": len(collected.diverged),
-                "num_not_converged": len(collected.not_converged),
-            }
-        )
-    else:
-        print_text(found.answer(collected))
-        print()
-        print_line(f"The report is {readme}.")
-
-
-def _document(costs: "list[Cost]") -> dict[str, Any]:
-    by_name = {c.optimizer: {"runs": c.num_runs, "training": c.training, "measuring": c.measuring} for c in costs}
-    return {"optimizers": by_name, "seconds": sum(c.training + c.measuring for c in costs)}
-
-
-def _print_cost(cost: dict[str, Any]) -> None:
-    found = cost["optimizers"].items()
-    rows = [[name, str(c["runs"]), duration(c["training"]), duration(c["measuring"])] for name, c in found]
-    if rows:
-        print_table(["to do", "runs", "training", "measuring"], rows)
-    left = f"About {duration(cost['seconds'])} are left, by timed steps."
-    print_text(left if rows else "Everything is done already.")
+    facts = {"study": found.name, "scale": scale, "num_seeds": plan.num_seeds, "command": shlex.join(command)}
+    run_study(found, plan, out or Path("reproduced") / found.name, facts, device=on, dry_run=dry_run, json=json)

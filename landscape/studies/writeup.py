@@ -147,6 +147,8 @@ def _again(found: Collected) -> str:
         commands.append(["analyze", "again/last.pt", "--metrics", metric, "--split", split, "--seed", seed])
         if (num_samples := getattr(found.plan.steps[0], "num_samples", None)) is not None:
             commands[-1] += ["--samples", str(num_samples)]
+        if (mode := getattr(found.plan.steps[0], "mode", "eval")) != "eval":
+            commands[-1] += ["--mode", mode]
     lines = [shlex.join(["landscape", *words]) for words in commands]
     value = f"{run.splits[split][metric].value:.4g} ({split})"
     return "```sh\n" + "\n".join(lines) + f"\n```\n\ngives {metric} {value} on the same machine."

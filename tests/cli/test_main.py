@@ -8,7 +8,19 @@ import landscape as library
 
 from .command import landscape
 
-COMMANDS = ("demo", "train", "analyze", "track", "surface", "figures", "compare", "reproduce", "inspect", "doctor")
+COMMANDS = (
+    "demo",
+    "train",
+    "analyze",
+    "track",
+    "surface",
+    "figures",
+    "compare",
+    "reproduce",
+    "arena",
+    "inspect",
+    "doctor",
+)
 REPORT_IMPORTS = """
 import atexit
 atexit.register(lambda: print([m for m in ("torch", "numpy", "pandas", "matplotlib") if m in sys.modules]))

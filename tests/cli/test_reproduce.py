@@ -19,7 +19,8 @@ whole = find_study("{name}")
 def plan(scale, data):
     found = whole.plan(scale, data)
     small = {{"model": "cnn", "model_args": {{"width": 2}}, "epochs": 2, "checkpoint_at": (1,), "batch_size": 16}}
-    return replace(found, recipes=tuple(replace(one, **small) for one in found.recipes[:5]))
+    recipes = tuple(replace(one, **small) for one in found.recipes[:5])
+    return replace(found, recipes=recipes, labels=found.labels[:5])
 
 STUDY = replace(whole, plan=plan)
 """
