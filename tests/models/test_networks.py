@@ -44,6 +44,12 @@ DERIVED = [
     ("wide-resnet", CIFAR10, {"depth": 28, "width": 10}, 36_479_194),
     ("resnet18", {"input_shape": (3, 32, 32), "num_classes": 100}, {}, 11_173_962 + 90 * 513),
     ("vit-small", CIFAR10, {}, (48 + 1) * 384 + (1 + 65) * 384 + 12 * BLOCK_384 + 2 * 384 + (384 + 1) * 10),
+    (
+        "sl-vit",
+        CIFAR10,
+        {},
+        2 * 240 + (240 + 1) * 512 + 66 * 512 + 6 * (4 * 512 + 1 + 3 * 512**2 + 3 * (512 + 1) * 512) + 1024 + 513 * 10,
+    ),
     ("gpt", {"input_shape": (16,), "num_classes": 50}, {"width": 384, "depth": 1}, 66 * 384 + BLOCK_384 + 2 * 384),
     (
         "gpt",
@@ -62,6 +68,7 @@ SMALL = {
     "pyramidnet": {"depth": 20, "alpha": 9},
     "pyramidnet basic": {"depth": 14, "alpha": 12, "bottleneck": False},
     "vit-small": {"width": 8, "depth": 2, "num_heads": 2},
+    "sl-vit": {"width": 8, "depth": 2, "num_heads": 2},
     "gpt": {"width": 8, "depth": 2, "num_heads": 2},
     "gpt untied": {"width": 8, "depth": 1, "num_heads": 2, "tied": False},
 }
@@ -100,6 +107,13 @@ def test_pyramidnet_110_with_bottlenecks(alpha):
         ("wrn-28-10", "block1.layer.0.convShortcut.weight block3.layer.3.bn2.bias bn1.weight fc.weight"),
         ("vgg19", "features.0.bias features.49.weight features.50.running_mean classifier.weight"),
         ("pyramidnet", "layer1.0.bn4.weight layer3.11.conv3.weight bn_final.bias fc.bias"),
+        (
+            "sl-vit",
+            "cls_token pos_embedding to_patch_embedding.to_patch_tokens.1.bias mlp_head.1.bias "
+            "to_patch_embedding.to_patch_tokens.2.weight transformer.layers.5.0.norm.weight "
+            "transformer.layers.0.0.fn.temperature transformer.layers.0.0.fn.to_qkv.weight "
+            "transformer.layers.0.0.fn.to_out.0.bias transformer.layers.0.1.fn.net.3.bias",
+        ),
         (
             "vit-small",
             "cls_token pos_embed patch_embed.proj.bias blocks.11.attn.qkv.bias blocks.0.mlp.fc2.bias head.bias",
@@ -199,6 +213,22 @@ def test_gpt_sees_the_past_only():
     torch.testing.assert_close(model(tokens[:, :3]), before[..., :3])
 
 
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_shifted_patches_are_those_of_images_moved_by_hand(diagonal):
+    model = build_model(
+        "sl-vit", input_shape=(1, 8, 8), num_classes=2, width=4, depth=1, num_heads=1, diagonal=diagonal
+    )
+    image = 1 + torch.arange(64.0).reshape(1, 1, 8, 8)
+    model.to_patch_embedding.to_patch_tokens = nn.Identity()
+    tokens = model.to_patch_embedding(image).unflatten(-1, (4, 4, 5))  # (1, 4 patches, rows, columns, copies)
+    moves = [(2, 2), (-2, 2), (2, -2), (-2, -2)] if diagonal else [(0, 1), (0, -1), (1, 0), (-1, 0)]
+    for copy, (down, right) in enumerate([(0, 0), *moves]):
+        i, j = 4 + 1, 0 + 2  # of the third patch
+        found = tokens[0, 2, 1, 2, copy].item()
+        assert found == image[0, 0, i - down, j - right]
+    assert tokens[0, 0, 0, 0].tolist().count(0.0) == (3 if diagonal else 2)  # black from outside, at the corner
+
+
 def test_vit_looks_at_whole_patches():
     model, images, _ = small("vit-small")
     image = images[:1].clone().requires_grad_()
@@ -223,6 +253,8 @@ def test_vit_looks_at_whole_patches():
         ("pyramidnet", {}, {"alpha": -1}, "alpha=-1 is out of range"),
         ("vit-small", {"input_shape": (3, 30, 32)}, {}, "in multiples of 4"),
         ("vit-small", {}, {"width": 10, "num_heads": 4}, "width=10 is not divided by num_heads=4"),
+        ("sl-vit", {"input_shape": (3, 30, 32)}, {}, "in multiples of 4"),
+        ("sl-vit", {}, {"num_heads": 0}, "num_heads=0 are out of range"),
         ("vit-small", {}, {"depth": 0}, "depth=0 are out of range"),
         ("gpt", {}, {}, r"input_shape=\(3, 32, 32\) is not accepted\. Expected \(context,\)"),
         ("gpt", {"input_shape": (4,)}, {"depth": 0}, "depth=0 are out of range"),

@@ -25,6 +25,7 @@ TOY: dict[str, dict[str, Any]] = {
     "vgg19": {"width": 2},
     "pyramidnet": {"depth": 20, "alpha": 6},
     "vit-small": {"width": 12, "depth": 1, "num_heads": 3},
+    "sl-vit": {"width": 8, "depth": 1, "num_heads": 1},
 }
 
 
