@@ -4,14 +4,18 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, relu
+from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad, relu
 
 State = dict[str, Tensor]
 
 
 def resnet(s: State, x: Tensor) -> Tensor:
     """He et al. 2016, fig. 2 and 5; blocks with three convolutions are bottlenecks, with the stride on the second."""
-    x = relu(batch_norm(s, "bn1", conv(s, "conv1", x)))
+    large = s["conv1.weight"].shape[-1] == 7  # table 1
+    x = relu(batch_norm(s, "bn1", conv(s, "conv1", x, 2 if large else 1)))
+    if large:
+        x = max_pool2d(pad(x, (1, 1, 1, 1), value=-torch.inf), 3, 2)
+    shortcut = "downsample" if large else "shortcut"
     for stage in range(1, 5):
         for index, name in enumerate(blocks(s, f"layer{stage}")):
             stride = 2 if stage > 1 and index == 0 else 1
@@ -22,10 +26,10 @@ def resnet(s: State, x: Tensor) -> Tensor:
             else:
                 out = relu(batch_norm(s, f"{name}.bn1", conv(s, f"{name}.conv1", x, stride)))
                 out = batch_norm(s, f"{name}.bn2", conv(s, f"{name}.conv2", out))
-            if f"{name}.shortcut.0.weight" in s:
-                x = batch_norm(s, f"{name}.shortcut.1", conv(s, f"{name}.shortcut.0", x, stride))
+            if f"{name}.{shortcut}.0.weight" in s:
+                x = batch_norm(s, f"{name}.{shortcut}.1", conv(s, f"{name}.{shortcut}.0", x, stride))
             x = relu(out + x)
-    return linear(s, "linear", x.mean((2, 3)))
+    return linear(s, "fc" if large else "linear", x.mean((2, 3)))
 
 
 def wide_resnet(s: State, x: Tensor) -> Tensor:

@@ -15,13 +15,16 @@ from tests.models.published import FORWARD
 CIFAR10 = {"input_shape": (3, 32, 32), "num_classes": 10}
 IMAGENET = {"input_shape": (3, 224, 224), "num_classes": 1000}
 
-# Published counts: ResNets as github.com/kuangliu/pytorch-cifar; WRNs as arXiv:1605.07146 rounds them (36.5, 11.0, 1.5
-# million); VGG-19 and PyramidNets with basic blocks or depth 164 as in the tables of the imgclsmob and
+# Published counts: ResNets as github.com/kuangliu/pytorch-cifar and torchvision; WRNs as arXiv:1605.07146 rounds them
+# (36.5, 11.0, 1.5 million); VGG-19 and PyramidNets with basic blocks or depth 164 as in the tables of the imgclsmob and
 # pytorch-classification collections; ViTs as timm counts them; GPT-2 as released.
 PUBLISHED = [
     ("resnet18", CIFAR10, {}, 11_173_962),
     ("resnet50", CIFAR10, {}, 23_520_842),
     ("resnet101", CIFAR10, {}, 42_512_970),
+    ("resnet18", IMAGENET, {"stem": "imagenet"}, 11_689_512),
+    ("resnet50", IMAGENET, {"stem": "imagenet"}, 25_557_032),
+    ("resnet101", IMAGENET, {"stem": "imagenet"}, 44_549_160),
     ("wrn-28-10", CIFAR10, {}, 36_479_194),
     ("wrn-16-8", CIFAR10, {}, 10_961_370),
     ("wrn-28-2", CIFAR10, {}, 1_467_610),
@@ -63,6 +66,8 @@ DERIVED = [
 SMALL = {
     "resnet18": {"width": 2},
     "resnet50": {"width": 1},
+    "resnet18 imagenet": {"width": 2, "stem": "imagenet"},
+    "resnet50 imagenet": {"width": 1, "stem": "imagenet"},
     "wide-resnet": {"depth": 10, "width": 1},
     "vgg19": {"width": 2},
     "pyramidnet": {"depth": 20, "alpha": 9},
@@ -126,10 +131,27 @@ def test_names_are_those_of_the_published_code(name, keys):
     assert set(keys.split()) <= set(state)
 
 
+@pytest.mark.parametrize(("name", "num_blocks"), [("resnet18", (2, 2, 2, 2)), ("resnet50", (3, 4, 6, 3))])
+def test_names_with_the_stem_of_imagenet_are_torchvisions(name, num_blocks):
+    with torch.device("meta"):
+        state = build_model(name, **IMAGENET, stem="imagenet").state_dict()
+    statistics = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    num_convolutions = 3 if name == "resnet50" else 2
+    expected = {"conv1.weight", "fc.weight", "fc.bias", *(f"bn1.{part}" for part in statistics)}
+    for stage, count in enumerate(num_blocks, start=1):
+        for block in range(count):
+            prefix = f"layer{stage}.{block}"
+            for k in range(1, num_convolutions + 1):
+                expected |= {f"{prefix}.conv{k}.weight", *(f"{prefix}.bn{k}.{part}" for part in statistics)}
+            if block == 0 and (stage > 1 or name == "resnet50"):
+                expected |= {f"{prefix}.downsample.0.weight", *(f"{prefix}.downsample.1.{part}" for part in statistics)}
+    assert set(state) == expected
+
+
 def small(name):
     """A small network in float64 with weights and statistics as if trained, and six examples for it."""
     text = name.startswith("gpt")
-    side = 32 if name == "vgg19" else 8
+    side = 32 if name in ("vgg19", "resnet18 imagenet", "resnet50 imagenet") else 8
     with torch.random.fork_rng():
         torch.manual_seed(0)
         shape = {"input_shape": (6,) if text else (3, side, side), "num_classes": 5}
@@ -242,6 +264,7 @@ def test_vit_looks_at_whole_patches():
     ("name", "shape", "args", "message"),
     [
         ("resnet18", {"input_shape": (64,)}, {}, r"input_shape=\(64,\) is not accepted"),
+        ("resnet50", {}, {"stem": "large"}, r"stem='large' is unknown\. Expected cifar or imagenet\."),
         ("resnet50", {}, {"width": 0}, "width=0 is out of range"),
         ("wide-resnet", {}, {"depth": 20}, r"depth=20 is not accepted\. Expected 10, 16, 22, 28, \.\.\.: 6 n \+ 4\."),
         ("wide-resnet", {}, {"width": 0}, "width=0 is out of range"),
