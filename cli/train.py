@@ -69,6 +69,9 @@ def train(
         list[str] | None,
         Option("--set", metavar="KEY=VALUE", help="Any line of a recipe: augment.crop=4, data_args.severity=3."),
     ] = None,
+    init: Annotated[
+        Path | None, Option(metavar="CKPT", help="Begin with the weights of this checkpoint, anybody's.")
+    ] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from OUT/last.pt, with its recipe.")] = False,
     anyway: Annotated[bool, Option("--anyway", help="Resume over other data than the run began with.")] = False,
     track: Annotated[
@@ -153,6 +156,7 @@ def train(
             run(
                 made,
                 out,
+                init=init,
                 resume=resume,
                 anyway=anyway,
                 device=options.find_device(device),

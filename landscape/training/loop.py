@@ -43,6 +43,7 @@ from landscape.registry import check, options
 from landscape.surroundings import rng_untouched
 from landscape.training.begun import begun_in, data_before
 from landscape.training.going_on import load_optimizer, require_whole
+from landscape.training.init import require_start, start_from
 from landscape.training.optimizers import BASES, build_optimizer, learning_rate
 from landscape.training.recipe import Recipe
 from landscape.training.resume import Interrupted, interrupts_wait, rng_states, seed_everything, set_rng_states
@@ -59,6 +60,7 @@ def train(
     recipe: Recipe,
     out: str | os.PathLike[str],
     *,
+    init: str | os.PathLike[str] | None = None,
     resume: bool = False,
     anyway: bool = False,
     device: str | torch.device = "cpu",
@@ -73,6 +75,8 @@ def train(
     Args:
         recipe: What is trained, and how.
         out: The folder of the run; it is made if need be.
+        init: A checkpoint, anybody's, whose weights to begin with. A head of another number of classes is left at its
+            random start, which is said in a warning. The run's own checkpoints say the file and its hash.
         resume: Go on from OUT/last.pt; where there is none, begin. A finished run is left as it is, once ``on_start``
             has seen it, if there is one.
         anyway: Resume over other data than those that the run began with, which its checkpoints say from then on.
@@ -83,7 +87,7 @@ def train(
 
     Raises:
         TrainingError: The loss is not finite any more, or no gradient is.
-        CheckpointError: OUT/last.pt cannot be read.
+        CheckpointError: OUT/last.pt cannot be read; ``init`` cannot, or its weights are not the model's.
         ValueError: OUT holds a run and ``resume`` is not set, or one of another recipe or other data; another process
             trains there; a recipe that cannot be built.
         KeyboardInterrupt: SIGINT or SIGTERM came; OUT/last.pt holds the run up to there.
@@ -99,10 +103,14 @@ def train(
     out, device = Path(out), torch.device(device)
     with writing(out, "training"), rng_untouched(), _deterministic_kernels():
         begun = begun_in(out, recipe, resume=resume)
+        if begun is not None and init is not None:
+            require_start(begun, init)
         if begun is not None and begun.epoch == recipe.epochs and begun.metrics and on_start is None:
             return begun.path
         run = _built(recipe, out, device, begun)
         if begun is None:
+            if init is not None:
+                run.fingerprint["init"] = start_from(init, run.model, num_classes=run.data.num_classes)
             run.save("last.pt")
         else:
             run.go_on_from(begun, anyway)
@@ -178,6 +186,8 @@ class _Run:
 
     def go_on_from(self, begun: Checkpoint, anyway: bool) -> None:
         require_whole(begun, self.recipe, {name: len(split) for name, split in self.splits.items()})
+        if "init" in begun.fingerprint:
+            self.fingerprint["init"] = begun.fingerprint["init"]
         if before := data_before(begun, self.fingerprint, anyway=anyway):
             self.fingerprint["before"] = before
         begun.load_into(self.model)
