@@ -78,6 +78,7 @@ def train(
         str | None, Option(metavar="A,B", help="Measure these after every epoch, or those of --checkpoint-every.")
     ] = None,
     device: options.Device = "cpu",
+    workers: Annotated[int, Option(metavar="N", min=0, help="Processes that decode images of a folder ahead.")] = 0,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Write OUT/tensorboard, too.")] = False,
     wandb: Annotated[str | None, Option(metavar="PROJECT", help="Log to Weights & Biases, too.")] = None,
     json: options.Json = False,
@@ -160,6 +161,7 @@ def train(
                 resume=resume,
                 anyway=anyway,
                 device=options.find_device(device),
+                workers=workers,
                 on_start=on_start if tracked else None,
                 on_epoch=on_epoch,
                 on_step=lambda epochs_done: tell(round(epochs_done, 1), text),
