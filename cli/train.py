@@ -69,6 +69,9 @@ def train(
         list[str] | None,
         Option("--set", metavar="KEY=VALUE", help="Any line of a recipe: augment.crop=4, data_args.severity=3."),
     ] = None,
+    init: Annotated[
+        Path | None, Option(metavar="CKPT", help="Begin with the weights of this checkpoint, anybody's.")
+    ] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from OUT/last.pt, with its recipe.")] = False,
     anyway: Annotated[bool, Option("--anyway", help="Resume over other data than the run began with.")] = False,
     track: Annotated[
@@ -76,6 +79,7 @@ def train(
     ] = None,
     mode: Annotated[str | None, Option(metavar="MODE", help="Of --track: eval, or reestimate.")] = None,
     device: options.Device = "cpu",
+    workers: Annotated[int, Option(metavar="N", min=0, help="Processes that decode images of a folder ahead.")] = 0,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Write OUT/tensorboard, too.")] = False,
     wandb: Annotated[str | None, Option(metavar="PROJECT", help="Log to Weights & Biases, too.")] = None,
     json: options.Json = False,
@@ -156,9 +160,11 @@ def train(
             run(
                 made,
                 out,
+                init=init,
                 resume=resume,
                 anyway=anyway,
                 device=options.find_device(device),
+                workers=workers,
                 on_start=on_start if tracked else None,
                 on_epoch=on_epoch,
                 on_step=lambda epochs_done: tell(round(epochs_done, 1), text),

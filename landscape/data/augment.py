@@ -31,6 +31,7 @@ def augment(
     crop: int = 0,
     cutout: int = 0,
     policy: str = "none",
+    resized_crop: float = 0.0,
 ) -> Tensor:
     """Change the images of a batch at random and prepare them for a network.
 
@@ -42,15 +43,19 @@ def augment(
         crop: pad by so many pixels on all sides and crop to the size before.
         cutout: side of the square that is cut from every image.
         policy: "none", "autoaugment", or "randaugment", which needs kornia.
+        resized_crop: of images in files (``landscape.data.pictures``), which training cuts as it reads them: the least
+            share of the area of a random part; 0: the center. 0.08 is usual. Not of images that are here.
 
     Raises:
-        ValueError: a length that is negative, or a policy that cannot be applied.
+        ValueError: a length that is negative, a policy that cannot be applied, or ``resized_crop``.
 
     Example:
         >>> images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 1, 4)
         >>> augment(images, torch.Tensor.float, generator=torch.Generator().manual_seed(0), flip=True)
         tensor([[[[3., 2., 1., 0.]]]])
     """
+    if resized_crop:
+        raise ValueError(f"resized_crop={resized_crop} is of images in files. Expected a folder with size=.")
     for name, length in (("crop", crop), ("cutout", cutout)):
         if length < 0:
             raise ValueError(f"{name}={length} is out of range. Expected a number of pixels, or 0 for none.")

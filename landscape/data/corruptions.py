@@ -60,6 +60,8 @@ def corrupt(split: Split, *, corruption: str, severity: int, seed: int = 0) -> S
     if severity not in range(1, 6):
         raise ValueError(f"severity={severity} is out of range. Expected 1 to 5.")
     inputs = split.inputs
+    if not isinstance(inputs, torch.Tensor):
+        raise ValueError("Images that are read when they are asked for are not corrupted here. Leave size out.")
     is_pixels = inputs.dtype == torch.uint8
     if inputs.ndim != 4 or min(inputs.shape[2:]) < 8 or inputs.shape[1] not in (1, 3):
         raise ValueError(f"The inputs have shape {tuple(inputs.shape)}. Expected gray or color images of at least 8×8.")

@@ -9,6 +9,7 @@ from torch import nn
 from landscape.models.plain import cnn, mlp, vgg19
 from landscape.models.pyramidnet import pyramidnet
 from landscape.models.resnet import resnet18, resnet50, resnet101
+from landscape.models.sl_vit import SLViT
 from landscape.models.transformer import GPT, ViT
 from landscape.models.wide_resnet import wide_resnet
 from landscape.registry import check, find, options
@@ -28,6 +29,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg19": vgg19,
     "pyramidnet": pyramidnet,
     "vit-small": ViT,
+    "sl-vit": SLViT,
     "gpt": GPT,
 }
 

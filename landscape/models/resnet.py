@@ -1,47 +1,50 @@
-"""Residual networks for small images (He et al. 2016, arXiv:1512.03385), as in the papers' code for CIFAR.
+"""Residual networks (He et al. 2016, arXiv:1512.03385), for small images as in the papers' code for CIFAR.
 
-The stem is one 3×3 convolution, with no stride and no max-pool. Four stages of ``width`` × 1, 2, 4 and 8 channels
-follow, the last three halving the image, then global average pooling and a linear layer. A shortcut that changes shape
-is a 1×1 convolution with BatchNorm; a bottleneck has its stride on the 3×3 convolution and four times as many output
-channels.
+The stem is one 3×3 convolution, with no stride and no max-pool; for large images, ``stem="imagenet"``, it is the
+paper's: 7×7 with stride 2, and a 3×3 max-pool with stride 2. Four stages of ``width`` × 1, 2, 4 and 8 channels follow,
+the last three halving the image, then global average pooling and a linear layer. A shortcut that changes shape is a 1×1
+convolution with BatchNorm; a bottleneck has its stride on the 3×3 convolution and four times as many output channels.
 
 Parameters are named as in github.com/kuangliu/pytorch-cifar, whose networks GAM's code uses: such state dicts load.
+With the stem of ImageNet they are named as torchvision's, whose networks those are, and whose state dicts load.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
 from landscape.models.plain import require_images
 
 
-def resnet18(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
+def resnet18(*, input_shape: Sequence[int], num_classes: int, width: int = 64, stem: str = "cifar") -> nn.Sequential:
     """Build ResNet-18: stages of 2, 2, 2, 2 basic blocks.
 
     Args:
         input_shape: (channels, height, width) of one image.
         num_classes: number of logits.
         width: channels of the first stage.
+        stem: "cifar" or "imagenet" (see the module).
 
     Raises:
-        ValueError: the examples are no images, or ``width`` is less than one.
+        ValueError: the examples are no images, ``width`` is less than one, or the stem is unknown.
 
     Example:
         >>> sum(p.numel() for p in resnet18(input_shape=(3, 32, 32), num_classes=10, width=16).parameters())
         701466
     """
-    return _resnet(_BasicBlock, (2, 2, 2, 2), input_shape, num_classes, width)
+    return _resnet(_BasicBlock, (2, 2, 2, 2), input_shape, num_classes, width, stem)
 
 
-def resnet50(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
+def resnet50(*, input_shape: Sequence[int], num_classes: int, width: int = 64, stem: str = "cifar") -> nn.Sequential:
     """Build ResNet-50: stages of 3, 4, 6, 3 bottleneck blocks; arguments as for ``resnet18``."""
-    return _resnet(_Bottleneck, (3, 4, 6, 3), input_shape, num_classes, width)
+    return _resnet(_Bottleneck, (3, 4, 6, 3), input_shape, num_classes, width, stem)
 
 
-def resnet101(*, input_shape: Sequence[int], num_classes: int, width: int = 64) -> nn.Sequential:
+def resnet101(*, input_shape: Sequence[int], num_classes: int, width: int = 64, stem: str = "cifar") -> nn.Sequential:
     """Build ResNet-101: stages of 3, 4, 23, 3 bottleneck blocks; arguments as for ``resnet18``."""
-    return _resnet(_Bottleneck, (3, 4, 23, 3), input_shape, num_classes, width)
+    return _resnet(_Bottleneck, (3, 4, 23, 3), input_shape, num_classes, width, stem)
 
 
 class _BasicBlock(nn.Module):
@@ -49,19 +52,20 @@ class _BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, fan_in: int, width: int, stride: int) -> None:
+    def __init__(self, fan_in: int, width: int, stride: int, *, shortcut: str = "shortcut") -> None:
         super().__init__()
+        self.name = shortcut  # of that module
         self.conv1 = nn.Conv2d(fan_in, width, kernel_size=3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.shortcut = _shortcut(fan_in, width, stride)
+        self.add_module(shortcut, _shortcut(fan_in, width, stride))
         self.relu2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu1(self.bn1(self.conv1(x)))
-        return self.relu2(self.bn2(self.conv2(out)) + self.shortcut(x))
+        return self.relu2(self.bn2(self.conv2(out)) + self.get_submodule(self.name)(x))
 
 
 class _Bottleneck(nn.Module):
@@ -69,8 +73,9 @@ class _Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, fan_in: int, width: int, stride: int) -> None:
+    def __init__(self, fan_in: int, width: int, stride: int, *, shortcut: str = "shortcut") -> None:
         super().__init__()
+        self.name = shortcut  # of that module
         fan_out = self.expansion * width
         self.conv1 = nn.Conv2d(fan_in, width, kernel_size=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -80,13 +85,13 @@ class _Bottleneck(nn.Module):
         self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(width, fan_out, kernel_size=1, bias=False)
         self.bn3 = nn.BatchNorm2d(fan_out)
-        self.shortcut = _shortcut(fan_in, fan_out, stride)
+        self.add_module(shortcut, _shortcut(fan_in, fan_out, stride))
         self.relu3 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu1(self.bn1(self.conv1(x)))
         out = self.relu2(self.bn2(self.conv2(out)))
-        return self.relu3(self.bn3(self.conv3(out)) + self.shortcut(x))
+        return self.relu3(self.bn3(self.conv3(out)) + self.get_submodule(self.name)(x))
 
 
 def _resnet(
@@ -95,18 +100,29 @@ def _resnet(
     input_shape: Sequence[int],
     num_classes: int,
     width: int,
+    stem: str,
 ) -> nn.Sequential:
     require_images(input_shape, width=width)
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        conv1=nn.Conv2d(input_shape[0], width, kernel_size=3, padding=1, bias=False),
-        bn1=nn.BatchNorm2d(width),
-        relu=nn.ReLU(),
+    if stem not in ("cifar", "imagenet"):
+        raise ValueError(f"stem={stem!r} is unknown. Expected cifar or imagenet.")
+    large = stem == "imagenet"
+    conv1 = nn.Conv2d(
+        input_shape[0],
+        width,
+        kernel_size=7 if large else 3,
+        stride=2 if large else 1,
+        padding=3 if large else 1,
+        bias=False,
     )
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=conv1, bn1=nn.BatchNorm2d(width), relu=nn.ReLU())
+    if large:
+        layers["maxpool"] = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
     widths = [[width * 2**stage] * count for stage, count in enumerate(num_blocks)]
-    for number, stage in enumerate(stages(block, width, widths, block.expansion), start=1):
+    build = partial(block, shortcut="downsample" if large else "shortcut")
+    for number, stage in enumerate(stages(build, width, widths, block.expansion), start=1):
         layers[f"layer{number}"] = stage
-    fan_in = 8 * width * block.expansion
-    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "linear": nn.Linear(fan_in, num_classes)}
+    head = nn.Linear(8 * width * block.expansion, num_classes)
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc" if large else "linear": head}
     return nn.Sequential(layers)
 
 

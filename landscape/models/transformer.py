@@ -22,7 +22,7 @@ class ViT(nn.Module):
     The image is cut into patches, each mapped to a token by one convolution; a class token and learned positions are
     added (drawn from a normal distribution of deviation 0.02); the blocks follow, a LayerNorm, and a linear layer on
     the class token. The sizes are those of Touvron et al. 2021 (arXiv:2012.12877). SA-SAM's "ViT-Small" is another
-    network: shifted-patch tokens and locality self-attention.
+    network: ``landscape.models.sl_vit``.
 
     Args:
         input_shape: (channels, height, width) of one image, its sides multiples of ``patch``.

@@ -2,9 +2,10 @@
 
 A step depends on the recipe, its own number, and what ``last.pt`` holds: weights, optimizer state, and the states of
 the random-number generators. The examples lie in memory, in an order drawn afresh from (seed, epoch), and what
-augmentation draws follows from (seed, step); the last batch may be short. Files are replaced whole, ``last.pt`` last:
-it says how far the run is, whatever the others say. Killed, a run goes on from its last whole epoch; Ctrl-C and SIGTERM
-wait for the end of the step and save it.
+augmentation draws follows from (seed, step); the last batch may be short. Images in files are read ahead by worker
+processes, whose number changes nothing. Files are replaced whole, ``last.pt`` last: it says how far the run is,
+whatever the others say. Killed, a run goes on from its last whole epoch; Ctrl-C and SIGTERM wait for the end of the
+step and save it.
 
     OUT/last.pt         after every epoch, before the first, and when interrupted
     OUT/epoch-0010.pt   every ``checkpoint_every`` epochs, and those of ``checkpoint_at``
@@ -21,7 +22,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from torch.nn.functional import cross_entropy
 from landscape.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from landscape.checkpoint.building import no_larger_than
 from landscape.data import Split, augment, load_data
+from landscape.data.pictures import Pictures, decoded
 from landscape.files import whole
 from landscape.fingerprint import Fingerprint, of_data, of_loss
 from landscape.locks import writing
@@ -45,11 +47,13 @@ from landscape.registry import check, options
 from landscape.surroundings import rng_untouched
 from landscape.training.begun import begun_in, data_before
 from landscape.training.going_on import load_optimizer, require_whole
+from landscape.training.init import require_start, start_from
 from landscape.training.optimizers import BASES, build_optimizer, learning_rate
 from landscape.training.recipe import Recipe
 from landscape.training.resume import Interrupted, interrupts_wait, rng_states, seed_everything, set_rng_states
 
 _EVAL_BATCH = 2048
+_EVAL_PICTURES = 128  # of images in files, which are large
 _AT_CHANCE = 5  # epochs at the end of a run after which it is told
 
 
@@ -61,10 +65,12 @@ def train(
     recipe: Recipe,
     out: str | os.PathLike[str],
     *,
+    init: str | os.PathLike[str] | None = None,
     resume: bool = False,
     anyway: bool = False,
     device: str | torch.device = "cpu",
     save_every: int = 1,
+    workers: int = 0,
     on_start: Callable[[nn.Module, Mapping[str, Split]], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     on_step: Callable[[float], None] | None = None,
@@ -76,19 +82,22 @@ def train(
     Args:
         recipe: What is trained, and how.
         out: The folder of the run; it is made if need be.
+        init: A checkpoint, anybody's, whose weights to begin with. A head of another number of classes is left at its
+            random start, which is said in a warning. The run's own checkpoints say the file and its hash.
         resume: Go on from OUT/last.pt; where there is none, begin. A finished run is left as it is, once ``on_start``
             has seen it, if there is one.
         anyway: Resume over other data than those that the run began with, which its checkpoints say from then on.
         device: Where to train. A run goes on bit for bit on one machine and device only.
         save_every: Epochs after which OUT/last.pt and OUT/metrics.csv are written, as they are after the last: from
             there a run that is killed goes on. More of them save time where an epoch takes less than a file.
+        workers: Processes that decode images in files ahead; their number changes no bit.
         on_start: Called before the first step with the model, to measure and not to change, and the data by split.
         on_epoch: Called with the row of metrics after the files of each epoch are written.
         on_step: Called after each step with the number of epochs done, 2.5 in the middle of the third.
 
     Raises:
         TrainingError: The loss is not finite any more, or no gradient is.
-        CheckpointError: OUT/last.pt cannot be read.
+        CheckpointError: OUT/last.pt cannot be read; ``init`` cannot, or its weights are not the model's.
         ValueError: OUT holds a run and ``resume`` is not set, or one of another recipe or other data; another process
             trains there; a recipe that cannot be built.
         KeyboardInterrupt: SIGINT or SIGTERM came; OUT/last.pt holds the run up to there.
@@ -104,10 +113,14 @@ def train(
     out, device = Path(out), torch.device(device)
     with writing(out, "training"), rng_untouched(), _deterministic_kernels():
         begun = begun_in(out, recipe, resume=resume)
+        if begun is not None and init is not None:
+            require_start(begun, init)
         if begun is not None and begun.epoch == recipe.epochs and begun.metrics and on_start is None:
             return begun.path
-        run = _built(recipe, out, device, begun)
+        run = _built(recipe, out, device, workers, begun)
         if begun is None:
+            if init is not None:
+                run.fingerprint["init"] = start_from(init, run.model, num_classes=run.data.num_classes)
             run.save("last.pt")
         else:
             run.go_on_from(begun, anyway)
@@ -139,13 +152,13 @@ def train(
     return out / "last.pt"
 
 
-def _built(recipe: Recipe, out: Path, device: torch.device, begun: Checkpoint | None) -> "_Run":
+def _built(recipe: Recipe, out: Path, device: torch.device, workers: int, begun: Checkpoint | None) -> "_Run":
     """The run before its first step, or that of the checkpoint, which is to blame where it cannot be built."""
     if begun is not None:
         with no_larger_than(begun.state["model"]), reading(begun.path, "Choose another folder.", CheckpointError):
-            return _Run(recipe, out, device)
+            return _Run(recipe, out, device, workers)
     try:
-        return _Run(recipe, out, device)
+        return _Run(recipe, out, device, workers)
     except (ValueError, ArithmeticError):
         raise
     except (TypeError, RuntimeError, MemoryError) as error:  # of torch, on arguments that make no sense
@@ -155,13 +168,20 @@ def _built(recipe: Recipe, out: Path, device: torch.device, begun: Checkpoint | 
 class _Run:
     """A run between two steps."""
 
-    def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
-        self.recipe, self.out, self.device = recipe, out, device
+    def __init__(self, recipe: Recipe, out: Path, device: torch.device, workers: int) -> None:
+        self.recipe, self.out, self.device, self.workers = recipe, out, device, workers
         self.data = load_data(recipe.data, **recipe.data_args)
         self.splits = {name: split.to(device) for name, split in self.data.splits.items()}
         self.train = self.splits["train"]
         check("augment", recipe.augment, options(augment, "inputs", "prepare", "generator"))
-        self.augment: Callable[..., Tensor] = partial(augment, **recipe.augment)
+        changes = dict(recipe.augment)
+        self.smallest = changes.pop("resized_crop", 0.0)  # of images in files, which are cut where they are read
+        if not 0 <= self.smallest <= isinstance(self.train, Pictures):
+            raise ValueError(
+                f"augment: resized_crop={self.smallest} is out of range. Expected a share of the area for images of a "
+                "folder with size=, else 0."
+            )
+        self.augment: Callable[..., Tensor] = partial(augment, **changes)
         self.model_args: dict[str, Any] = {"input_shape": self.data.input_shape, "num_classes": self.data.num_classes}
         self.model_args |= recipe.model_args
         seed_everything(recipe.seed)
@@ -184,6 +204,8 @@ class _Run:
 
     def go_on_from(self, begun: Checkpoint, anyway: bool) -> None:
         require_whole(begun, self.recipe, {name: len(split) for name, split in self.splits.items()})
+        if "init" in begun.fingerprint:
+            self.fingerprint["init"] = begun.fingerprint["init"]
         if before := data_before(begun, self.fingerprint, anyway=anyway):
             self.fingerprint["before"] = before
         begun.load_into(self.model)
@@ -245,9 +267,10 @@ class _Run:
         self.model.train()
         skipped_before = getattr(self.optimizer, "num_skipped", 0)
         losses = []
-        for batch in batches[self.step - self.epoch * len(batches) :]:
+        todo = batches[self.step - self.epoch * len(batches) :]
+        for batch, inputs in zip(todo, self._inputs(todo), strict=True):
             train_step = self._first_step if self.begun else self._train_step
-            losses.append(train_step(batch, watched=batch is batches[-1]))
+            losses.append(train_step(batch, inputs, watched=batch is batches[-1]))
             self.step += 1
             after_step(self.step / len(batches))
         # looked at once an epoch: after every step the device would wait for the host
@@ -270,11 +293,19 @@ class _Run:
         row |= {"gradients": getattr(self.optimizer, "num_gradients", self.step), "radius": self.radius}
         self.metrics.append(row | {"seconds": seconds})
 
-    def _first_step(self, batch: Tensor, *, watched: bool) -> Tensor:
+    def _inputs(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The inputs of the batches of the steps to come, before augmentation."""
+        if not isinstance(self.train, Pictures):
+            return (self.train.inputs[batch] for batch in batches)
+        seeds = [(self.recipe.seed, self.step + k) for k in range(len(batches))] if self.smallest else None
+        rows = [batch.cpu() for batch in batches]
+        return decoded(self.train.files, rows, seeds=seeds, smallest=self.smallest, workers=self.workers)
+
+    def _first_step(self, batch: Tensor, inputs: Tensor, *, watched: bool) -> Tensor:
         """The first step from a checkpoint, whose state it is where that fails; nothing is written before it."""
         begun, self.begun = self.begun, None
         try:
-            return self._train_step(batch, watched=watched)
+            return self._train_step(batch, inputs, watched=watched)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -283,10 +314,10 @@ class _Run:
                 f"{begun}: its optimizer's state is none of this run ({reason}). Go on from another checkpoint."
             ) from error
 
-    def _train_step(self, batch: Tensor, *, watched: bool) -> Tensor:
+    def _train_step(self, batch: Tensor, inputs: Tensor, *, watched: bool) -> Tensor:
         of_step = np.random.SeedSequence(self.recipe.seed, spawn_key=(self.step,))
         generator = torch.Generator().manual_seed(int(of_step.generate_state(1, np.uint64)[0]))
-        inputs = self.augment(self.train.inputs[batch], self.train.prepare, generator=generator)
+        inputs = self.augment(inputs, self.train.prepare, generator=generator)
         targets = self.train.targets[batch]
 
         params = [p.detach() for p in self.model.parameters()] if watched else []
@@ -324,12 +355,20 @@ class _Run:
         """Mean loss and accuracy over all examples, in eval mode."""
         self.model.eval()
         total, correct = 0.0, 0.0
-        for inputs, targets in split.batches(_EVAL_BATCH):
+        for inputs, targets in self._in_order(split):
             logits = self.model(inputs)
             total += self.loss(logits, targets, reduction="sum").item()
             correct += (logits.argmax(dim=1) == targets).sum().item()
             check()
         return total / len(split), correct / len(split)
+
+    def _in_order(self, split: Split) -> Iterable[tuple[Tensor, Tensor]]:
+        if not isinstance(split, Pictures):
+            return split.batches(_EVAL_BATCH)
+        batches = torch.arange(len(split)).split(_EVAL_PICTURES)
+        pixels = decoded(split.files, batches, workers=self.workers)
+        targets = split.targets.split(_EVAL_PICTURES)
+        return ((split.prepare(some), classes) for some, classes in zip(pixels, targets, strict=True))
 
     def _clip(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         params = [p for group in optimizer.param_groups for p in group["params"]]

@@ -67,6 +67,6 @@ def test_unknown_name_lists_the_known_ones():
 def test_unknown_argument_is_refused():
     with pytest.raises(
         ValueError,
-        match=r"data 'digits' does not take 'noise'\. Expected arguments: num_train, validation, split_seed\.",
+        match=r"'digits' does not take 'noise'\. Expected arguments: num_train, validation, label_noise, split_seed\.",
     ):
         load_data("digits", noise=0.1)

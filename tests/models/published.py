@@ -4,14 +4,18 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, relu
+from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad, relu
 
 State = dict[str, Tensor]
 
 
 def resnet(s: State, x: Tensor) -> Tensor:
     """He et al. 2016, fig. 2 and 5; blocks with three convolutions are bottlenecks, with the stride on the second."""
-    x = relu(batch_norm(s, "bn1", conv(s, "conv1", x)))
+    large = s["conv1.weight"].shape[-1] == 7  # table 1
+    x = relu(batch_norm(s, "bn1", conv(s, "conv1", x, 2 if large else 1)))
+    if large:
+        x = max_pool2d(pad(x, (1, 1, 1, 1), value=-torch.inf), 3, 2)
+    shortcut = "downsample" if large else "shortcut"
     for stage in range(1, 5):
         for index, name in enumerate(blocks(s, f"layer{stage}")):
             stride = 2 if stage > 1 and index == 0 else 1
@@ -22,10 +26,10 @@ def resnet(s: State, x: Tensor) -> Tensor:
             else:
                 out = relu(batch_norm(s, f"{name}.bn1", conv(s, f"{name}.conv1", x, stride)))
                 out = batch_norm(s, f"{name}.bn2", conv(s, f"{name}.conv2", out))
-            if f"{name}.shortcut.0.weight" in s:
-                x = batch_norm(s, f"{name}.shortcut.1", conv(s, f"{name}.shortcut.0", x, stride))
+            if f"{name}.{shortcut}.0.weight" in s:
+                x = batch_norm(s, f"{name}.{shortcut}.1", conv(s, f"{name}.{shortcut}.0", x, stride))
             x = relu(out + x)
-    return linear(s, "linear", x.mean((2, 3)))
+    return linear(s, "fc" if large else "linear", x.mean((2, 3)))
 
 
 def wide_resnet(s: State, x: Tensor) -> Tensor:
@@ -80,6 +84,39 @@ def vit(s: State, x: Tensor, *, num_heads: int = 2) -> Tensor:
     return linear(s, "head", layer_norm(s, "norm", tokens, 1e-6)[:, 0])
 
 
+def sl_vit(s: State, x: Tensor, *, num_heads: int = 2, patch: int = 4) -> Tensor:
+    """Lee, Lee and Song 2021, eq. 2 to 5, with the shifts of the code that SA-SAM's authors use."""
+    n, _, height, width = x.shape
+    copies = [x]
+    for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+        moved = torch.zeros_like(x)
+        for i in range(height):
+            for j in range(width):
+                if 0 <= i - down < height and 0 <= j - right < width:
+                    moved[:, :, i, j] = x[:, :, i - down, j - right]
+        copies.append(moved)
+    x = torch.cat(copies, dim=1)
+    rows = []
+    for i in range(0, height, patch):
+        for j in range(0, width, patch):
+            rows.append(x[:, :, i : i + patch, j : j + patch].permute(0, 2, 3, 1).reshape(n, -1))
+    tokens = layer_norm(s, "to_patch_embedding.to_patch_tokens.1", torch.stack(rows, dim=1), 1e-5)
+    tokens = linear(s, "to_patch_embedding.to_patch_tokens.2", tokens)
+    x = torch.cat([s["cls_token"].repeat(n, 1, 1), tokens], dim=1) + s["pos_embedding"]
+    for name in blocks(s, "transformer.layers"):
+        y = layer_norm(s, f"{name}.0.norm", x, 1e-5)
+        q, k, v = (y @ s[f"{name}.0.fn.to_qkv.weight"].T).chunk(3, dim=-1)
+        heads = []
+        for head_q, head_k, head_v in zip(*(t.chunk(num_heads, dim=-1) for t in (q, k, v)), strict=True):
+            scores = head_q @ head_k.transpose(1, 2) * s[f"{name}.0.fn.temperature"].exp()
+            scores = scores.masked_fill(torch.eye(scores.shape[-1], dtype=torch.bool), -torch.inf)
+            heads.append(scores.softmax(-1) @ head_v)
+        x = x + linear(s, f"{name}.0.fn.to_out.0", torch.cat(heads, dim=-1))
+        hidden = linear(s, f"{name}.1.fn.net.0", layer_norm(s, f"{name}.1.norm", x, 1e-5))
+        x = x + linear(s, f"{name}.1.fn.net.3", 0.5 * hidden * (1 + torch.erf(hidden / 2**0.5)))
+    return linear(s, "mlp_head.1", layer_norm(s, "mlp_head.0", x[:, 0], 1e-5))
+
+
 def gpt(s: State, numbers: Tensor, *, num_heads: int = 2) -> Tensor:
     """Radford et al. 2019, §2.3: LayerNorm at the input of each sub-block and after the last block."""
     x = torch.stack(
@@ -111,6 +148,7 @@ FORWARD: dict[str, Callable[[State, Tensor], Tensor]] = {
     "vgg19": vgg19,
     "pyramidnet": pyramidnet,
     "vit-small": vit,
+    "sl-vit": sl_vit,
     "gpt": gpt,
 }
 

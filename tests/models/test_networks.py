@@ -15,13 +15,16 @@ from tests.models.published import FORWARD
 CIFAR10 = {"input_shape": (3, 32, 32), "num_classes": 10}
 IMAGENET = {"input_shape": (3, 224, 224), "num_classes": 1000}
 
-# Published counts: ResNets as github.com/kuangliu/pytorch-cifar; WRNs as arXiv:1605.07146 rounds them (36.5, 11.0, 1.5
-# million); VGG-19 and PyramidNets with basic blocks or depth 164 as in the tables of the imgclsmob and
+# Published counts: ResNets as github.com/kuangliu/pytorch-cifar and torchvision; WRNs as arXiv:1605.07146 rounds them
+# (36.5, 11.0, 1.5 million); VGG-19 and PyramidNets with basic blocks or depth 164 as in the tables of the imgclsmob and
 # pytorch-classification collections; ViTs as timm counts them; GPT-2 as released.
 PUBLISHED = [
     ("resnet18", CIFAR10, {}, 11_173_962),
     ("resnet50", CIFAR10, {}, 23_520_842),
     ("resnet101", CIFAR10, {}, 42_512_970),
+    ("resnet18", IMAGENET, {"stem": "imagenet"}, 11_689_512),
+    ("resnet50", IMAGENET, {"stem": "imagenet"}, 25_557_032),
+    ("resnet101", IMAGENET, {"stem": "imagenet"}, 44_549_160),
     ("wrn-28-10", CIFAR10, {}, 36_479_194),
     ("wrn-16-8", CIFAR10, {}, 10_961_370),
     ("wrn-28-2", CIFAR10, {}, 1_467_610),
@@ -44,6 +47,12 @@ DERIVED = [
     ("wide-resnet", CIFAR10, {"depth": 28, "width": 10}, 36_479_194),
     ("resnet18", {"input_shape": (3, 32, 32), "num_classes": 100}, {}, 11_173_962 + 90 * 513),
     ("vit-small", CIFAR10, {}, (48 + 1) * 384 + (1 + 65) * 384 + 12 * BLOCK_384 + 2 * 384 + (384 + 1) * 10),
+    (
+        "sl-vit",
+        CIFAR10,
+        {},
+        2 * 240 + (240 + 1) * 512 + 66 * 512 + 6 * (4 * 512 + 1 + 3 * 512**2 + 3 * (512 + 1) * 512) + 1024 + 513 * 10,
+    ),
     ("gpt", {"input_shape": (16,), "num_classes": 50}, {"width": 384, "depth": 1}, 66 * 384 + BLOCK_384 + 2 * 384),
     (
         "gpt",
@@ -57,11 +66,14 @@ DERIVED = [
 SMALL = {
     "resnet18": {"width": 2},
     "resnet50": {"width": 1},
+    "resnet18 imagenet": {"width": 2, "stem": "imagenet"},
+    "resnet50 imagenet": {"width": 1, "stem": "imagenet"},
     "wide-resnet": {"depth": 10, "width": 1},
     "vgg19": {"width": 2},
     "pyramidnet": {"depth": 20, "alpha": 9},
     "pyramidnet basic": {"depth": 14, "alpha": 12, "bottleneck": False},
     "vit-small": {"width": 8, "depth": 2, "num_heads": 2},
+    "sl-vit": {"width": 8, "depth": 2, "num_heads": 2},
     "gpt": {"width": 8, "depth": 2, "num_heads": 2},
     "gpt untied": {"width": 8, "depth": 1, "num_heads": 2, "tied": False},
 }
@@ -101,6 +113,13 @@ def test_pyramidnet_110_with_bottlenecks(alpha):
         ("vgg19", "features.0.bias features.49.weight features.50.running_mean classifier.weight"),
         ("pyramidnet", "layer1.0.bn4.weight layer3.11.conv3.weight bn_final.bias fc.bias"),
         (
+            "sl-vit",
+            "cls_token pos_embedding to_patch_embedding.to_patch_tokens.1.bias mlp_head.1.bias "
+            "to_patch_embedding.to_patch_tokens.2.weight transformer.layers.5.0.norm.weight "
+            "transformer.layers.0.0.fn.temperature transformer.layers.0.0.fn.to_qkv.weight "
+            "transformer.layers.0.0.fn.to_out.0.bias transformer.layers.0.1.fn.net.3.bias",
+        ),
+        (
             "vit-small",
             "cls_token pos_embed patch_embed.proj.bias blocks.11.attn.qkv.bias blocks.0.mlp.fc2.bias head.bias",
         ),
@@ -112,10 +131,27 @@ def test_names_are_those_of_the_published_code(name, keys):
     assert set(keys.split()) <= set(state)
 
 
+@pytest.mark.parametrize(("name", "num_blocks"), [("resnet18", (2, 2, 2, 2)), ("resnet50", (3, 4, 6, 3))])
+def test_names_with_the_stem_of_imagenet_are_torchvisions(name, num_blocks):
+    with torch.device("meta"):
+        state = build_model(name, **IMAGENET, stem="imagenet").state_dict()
+    statistics = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    num_convolutions = 3 if name == "resnet50" else 2
+    expected = {"conv1.weight", "fc.weight", "fc.bias", *(f"bn1.{part}" for part in statistics)}
+    for stage, count in enumerate(num_blocks, start=1):
+        for block in range(count):
+            prefix = f"layer{stage}.{block}"
+            for k in range(1, num_convolutions + 1):
+                expected |= {f"{prefix}.conv{k}.weight", *(f"{prefix}.bn{k}.{part}" for part in statistics)}
+            if block == 0 and (stage > 1 or name == "resnet50"):
+                expected |= {f"{prefix}.downsample.0.weight", *(f"{prefix}.downsample.1.{part}" for part in statistics)}
+    assert set(state) == expected
+
+
 def small(name):
     """A small network in float64 with weights and statistics as if trained, and six examples for it."""
     text = name.startswith("gpt")
-    side = 32 if name == "vgg19" else 8
+    side = 32 if name in ("vgg19", "resnet18 imagenet", "resnet50 imagenet") else 8
     with torch.random.fork_rng():
         torch.manual_seed(0)
         shape = {"input_shape": (6,) if text else (3, side, side), "num_classes": 5}
@@ -199,6 +235,22 @@ def test_gpt_sees_the_past_only():
     torch.testing.assert_close(model(tokens[:, :3]), before[..., :3])
 
 
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_shifted_patches_are_those_of_images_moved_by_hand(diagonal):
+    model = build_model(
+        "sl-vit", input_shape=(1, 8, 8), num_classes=2, width=4, depth=1, num_heads=1, diagonal=diagonal
+    )
+    image = 1 + torch.arange(64.0).reshape(1, 1, 8, 8)
+    model.to_patch_embedding.to_patch_tokens = nn.Identity()
+    tokens = model.to_patch_embedding(image).unflatten(-1, (4, 4, 5))  # (1, 4 patches, rows, columns, copies)
+    moves = [(2, 2), (-2, 2), (2, -2), (-2, -2)] if diagonal else [(0, 1), (0, -1), (1, 0), (-1, 0)]
+    for copy, (down, right) in enumerate([(0, 0), *moves]):
+        i, j = 4 + 1, 0 + 2  # of the third patch
+        found = tokens[0, 2, 1, 2, copy].item()
+        assert found == image[0, 0, i - down, j - right]
+    assert tokens[0, 0, 0, 0].tolist().count(0.0) == (3 if diagonal else 2)  # black from outside, at the corner
+
+
 def test_vit_looks_at_whole_patches():
     model, images, _ = small("vit-small")
     image = images[:1].clone().requires_grad_()
@@ -212,6 +264,7 @@ def test_vit_looks_at_whole_patches():
     ("name", "shape", "args", "message"),
     [
         ("resnet18", {"input_shape": (64,)}, {}, r"input_shape=\(64,\) is not accepted"),
+        ("resnet50", {}, {"stem": "large"}, r"stem='large' is unknown\. Expected cifar or imagenet\."),
         ("resnet50", {}, {"width": 0}, "width=0 is out of range"),
         ("wide-resnet", {}, {"depth": 20}, r"depth=20 is not accepted\. Expected 10, 16, 22, 28, \.\.\.: 6 n \+ 4\."),
         ("wide-resnet", {}, {"width": 0}, "width=0 is out of range"),
@@ -223,6 +276,8 @@ def test_vit_looks_at_whole_patches():
         ("pyramidnet", {}, {"alpha": -1}, "alpha=-1 is out of range"),
         ("vit-small", {"input_shape": (3, 30, 32)}, {}, "in multiples of 4"),
         ("vit-small", {}, {"width": 10, "num_heads": 4}, "width=10 is not divided by num_heads=4"),
+        ("sl-vit", {"input_shape": (3, 30, 32)}, {}, "in multiples of 4"),
+        ("sl-vit", {}, {"num_heads": 0}, "num_heads=0 are out of range"),
         ("vit-small", {}, {"depth": 0}, "depth=0 are out of range"),
         ("gpt", {}, {}, r"input_shape=\(3, 32, 32\) is not accepted\. Expected \(context,\)"),
         ("gpt", {"input_shape": (4,)}, {"depth": 0}, "depth=0 are out of range"),

@@ -178,7 +178,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
         (Recipe(optimizer_args={"rho": 1.0}), "'sgd' does not take 'rho'"),
         (
             Recipe(augment={"mirror": True}),
-            r"augment does not take 'mirror'\. Expected arguments: flip, crop, cutout, policy\.",
+            r"augment does not take 'mirror'\. Expected arguments: flip, crop, cutout, policy, resized_crop\.",
         ),
         (Recipe(augment={"flip": 1}), r"augment: flip=1 is of type int\. Expected bool\."),
     ],
