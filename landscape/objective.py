@@ -23,6 +23,7 @@ from landscape.eager import is_compiled, uncompiled
 from landscape.errors import MeasurementError, NonFiniteError, gradient_errors
 from landscape.fingerprint import Fingerprint, of_data, of_loss, of_model
 from landscape.losses import LossTerms, Terms, refuse_random_modules, refuse_without_numbers
+from landscape.minibatches import minibatches
 from landscape.params import matches, no_match
 from landscape.passes import Passes, same_objects
 from landscape.proofs import refuse_acting_modes, refuse_cut_rows, refuse_stale_values, refuse_two_functions
@@ -244,16 +245,28 @@ class Objective(Passes):
         Raises:
             ValueError: where the losses of a batch's first examples are others in smaller parts, or it has no rows.
         """
+        return recut(self._proved(), num_rows)
+
+    def minibatches(
+        self, num_rows: int, *, generator: torch.Generator, num_examples: int | None = None
+    ) -> list[list[Any]]:
+        """Random mini-batches of so many rows, each a list of parts (``landscape.minibatches``); errors as ``recut``.
+
+        Args:
+            num_rows: of a mini-batch.
+            generator: of the draw.
+            num_examples: rows that take part, which are held in memory; None for all.
+        """
+        return minibatches(self._proved, num_rows, generator=generator, num_examples=num_examples)
+
+    def _proved(self) -> Iterator[Any]:
+        """The batches, once they are known to have the same losses in parts."""
         seen: set[int | None] = set()
-
-        def proved() -> Iterator[Any]:
-            for _, batch in self.batches(whole=True):
-                if num_rows_of(batch) not in seen:
-                    refuse_cut_rows(self, batch)
-                    seen.add(num_rows_of(batch))
-                yield batch
-
-        return recut(proved(), num_rows)
+        for _, batch in self.batches(whole=True):
+            if num_rows_of(batch) not in seen:
+                refuse_cut_rows(self, batch)
+                seen.add(num_rows_of(batch))
+            yield batch
 
     def over(
         self,
