@@ -66,6 +66,7 @@ class Objective(Passes):
         compiled: whether the model or the loss is compiled: passes run it eagerly, and leave it compiled.
         origin: what is known of where model and data came from, as parts of the fingerprint.
         training: batches of the training split, where they are known.
+        optimizer: the state dict of the optimizer that made the weights, where it is known.
 
     Cost: construction is two forward passes, after which the losses at the weights are known, and two passes over the
     data alone where ``data`` is not a list.
@@ -116,6 +117,7 @@ class Objective(Passes):
         refuse_random_modules(model, training=mode == "train")
         self.origin: Fingerprint = {}
         self.training: Iterable[Any] | None = None
+        self.optimizer: Any = None
         with rng_untouched(*generators(data)):
             content = refuse_changing(data)
         self.refresh()
