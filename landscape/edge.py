@@ -75,6 +75,24 @@ def update_in(state: Any) -> dict[str, Any] | None:
     return None
 
 
+def update_of(optimizer: Any) -> dict[str, Any] | None:
+    """The same of an optimizer that is there, whose state dict is not made.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> update_of(SimpleNamespace(param_groups=[])) is None
+        True
+    """
+    groups, scalars = getattr(optimizer, "param_groups", None), getattr(optimizer, "scalars", None)
+    state = {"param_groups": groups}
+    return update_in({"base": state, "scalars": scalars} if hasattr(optimizer, "base") else state)
+
+
+def update_told(recipe: Mapping[str, Any], lr: float) -> dict[str, Any]:
+    """The same of a recipe, at this rate."""
+    return _of_recipe({"recipe": recipe, "lr": lr})
+
+
 def base_state(state: Any) -> Mapping[str, Any] | None:
     """The state dict of the optimizer that makes the update: of ours in several passes, that of the base."""
     inner = state.get("base", state) if isinstance(state, Mapping) else None
@@ -131,6 +149,8 @@ def _of_recipe(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     name = recipe.get("optimizer")
     if name is None:
         return {"lr": lr}
+    if name in ("sa-sgd", "sa-sam"):  # whose rate is known to their state alone
+        return {}
     base = name if name in ("sgd", "adam", "adamw") else args.get("base", "sgd")
     told["passes"] = base != name
     if "adam" in base:
