@@ -24,7 +24,8 @@ def track(
     every: Annotated[int, Option(metavar="N", help="Measure every N-th checkpoint.")] = 1,
     follow: Annotated[bool, Option("--follow", help="Wait for new ones until the run has ended.")] = False,
     fail_above: Annotated[
-        list[str] | None, Option(metavar="METRIC=X", help="Exit with 4 above X, or above 2/lr.")
+        list[str] | None,
+        Option(metavar="METRIC=X", help="Exit with 4 above X, or lambda_max=2/lr: the optimizer's edge."),
     ] = None,
     out: Annotated[
         Path | None, Option(metavar="DIR", help="Where to write track.* and report.html.", show_default="RUN_DIR")
@@ -89,6 +90,8 @@ def track(
             raise ValueError(
                 f"--fail-above {limit.metric} is not measured. Expected one of: {', '.join(settings.names)}."
             )
+    if any(limit.value is None and limit.metric == "lambda_max" for limit in limits):
+        settings = tracking.with_edge(sources, settings, follow=follow)
     on = options.find_device(device)
     if dry_run:
         plan = tracking.estimate_cost(sources, settings, out=out, every=every, overwrite=overwrite, device=on)

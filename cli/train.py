@@ -93,6 +93,7 @@ def train(
     A run that was stopped goes on with --resume, bit for bit. A closed pipe (| head) does not stop it.
     """
     from landscape.checkpoint import load_checkpoint
+    from landscape.edge import update_told
     from landscape.locks import writing
     from landscape.training import Recipe, learning_rate, load_recipe, sinks
     from landscape.training import train as run
@@ -147,7 +148,8 @@ def train(
             def track_epoch(epoch: int, step: int) -> None:
                 kept = made.keeps(epoch) or not (made.checkpoint_every or made.checkpoint_at)
                 if tracker and (kept or not epoch):
-                    tracker.measure(step, epoch=epoch, lr=learning_rate(made, max(epoch, 1)))
+                    lr = learning_rate(made, max(epoch, 1))
+                    tracker.measure(step, epoch=epoch, lr=lr, update=update_told(made.to_dict(), lr))
 
             def on_start(model: "nn.Module", splits: "Mapping[str, Split]") -> None:
                 nonlocal tracker

@@ -114,7 +114,7 @@ def lent(batch: Any) -> Any:
     """The same tensors in containers of one's own, from which entries may be taken."""
     if type(batch) is tuple and all(isinstance(entry, Tensor) for entry in batch):
         return batch
-    return _map(batch, lambda t: t)
+    return map_tensors(batch, lambda t: t)
 
 
 def copied(batch: Any) -> Any:
@@ -126,7 +126,7 @@ def copied(batch: Any) -> Any:
         >>> batch
         {'x': [tensor([1., 1.])], 'name': 'a'}
     """
-    return _map(batch, lambda t: t.detach().clone().requires_grad_(t.requires_grad))
+    return map_tensors(batch, lambda t: t.detach().clone().requires_grad_(t.requires_grad))
 
 
 def to(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
@@ -136,7 +136,7 @@ def to(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
         kind = None if dtype is None else dtype.to_complex() if t.is_complex() else dtype
         return _normal(t).to(device, kind if t.is_floating_point() or t.is_complex() else None)
 
-    return _map(batch, moved)
+    return map_tensors(batch, moved)
 
 
 def _normal(t: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ def recut(batches: Iterable[Any], num_rows: int) -> Iterator[list[Any]]:
             )
         while start < num_all:
             stop = min(start + room, num_all)
-            parts.append(_map(batch, partial(_rows, start, stop, num_all)))
+            parts.append(map_tensors(batch, partial(_rows, start, stop, num_all)))
             start, room = stop, room - (stop - start)
             if not room:
                 yield parts
@@ -188,7 +188,7 @@ def pick(batch: Any, rows: Tensor) -> Any:
         (tensor([3, 0]), tensor([0, 1, 2]))
     """
     num_all = num_rows_of(batch)
-    return _map(batch, lambda t: t[rows.to(t.device)] if t.ndim and len(t) == num_all else t)
+    return map_tensors(batch, lambda t: t[rows.to(t.device)] if t.ndim and len(t) == num_all else t)
 
 
 def num_rows_of(batch: Any) -> int | None:
@@ -201,11 +201,11 @@ def _rows(start: int, stop: int, num_all: int, t: Tensor) -> Tensor:
     return t[start:stop] if t.ndim and len(t) == num_all else t
 
 
-def _map(batch: Any, function: Callable[[Tensor], Tensor], inside: tuple[Any, ...] = ()) -> Any:
+def map_tensors(batch: Any, function: Callable[[Tensor], Tensor], inside: tuple[Any, ...] = ()) -> Any:
     """The batch with every tensor replaced; ``inside`` are the objects that lead there."""
 
     def each(value: Any) -> Any:
-        return _map(value, function, inside)
+        return map_tensors(value, function, inside)
 
     if isinstance(batch, Tensor):
         return function(batch)
@@ -247,5 +247,5 @@ def _tensors(batch: Any, inside: tuple[Any, ...] = ()) -> list[Tensor]:
         found.append(t)
         return t
 
-    _map(batch, keep, inside)
+    map_tensors(batch, keep, inside)
     return found

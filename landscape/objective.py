@@ -23,6 +23,7 @@ from landscape.eager import is_compiled, uncompiled
 from landscape.errors import MeasurementError, NonFiniteError, gradient_errors
 from landscape.fingerprint import Fingerprint, of_data, of_loss, of_model
 from landscape.losses import LossTerms, Terms, refuse_random_modules, refuse_without_numbers
+from landscape.minibatches import minibatches
 from landscape.params import matches, no_match
 from landscape.passes import Passes, same_objects
 from landscape.proofs import refuse_acting_modes, refuse_cut_rows, refuse_stale_values, refuse_two_functions
@@ -65,6 +66,7 @@ class Objective(Passes):
         compiled: whether the model or the loss is compiled: passes run it eagerly, and leave it compiled.
         origin: what is known of where model and data came from, as parts of the fingerprint.
         training: batches of the training split, where they are known.
+        optimizer: the state dict of the optimizer that made the weights, where it is known.
 
     Cost: construction is two forward passes, after which the losses at the weights are known, and two passes over the
     data alone where ``data`` is not a list.
@@ -115,6 +117,7 @@ class Objective(Passes):
         refuse_random_modules(model, training=mode == "train")
         self.origin: Fingerprint = {}
         self.training: Iterable[Any] | None = None
+        self.optimizer: Any = None
         with rng_untouched(*generators(data)):
             content = refuse_changing(data)
         self.refresh()
@@ -244,16 +247,28 @@ class Objective(Passes):
         Raises:
             ValueError: where the losses of a batch's first examples are others in smaller parts, or it has no rows.
         """
+        return recut(self._proved(), num_rows)
+
+    def minibatches(
+        self, num_rows: int, *, generator: torch.Generator, num_examples: int | None = None
+    ) -> list[list[Any]]:
+        """Random mini-batches of so many rows, each a list of parts (``landscape.minibatches``); errors as ``recut``.
+
+        Args:
+            num_rows: of a mini-batch.
+            generator: of the draw.
+            num_examples: rows that take part, which are held in memory; None for all.
+        """
+        return minibatches(self._proved, num_rows, generator=generator, num_examples=num_examples)
+
+    def _proved(self) -> Iterator[Any]:
+        """The batches, once they are known to have the same losses in parts."""
         seen: set[int | None] = set()
-
-        def proved() -> Iterator[Any]:
-            for _, batch in self.batches(whole=True):
-                if num_rows_of(batch) not in seen:
-                    refuse_cut_rows(self, batch)
-                    seen.add(num_rows_of(batch))
-                yield batch
-
-        return recut(proved(), num_rows)
+        for _, batch in self.batches(whole=True):
+            if num_rows_of(batch) not in seen:
+                refuse_cut_rows(self, batch)
+                seen.add(num_rows_of(batch))
+            yield batch
 
     def over(
         self,

@@ -69,6 +69,7 @@ class Problem:
         mode: "eval", "train", or "reestimate": in eval mode, with the batch statistics of the split "train" for those
             that the model keeps (``landscape.batchnorm``).
         unasked: splits that are not meant by "both".
+        optimizer: the state dict of the optimizer that made the weights, or empty; of those that are loaded later, too.
 
     Raises:
         ValueError: for another mode.
@@ -87,6 +88,7 @@ class Problem:
     params: str = "*"
     mode: str = "eval"
     unasked: tuple[str, ...] = ()
+    optimizer: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -116,7 +118,8 @@ class Problem:
         if mode is not None:
             if mode not in MODES:
                 raise ValueError(f"--mode {mode} is unknown. Expected one of: {', '.join(MODES)}.")
-            return replace(cls.of(checkpoint, model=model, data=data, file=file, context=context), mode=mode)
+            made = cls.of(checkpoint, model=model, data=data, file=file, context=context)
+            return replace(made, mode=mode)
         by_its_folder = _of_transformers(checkpoint) and not (file or model)
         if context is not None and not by_its_folder:
             raise ValueError(
@@ -152,7 +155,8 @@ class Problem:
             network = checkpoint.build_model()
         made_of = {"name": model} if model else as_arguments(checkpoint.model)
         origin = {"model": made_of, "data_spec": {"name": loaded.name, "args": loaded.args}}
-        return cls(network, loss, loaded.splits, origin, unasked=("validation",))
+        state = dict(checkpoint.state.get("optimizer") or {})
+        return cls(network, loss, loaded.splits, origin, unasked=("validation",), optimizer=state)
 
     @classmethod
     def from_file(cls, where: str, checkpoint: Checkpoint) -> "Problem":
@@ -194,7 +198,8 @@ class Problem:
         _require_sound(where, problem)
         load_into(checkpoint, problem.model)
         told = {"function": name, "files": sources(Path(file))}
-        return replace(problem, origin=problem.origin | {"problem": told})
+        state = dict(checkpoint.state.get("optimizer") or {})
+        return replace(problem, origin=problem.origin | {"problem": told}, optimizer=state)
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Load the weights of another checkpoint of the same kind, which an objective notices."""
@@ -206,6 +211,8 @@ class Problem:
             huggingface.load_into(checkpoint, self.model)
         else:
             load_into(checkpoint, self.model)
+        self.optimizer.clear()
+        self.optimizer.update(checkpoint.state.get("optimizer") or {})
 
     def objective(
         self,
@@ -236,7 +243,7 @@ class Problem:
             made = pilot.over(data.batches(_batch_size(pilot)), prove=True)
         else:
             made = objective(data)
-        made.origin = self._origin(num_samples, seed)
+        made.origin, made.optimizer = self._origin(num_samples, seed), self.optimizer
         if self.mode == "reestimate":
             return made.reestimated(_batches(self._data("train", None, seed), made.batch_size))
         if "train" in self.splits:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from landscape.checkpoint.building import no_larger_than
 from landscape.checkpoint.content import told
 from landscape.checkpoint.fit import fitted
+from landscape.edge import update_in
 from landscape.forms import AT_LEAST_0, is_ours
 from landscape.models import build_model
 from landscape.reading import FileError, reading
@@ -83,6 +84,8 @@ class Checkpoint:
         """What a result says of the file that it was measured on."""
         keys = ("sha256", "epoch", "step", "model", "data", "recipe")
         known = {"path": str(self.path)} | {key: told(getattr(self, key)) for key in keys}
+        if update := update_in(self.state.get("optimizer")):
+            known["update"] = told(update)
         read = {"key": self.key, "left_out": list(self.left_out), "trusted": self.trusted}
         known |= {name: value for name, value in read.items() if value}
         if self.metrics and all(AT_LEAST_0.holds(row.get("seconds")) for row in self.metrics):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from landscape.measure.local_minima import local_minima as local_minima
     from landscape.measure.loss import loss as loss
     from landscape.measure.normalized_trace import normalized_trace as normalized_trace
+    from landscape.measure.preconditioned_sharpness import preconditioned_sharpness as preconditioned_sharpness
     from landscape.measure.sam_ratio import sam_ratio as sam_ratio
     from landscape.measure.spectral_density import effective_dimension as effective_dimension
     from landscape.measure.spectral_density import negative_share as negative_share

@@ -117,6 +117,8 @@ def metric_names(metrics: Sequence[str], objective: Objective | None = None) -> 
     implied = [name for group in metrics for name in groups.get(group, ())]
     if objective is not None and not objective.classifies:
         implied = [name for name in implied if name != "accuracy"]
+    if objective is not None and not objective.optimizer:  # where it would be lambda_max again
+        implied = [name for name in implied if name != "preconditioned_sharpness"]
     return sorted({*named, *implied}, key=lambda name: (DEFAULT.index(name) if name in DEFAULT else len(DEFAULT), name))
 
 

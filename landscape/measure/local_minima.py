@@ -22,6 +22,7 @@ from landscape.objective import Objective
 from landscape.results import Measurement
 from landscape.statistics import count_error
 
+_ROWS = 20_000  # held in memory for mini-batches, unless more are needed for lines of different ones
 _CHECKED = 2  # directions along which the rounding noise is measured: 2 x 10 points, in double the precision
 _MARGIN = 2  # on the spread of the noise, of which so few points show most but not all
 
@@ -69,8 +70,9 @@ def local_minima(
         radius: how far along each.
         num_steps: in how many steps; there are ``num_steps - 1`` interior points.
         evaluation: "dataset", the mean over all the data; "minibatch", at every point over another mini-batch, as a
-            training loop sees it (the data are then held in memory).
-        batch_size: rows of a mini-batch; they are cut anew from the data, in order, and drawn without repetition.
+            training loop sees it (those rows are then held in memory).
+        batch_size: rows of a mini-batch. Rows of the data are drawn at random (at most 20,000, or four lines of
+            mini-batches), dealt into mini-batches, and these are drawn without repetition on a line.
         seed: of the directions and the draws.
 
     The floor is twice the spread of the rounding error along a direction, found by comparing precisions, or twice the
@@ -94,7 +96,7 @@ def local_minima(
     require_positive(radius=radius, batch_size=batch_size)
     w, rise = objective.vector(), Rise(objective)
     steps = np.linspace(0, radius, num_steps + 1)
-    parts = _minibatches(objective, batch_size, len(steps)) if evaluation == "minibatch" else []
+    parts = _minibatches(objective, batch_size, len(steps), seed) if evaluation == "minibatch" else []
     floor = _MARGIN * np.ptp([part.value() for part in parts]).item() if parts else 0.0
     directions, draws = generator(seed), generator(seed + 1)  # the same directions in both protocols
     losses = np.empty((num_directions, len(steps)))
@@ -125,8 +127,10 @@ def local_minima(
     )
 
 
-def _minibatches(objective: Objective, batch_size: int, num_points: int) -> list[Objective]:
-    batches = [objective.over(batch) for batch in objective.recut(batch_size)]
+def _minibatches(objective: Objective, batch_size: int, num_points: int, seed: int) -> list[Objective]:
+    most = max(_ROWS, 4 * num_points * batch_size)
+    drawn = objective.minibatches(batch_size, generator=generator(seed + 2), num_examples=most)
+    batches = [objective.over(batch) for batch in drawn]
     if len(batches) < num_points:
         raise ValueError(
             f"The data make {len(batches)} mini-batches of {batch_size} rows, and a fresh one at every point of a line "

@@ -14,10 +14,9 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from landscape.batches import recut
 from landscape.linalg.estimate import norm_of, require_positive
 from landscape.measure.ascent import project
-from landscape.measure.metric import FORWARD, Cost, metric
+from landscape.measure.metric import FORWARD, Cost, generator, metric
 from landscape.measure.rise import Rise
 from landscape.objective import Objective
 from landscape.results import Measurement
@@ -53,6 +52,7 @@ def sam_ratio(
     batch_size: int = 128,
     num_examples: int = 5000,
     adaptive: bool = False,
+    seed: int = 0,
 ) -> Measurement:
     """The rise of the loss under SAM's perturbation as a fraction of that under the best of many steps, at most 1.
 
@@ -64,9 +64,10 @@ def sam_ratio(
         ascent_steps: steps of the ascent that finds delta*.
         step: their length; by default 2.5 rho / ascent_steps. rho / ascent_steps is the plain walk to the sphere.
         perturbation: "batch", each mini-batch has its own, as in training; "dataset", one for all.
-        batch_size: rows of a mini-batch; they are cut anew from the data, in order, the last one with what is left.
-        num_examples: rows that take part, the first ones of the data.
+        batch_size: rows of a mini-batch; they are drawn at random from the data, the last one with what is left.
+        num_examples: rows that take part, drawn at random, which are held in memory.
         adaptive: perturbations in units of |w|, entry by entry (ASAM's, Kwon et al. 2021).
+        seed: of the draw.
 
     Raises:
         ValueError: for an argument out of its range, or data without rows.
@@ -83,13 +84,13 @@ def sam_ratio(
         raise ValueError(f"perturbation={perturbation!r}. Expected 'batch' or 'dataset'.")
     step = 2.5 * rho / max(ascent_steps, 1) if step is None else step
     require_positive(rho=rho, ascent_steps=ascent_steps, step=step, batch_size=batch_size, num_examples=num_examples)
-    examples = next(objective.recut(num_examples))
+    batches = objective.minibatches(batch_size, generator=generator(seed), num_examples=num_examples)
     rows, num_differentiated, shared = [], 0, None
     if perturbation == "dataset":
-        whole = objective.over(examples)
+        whole = objective.over([part for batch in batches for part in batch])
         shared = _perturbations(Rise(whole, adaptive=adaptive), rho, step, ascent_steps)
         num_differentiated = whole.num_gradients * whole.num_examples
-    for batch in recut(examples, batch_size):
+    for batch in batches:
         part = objective.over(batch)
         rise = Rise(part, adaptive=adaptive)
         one_step, best = shared or _perturbations(rise, rho, step, ascent_steps)

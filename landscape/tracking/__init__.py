@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from landscape.results import TrackLog, read_track
-from landscape.tracking.run import Track, estimate_cost, track
+from landscape.tracking.run import Track, estimate_cost, track, with_edge
 from landscape.tracking.settings import Settings
 from landscape.tracking.summary import Limit, summarize
 from landscape.tracking.tracker import Tracker
@@ -25,6 +25,7 @@ __all__ = [
     "read_track",
     "summarize",
     "track",
+    "with_edge",
 ]
 
 _OF_FRAMEWORKS = {"HuggingFaceCallback": ("huggingface", "hf"), "LightningCallback": ("lightning", "lightning")}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from landscape.edge import update_of
 from landscape.objective import Objective
 from landscape.tracking.callback import Tracking, learning_rate
 
@@ -92,4 +93,5 @@ class HuggingFaceCallback(TrainerCallback):
         self.tracking.end()
 
     def _measure(self, state: Any, optimizer: Any) -> None:
-        self.tracking.tracker.measure(state.global_step, epoch=int(state.epoch or 0), lr=learning_rate(optimizer))
+        lr, update = learning_rate(optimizer), update_of(optimizer)
+        self.tracking.tracker.measure(state.global_step, epoch=int(state.epoch or 0), lr=lr, update=update)

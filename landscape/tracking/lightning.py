@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from landscape.edge import update_of
 from landscape.objective import Objective
 from landscape.tracking.callback import Tracking, learning_rate
 
@@ -88,4 +89,5 @@ class LightningCallback(_package().Callback):  # type: ignore[misc]
         if step != self._last:  # no other batch of the same step, where gradients are accumulated
             self._last = step
             optimizer = trainer.optimizers[0] if trainer.optimizers else None
-            self.tracking.tracker.measure(step, epoch=trainer.current_epoch, lr=learning_rate(optimizer))
+            lr, update = learning_rate(optimizer), update_of(optimizer)
+            self.tracking.tracker.measure(step, epoch=trainer.current_epoch, lr=lr, update=update)

@@ -17,13 +17,14 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from landscape.checkpoint import CheckpointError
+from landscape.checkpoint import CheckpointError, load_checkpoint
+from landscape.edge import edge_of
 from landscape.fingerprint import Fingerprint, differences, refuse_other
 from landscape.measure.cost import estimate_cost as cost_of_metrics
 from landscape.results import Analysis, TrackLog, read_track
@@ -176,6 +177,18 @@ def estimate_cost(
         plan |= {"splits": splits}
         plan["seconds"] = {end: len(todo) * sum(total[end] for total in totals) for end in ("least", "most")}
     return plan
+
+
+def with_edge(sources: Sources, settings: Settings, *, follow: bool = False) -> Settings:
+    """The settings, with the metric that the edge of stability of the run's optimizer is one of, as far as it is known.
+
+    Arguments and errors are those of ``track``.
+    """
+    found, _ = _Tracking(sources, settings, None, 1, follow, "cpu", False).find()
+    edge = edge_of(load_checkpoint(found[0].path, key=settings.key, trust=settings.trust).identity) if found else None
+    if edge is None or edge.metric in settings.names:
+        return settings
+    return replace(settings, metrics=(*settings.metrics, edge.metric))
 
 
 class _Tracking:

@@ -1,8 +1,7 @@
 """What the points of a run come to: a table, a figure and a page, drawn up anew each time, and limits that were passed.
 
-A limit is a value that a metric should not pass, such as the edge of stability: lambda_max = 2 / lr. Plain gradient
-descent on a quadratic diverges where the curvature exceeds 2 / lr (Cohen et al. 2021, arXiv:2103.00065); with momentum
-beta the edge is 2 (1 + beta) / lr, and with small batches training stays below it.
+A limit is a value that a metric should not pass, such as the edge of stability of the checkpoint's optimizer, which is
+asked for as 2/lr: ``landscape.edge``.
 """
 
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from landscape.edge import edge_of
 from landscape.figures import save_figure, track_figure
 from landscape.figures.page import write_run_page
 from landscape.files import write_text
@@ -55,11 +55,12 @@ def latest(analyses: Iterable[Analysis]) -> list[Analysis]:
 
 @dataclass(frozen=True)
 class Limit:
-    """A metric and what it should not exceed; None for 2/lr.
+    """A metric and what it should not exceed; None for the edge of stability of the checkpoint's optimizer.
 
     Example:
         >>> from landscape.results import Measurement
-        >>> point = Analysis({"train": {"lambda_max": Measurement("lambda_max", 25.0)}}, checkpoint={"lr": 0.1})
+        >>> checkpoint = {"lr": 0.1, "recipe": {"optimizer": "sgd", "momentum": 0.0}}
+        >>> point = Analysis({"train": {"lambda_max": Measurement("lambda_max", 25.0)}}, checkpoint=checkpoint)
         >>> Limit.of("lambda_max=2/lr").passed_by(point)
         ['lambda_max on train is 25, above 2/lr = 20']
     """
@@ -84,17 +85,22 @@ class Limit:
         """The splits on which the value is above the limit, in words.
 
         Raises:
-            ValueError: the limit is 2/lr, and the learning rate is not known.
+            ValueError: the limit is the edge, and the learning rate is not known, or Adam's metric was not measured.
         """
-        limit, words = self.value, ""
-        if limit is None:
-            checkpoint = analysis.checkpoint or {}
-            if not checkpoint.get("lr"):
-                path = checkpoint.get("path")
+        if self.value is not None:
+            metric, limit, words = self.metric, self.value, f"{self.value:.6g}"
+        else:
+            path, edge = (analysis.checkpoint or {}).get("path"), edge_of(analysis.checkpoint)
+            if edge is None:
                 raise ValueError(f"{path} does not say its learning rate. Give --fail-above a number.")
-            limit, words = 2 / checkpoint["lr"], f"{_EDGE} = "
+            metric = edge.metric if self.metric == "lambda_max" else self.metric
+            if not any(metric in found for found in analysis.splits.values()):
+                raise ValueError(
+                    f"{path}: the edge of its optimizer is one of {metric}. Measure that: --metrics {metric}."
+                )
+            limit, words = edge.value, edge.words + "".join(f" ({note})" for note in edge.notes)
         return [
-            f"{self.metric} on {split} is {found[self.metric].value:.6g}, above {words}{limit:.6g}"
+            f"{metric} on {split} is {found[metric].value:.6g}, above {words}"
             for split, found in analysis.splits.items()
-            if self.metric in found and found[self.metric].value > limit
+            if metric in found and found[metric].value > limit
         ]

@@ -96,7 +96,14 @@ class Tracker:
             self._log = TrackLog(Path(out) / "track.jsonl", digest({"settings": self.settings.digest, "of": of_what}))
             self.analyses = self._log.analyses
 
-    def measure(self, step: int, *, epoch: int | None = None, lr: float | None = None) -> Analysis | None:
+    def measure(
+        self,
+        step: int,
+        *,
+        epoch: int | None = None,
+        lr: float | None = None,
+        update: Mapping[str, Any] | None = None,
+    ) -> Analysis | None:
         """Measure the model as it is now; None where the step is no multiple of ``every``, or is done already.
 
         None, too, in all processes but the first, and where an error is told by a warning.
@@ -105,12 +112,13 @@ class Tracker:
             step: optimizer steps done.
             epoch: epochs done, if it is to be told.
             lr: the learning rate, if the edge of stability is to be drawn.
+            update: the optimizer's numbers, of which that edge is, as ``landscape.edge.update_of`` tells them.
         """
         if step % self.every or not _is_first_process():
             return None
         try:
             with rng_untouched():  # whatever a loss, a logger or an error leaves
-                analysis = self._measure(step, epoch, lr)
+                analysis = self._measure(step, epoch, lr, update)
         except Exception as error:  # whatever it is, training goes on
             if not self._has_measured:
                 raise
@@ -120,7 +128,9 @@ class Tracker:
         self._has_measured = True
         return analysis
 
-    def _measure(self, step: int, epoch: int | None, lr: float | None) -> Analysis | None:
+    def _measure(
+        self, step: int, epoch: int | None, lr: float | None, update: Mapping[str, Any] | None
+    ) -> Analysis | None:
         start = time.perf_counter()
         self._begun = start if self._begun is None else self._begun
         model = next(iter(self.objectives.values())).model
@@ -131,7 +141,8 @@ class Tracker:
             then = row.objective.get("fingerprint") or {}
             refuse_other(f"{self._log.path}: the row of step {step}", then, fingerprint_of(self.objectives), remedy)
             return None
-        facts = {"path": None, "sha256": sha256, "epoch": epoch, "step": step, "lr": lr}
+        facts: dict[str, Any] = {"path": None, "sha256": sha256, "epoch": epoch, "step": step, "lr": lr}
+        facts |= {"update": dict(update)} if update else {}
         analysis = self.settings.analyze(self.objectives).with_checkpoint(facts)
         self._forget()
         self.training_seconds = start - self._begun - self.seconds

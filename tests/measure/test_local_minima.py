@@ -167,9 +167,10 @@ def test_the_standard_error_is_that_of_the_mean_over_directions():
 
 def levels(num_batches):
     """Every mini-batch of two rows has a level of its own, wherever the weights are."""
-    heights = torch.rand(num_batches, generator=seeded(0), dtype=torch.float64)
-    rows = heights.repeat_interleave(2)
-    return heights, Objective(Point(torch.zeros(3).double()), lambda m, b: b[0] + 0 * m().sum(), [(rows,)])
+    rows = torch.rand(2 * num_batches, generator=seeded(0), dtype=torch.float64)
+    objective = Objective(Point(torch.zeros(3).double()), lambda m, b: b[0] + 0 * m().sum(), [(rows,)])
+    dealt = objective.minibatches(2, generator=seeded(2))
+    return torch.stack([part[0].mean() for (part,) in dealt]), objective
 
 
 def test_mini_batches_see_noise_and_nothing_above_the_floor():

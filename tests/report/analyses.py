@@ -7,6 +7,8 @@ import numpy as np
 from landscape.results import Analysis, Measurement, Plane
 
 RECIPE = {"optimizer": "sgd", "optimizer_args": {}, "lr": 0.1, "momentum": 0.9, "schedule": "cosine", "epochs": 5}
+CONSTANT = RECIPE | {"schedule": "constant"}  # whose rate is known at every checkpoint
+PLAIN = CONSTANT | {"momentum": 0.0}
 HOSTILE = r"""$\nope$<script>window.pwned = 1</script>"'><img src=x onerror="window.pwned = 1">&amp; $"""
 
 

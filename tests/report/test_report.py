@@ -18,7 +18,7 @@ from landscape.figures.page.facts import warnings_of
 from landscape.figures.page.readings import reading
 from landscape.metrics import about_metrics
 from landscape.results import Line, Measurement, save_surfaces
-from tests.report.analyses import HOSTILE, RECIPE, bowl, full_analysis, minima, with_measurement
+from tests.report.analyses import CONSTANT, HOSTILE, PLAIN, RECIPE, bowl, full_analysis, minima, with_measurement
 
 _EMPTY = {"meta", "link", "img", "br", "wbr", "use", "path"}
 
@@ -118,19 +118,30 @@ def test_every_metric_has_a_reading():
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        (RECIPE, "stable up to 2 / lr = 20. On train, 6 is 30 % of that: below it."),
-        (RECIPE, "With momentum 0.9 the limit is 2 (1 + momentum) / lr = 38. The cosine schedule changes lr"),
-        (RECIPE | {"lr": 1.0}, "2 / lr = 2. On train, 6 is 300 % of that: above it."),
-        (RECIPE | {"lr": 1 / 3.02}, "at it."),
-        (RECIPE | {"optimizer": "sam"}, "sam has a limit of its own"),
-        (RECIPE | {"optimizer": "adamw"}, "adamw scales every entry of the gradient, so that 2 / lr is no limit"),
+        (PLAIN, "At the checkpoint's lr = 0.1, its optimizer is stable on a quadratic up to 2/lr = 20. "),
+        (PLAIN, "On train, 6 is 30 % of that: below it."),
+        (
+            CONSTANT,
+            "up to 3.8/lr = 38. On train, 6 is 16 % of that: below it. That limit is with momentum 0.9; at small",
+        ),
+        (PLAIN | {"lr": 1.0}, "2/lr = 2. On train, 6 is 300 % of that: above it."),
+        (PLAIN | {"lr": 1 / 3.02}, "at it."),
+        (CONSTANT | {"optimizer": "sam"}, "an optimizer in several passes has an edge of its own"),
+        (CONSTANT | {"optimizer": "adamw"}, "its limit, 38/lr = 380, is one of preconditioned_sharpness"),
+        (RECIPE, "names no learning rate"),  # its schedule has changed it since
         ({}, "names no learning rate"),
     ],
 )
-def test_lambda_max_is_held_against_the_learning_rate(recipe, words):
+def test_lambda_max_is_held_against_the_edge_of_its_optimizer(recipe, words):
     analysis = full_analysis(checkpoint={"path": "x.pt", "recipe": recipe})
     assert words in said(analysis, "lambda_max")
-    assert ("of 2 / lr on train" in render_page(analysis)) == ("stable" in said(analysis, "lambda_max"))
+    assert ("/lr on train" in render_page(analysis)) == ("stable" in said(analysis, "lambda_max"))
+
+
+def test_the_edge_is_at_the_rate_of_the_state_and_not_of_the_recipe():
+    update = {"kind": "sgd", "lr": 0.01, "beta": 0.0, "weight_decay": 0.0}
+    analysis = full_analysis(checkpoint={"path": "x.pt", "recipe": RECIPE, "update": update})
+    assert "lr = 0.01, its optimizer is stable on a quadratic up to 2/lr = 200" in said(analysis, "lambda_max")
 
 
 def test_readings_are_of_the_numbers():

@@ -8,7 +8,7 @@ import pytest
 
 from landscape.figures.page import render_run_page, write_run_page
 from landscape.results import Analysis, Measurement
-from tests.report.analyses import HOSTILE, RECIPE
+from tests.report.analyses import HOSTILE, PLAIN, RECIPE
 from tests.report.chromium import Page, find_or_install
 from tests.report.test_browser import _PALE
 from tests.report.test_report import Parsed
@@ -39,7 +39,7 @@ def points(*, folder: str = ".", recipe: dict | None = None, **checkpoint) -> li
                 "lr": 0.1,
                 "model": {"name": "mlp", "args": {}},
                 "data": {"name": "digits", "args": {}},
-                "recipe": RECIPE if recipe is None else recipe,
+                "recipe": PLAIN if recipe is None else recipe,
                 **checkpoint,
             },
         )
@@ -61,13 +61,12 @@ def parsed():
         "train: from 18.00 ± 0.50 at step 1,000 to 9.00 ± 0.50 at step 4,000, 50 % lower (intervals apart). "
         "Highest: 21.00 ± 0.50 at step 2,000.",
         "not told apart: 1.7 % lower",
-        "is above 2/lr, where plain gradient descent is unstable, at 1 of 4 checkpoints: step 2,000.",
-        "With momentum 0.9 the limit is 1.9 times 2/lr.",
+        "is above 2/lr, where its optimizer is unstable on a quadratic, at 1 of 4 checkpoints: step 2,000.",
         "4 of 16 numbers did not reach the accuracy asked for: trace.",
         "trace (train) could not be measured at 1 of 4 checkpoints; at step 2,000: budget.",
         "trace (test) did not reach its accuracy at 1 of 4 checkpoints; at step 3,000: budget.",
         "λmax is the largest algebraic eigenvalue of the Hessian",
-        "sgd, lr 0.1, momentum 0.9",
+        "sgd, lr 0.1",
         "train 1,437, test 360",
         "landscape track run",
         "Cost128 products, 0 gradients, 2 seconds",
@@ -102,10 +101,16 @@ def test_pictures_have_the_line_of_2_over_lr_and_words(parsed):
     assert len(parsed.attributes("id")) == len(set(parsed.attributes("id")))
 
 
-@pytest.mark.parametrize("changes", [{"lr": None}, {"recipe": RECIPE | {"optimizer": "adam"}}])
+@pytest.mark.parametrize("changes", [{"lr": None, "recipe": RECIPE}, {"recipe": RECIPE | {"optimizer": "adam"}}])
 def test_no_edge_where_none_is_known(changes):
     text = Parsed(render_run_page(points(**changes))).text
     assert "2/lr" not in text
+
+
+def test_the_edge_with_momentum_is_further_up():
+    text = Parsed(render_run_page(points(recipe=RECIPE))).text
+    assert "stays below 3.8/lr, up to which its optimizer is stable on a quadratic" in text
+    assert "with momentum 0.9; at small batches it is nearer 2 (1 - 0.9)/lr = 2" in text
 
 
 def test_below_the_edge_it_says_how_near():

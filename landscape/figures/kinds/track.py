@@ -1,8 +1,8 @@
 """Curvature over training: one panel a metric against the step, train solid, test dashed, with 95 % bands.
 
-In the panel of lambda_max a dotted line is 2 / lr where the learning rate is known: above it plain gradient descent is
-not stable (Cohen et al. 2021, arXiv:2103.00065); Adam, which scales the gradient, has no such line. What is drawn is in
-the analyses alone: ``checkpoint`` holds "step", "lr" and "path", whose folder tells runs apart.
+In the panel of lambda_max a dotted line is the edge of stability of the checkpoint's optimizer (``landscape.edge``)
+where the learning rate is known; Adam, which scales the gradient, has none there. What is drawn is in the analyses
+alone: ``checkpoint`` holds "step", "lr" and "path", whose folder tells runs apart.
 """
 
 import math
@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from landscape.edge import Edge, edge_of
 from landscape.figures.kinds.kind import kind
 from landscape.figures.kinds.panels import (
     NICE_STEPS,
@@ -34,13 +35,13 @@ from landscape.figures.runs.run import Run, measurements_of, subject
 from landscape.results import Analysis
 
 _LINES: tuple[Literal["-", "--", "-."], ...] = ("-", "--", "-.")  # by split
-_HEADROOM = 3  # how far above the values the line of 2/lr may draw the axis up
+_HEADROOM = 3  # how far above the values the line of the edge may draw the axis up
 _MANY = 12  # points, beyond which each has no marker of its own
 
 
 @kind("track", needs="any metric at two steps or more of a run: landscape track")
 def track(runs: Sequence[Run]) -> Figure:
-    """Every metric over the steps of training, with its 95 % band, a colour a run; 2/lr beside lambda_max."""
+    """Every metric over the steps of training, with its 95 % band, a colour a run; lambda_max beside its edge."""
     points = []
     for run in runs:
         if run.splits and run.checkpoint.get("step") is not None:
@@ -89,16 +90,14 @@ def by_run(analyses: Sequence[Analysis]) -> dict[str, list[Analysis]]:
     return runs
 
 
-def edge_of_stability(analysis: Analysis, *, of_recipe: bool = False) -> float | None:
-    """2 / lr at this point, or of its recipe; None where the rate is not known, or Adam scales the gradient."""
-    checkpoint = analysis.checkpoint or {}
-    recipe = checkpoint.get("recipe") or {}
-    lr = (recipe if of_recipe else checkpoint).get("lr")
-    return 2 / lr if isinstance(lr, int | float) and lr > 0 and "adam" not in str(recipe.get("optimizer")) else None
+def edge_of_stability(analysis: Analysis) -> Edge | None:
+    """The limit of lambda_max here; None where the rate is not known, or the optimizer's is of another metric."""
+    edge = edge_of(analysis.checkpoint)
+    return edge if edge and edge.metric == "lambda_max" else None
 
 
-def panel(axes: Axes, metric: str, runs: Sequence[list[Analysis]], splits: Sequence[str]) -> bool:
-    """Draw one metric, a colour a run or, of a single run, a split; whether the line of 2 / lr is there."""
+def panel(axes: Axes, metric: str, runs: Sequence[list[Analysis]], splits: Sequence[str]) -> str:
+    """Draw one metric, a colour a run or, of a single run, a split; the rule of the edge, if that was drawn, or ""."""
     for index, run in enumerate(runs):
         for place, (split, line) in enumerate(zip(splits, _LINES, strict=False)):
             _draw(axes, metric, split, run, f"C{index if len(runs) > 1 else place}", line)
@@ -106,11 +105,11 @@ def panel(axes: Axes, metric: str, runs: Sequence[list[Analysis]], splits: Seque
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=NICE_STEPS, integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(left=0)
-    return metric == "lambda_max" and _draw_edge(axes, runs)
+    return _draw_edge(axes, runs) if metric == "lambda_max" else ""
 
 
 def legend_handles(
-    analyses: Sequence[Analysis], runs: Sequence[str], splits: Sequence[str], *, edge: bool
+    analyses: Sequence[Analysis], runs: Sequence[str], splits: Sequence[str], *, edge: str
 ) -> list[Line2D | Patch]:
     """What the lines, bands and marks of ``panel`` stand for."""
     many, grey = len(runs) > 1, rcParams["text.color"]
@@ -121,7 +120,7 @@ def legend_handles(
         for place, (split, line) in enumerate(zip(splits, _LINES, strict=False))
     ]
     if edge:
-        handles.append(Line2D([], [], color=grey, linestyle=":", linewidth=1.2, label="2/lr"))
+        handles.append(Line2D([], [], color=grey, linestyle=":", linewidth=1.2, label=edge))
     return handles + error_handles([Value.of(m) for m in measurements_of(analyses)], band, "x")
 
 
@@ -136,7 +135,7 @@ def _figure(analyses: Sequence[Analysis]) -> Figure:
     edges = [panel(axes, metric, list(runs.values()), splits) for metric, axes in grid.items()]
     for axes in list(grid.values())[-3:]:
         axes.set_xlabel("step")
-    legend_below(figure, legend_handles(analyses, list(runs), splits, edge=any(edges)), columns=(2, 4))
+    legend_below(figure, legend_handles(analyses, list(runs), splits, edge="".join(edges)), columns=(2, 4))
     return figure
 
 
@@ -156,21 +155,24 @@ def _draw(axes: Axes, metric: str, split: str, run: list[Analysis], colour: str,
         axes.plot(*zip(*missed, strict=True), linestyle="", marker="x", markersize=4, color=colour)
 
 
-def _draw_edge(axes: Axes, runs: Sequence[list[Analysis]]) -> bool:
-    """Draw 2 / lr unless it is far above the values, which is said instead; whether it was drawn."""
+def _draw_edge(axes: Axes, runs: Sequence[list[Analysis]]) -> str:
+    """Draw the edge unless it is far above the values, which is said instead; its rule, if it was drawn, or ""."""
     top, lowest = axes.get_ylim()[1], math.inf
-    edges = []
+    edges, rules = [], set()
     for index, run in enumerate(runs):
         known = [(step_of(a), edge) for a in run if (edge := edge_of_stability(a))]
         if known:
             edges.append((known, f"C{index}" if len(runs) > 1 else rcParams["text.color"]))
-            lowest = min(lowest, *(edge for _, edge in known))
+            lowest = min(lowest, *(edge.value for _, edge in known))
+            rules |= {edge.rule for _, edge in known}
     if not edges:
-        return False
+        return ""
+    rule = rules.pop() if len(rules) == 1 else "edge of stability"
     if lowest > _HEADROOM * top:
-        axes.text(0.98, 0.98, f"2/lr ≥ {lowest:.3g}", transform=axes.transAxes, ha="right", va="top")
-        return False
+        axes.text(0.98, 0.98, f"{rule} ≥ {lowest:.3g}", transform=axes.transAxes, ha="right", va="top")
+        return ""
     for known, color in edges:
-        axes.plot(*zip(*known, strict=True), color=color, linestyle=":", linewidth=1.2)
+        steps, values = [step for step, _ in known], [edge.value for _, edge in known]
+        axes.plot(steps, values, color=color, linestyle=":", linewidth=1.2)
     axes.set_ylim(top=max(top, 1.2 * lowest))
-    return True
+    return rule

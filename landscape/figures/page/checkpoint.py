@@ -111,8 +111,12 @@ def _summary(analysis: Analysis) -> list[str]:
         fit.append(f"accuracy {_each({split: 100 * value for split, value in values['accuracy'].items()}, ' %')}")
     curvature = [f"trace of the Hessian {_each(values['trace'])}"] if values["trace"] else []
     if values["lambda_max"]:
-        limit, steepest = edge_of_stability(analysis, of_recipe=True), values["lambda_max"].get("train", math.nan)
-        beside = f", {100 * steepest / limit:.0f} % of 2 / lr on train" if limit and math.isfinite(steepest) else ""
+        limit, steepest = edge_of_stability(analysis), values["lambda_max"].get("train", math.nan)
+        beside = (
+            f", {100 * steepest / limit.value:.0f} % of {limit.rule} on train"
+            if limit and math.isfinite(steepest)
+            else ""
+        )
         curvature.append(f"largest eigenvalue {_each(values['lambda_max'])}{beside}")
     for parts in (fit, curvature):
         if parts:

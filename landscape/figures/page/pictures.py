@@ -162,7 +162,7 @@ def along(lines: Sequence[Line], name: str) -> Picture:
 
 
 def over_training(analyses: Sequence[Analysis], metric: str, name: str) -> Picture:
-    """A metric over the steps of each run, with 95 % bands and, for lambda_max, the line of 2 / lr."""
+    """A metric over the steps of each run, with 95 % bands and, for lambda_max, the edge of stability."""
     runs, splits = by_run(analyses), splits_of(analyses)
     own = [replace(a, splits={s: {metric: m[metric]} for s, m in a.splits.items() if metric in m}) for a in analyses]
     shown = [split for split in splits if any(split in a.splits for a in own)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.figures.kinds.track import edge_of_stability
+from landscape.edge import Edge, edge_of
 from landscape.metrics import about_metrics
 from landscape.results import Analysis, Measurement
 from landscape.results.measurement import quantity
@@ -92,24 +92,27 @@ class _Here:
             yield f"The steepest direction alone has {_each(shares, _percent)} of it."
 
     def lambda_max(self) -> Iterator[str]:
-        recipe = (self._analysis.checkpoint or {}).get("recipe") or {}
-        optimizer, momentum, schedule = (recipe.get(key) for key in ("optimizer", "momentum", "schedule"))
-        limit = edge_of_stability(self._analysis, of_recipe=True)
-        if limit is None:
-            adam = f"{optimizer} scales every entry of the gradient, so that 2 / lr is no limit for it."
-            yield adam if "adam" in str(optimizer) else "The checkpoint names no learning rate to hold it against."
-            return
+        edge = edge_of(self._analysis.checkpoint)
+        if edge is None:
+            yield "The checkpoint names no learning rate to hold it against."
+        elif edge.metric != "lambda_max":
+            yield f"Its optimizer scales every entry of the gradient: its limit, {edge.words}, is one of {edge.metric}."
+        else:
+            yield from self._against(edge)
+
+    def preconditioned_sharpness(self) -> Iterator[str]:
+        edge = edge_of(self._analysis.checkpoint)
+        if edge is not None and edge.metric == "preconditioned_sharpness":
+            yield from self._against(edge)
+
+    def _against(self, edge: Edge) -> Iterator[str]:
         split = "train" if "train" in self._measured else self._split
         m = self._measured[split]
-        where = "below it" if m.interval()[1] < limit else "above it" if m.value > limit else "at it"
-        yield f"Plain gradient descent at the recipe's lr = {recipe['lr']:g} is stable up to 2 / lr = {_n(limit)}."
-        yield f"On {split}, {_n(m.value)} is {_percent(m.value / limit)} of that: {where}."
-        if optimizer == "sgd" and momentum:
-            yield f"With momentum {momentum:g} the limit is 2 (1 + momentum) / lr = {_n(limit * (1 + momentum))}."
-        elif optimizer and optimizer != "sgd":
-            yield f"{optimizer} has a limit of its own, which is not known to be this one."
-        if schedule not in (None, "constant"):
-            yield f"The {schedule} schedule changes lr on the way, and the limit with it."
+        where = "below it" if m.interval()[1] < edge.value else "above it" if m.value > edge.value else "at it"
+        yield f"At the checkpoint's lr = {edge.lr:.4g}, its optimizer is stable on a quadratic up to {edge.words}."
+        yield f"On {split}, {_n(m.value)} is {_percent(m.value / edge.value)} of that: {where}."
+        if edge.notes:
+            yield f"That limit is {'; '.join(edge.notes)}."
 
     def lambda_min(self) -> Iterator[str]:
         downwards = {split: -share for split, share in self._share_of_lambda_max().items() if share < 0}

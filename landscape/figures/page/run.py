@@ -157,29 +157,33 @@ def _course(series: Sequence[tuple[int, Measurement]]) -> str:
 
 
 def _beside_the_edge(points: Sequence[Analysis]) -> list[str]:
-    """How lambda_max stands to 2 / lr: above it where, or how near it came."""
+    """How lambda_max stands to the edge of stability: above it where, or how near it came."""
     sentences = []
     edges = {step_of(point): edge_of_stability(point) for point in points}
+    rules = {edge.rule for edge in edges.values() if edge}
+    rule = rules.pop() if len(rules) == 1 else "the edge of stability"
     for split, series in _series(points, "lambda_max").items():
-        shares = [(m.value / edge, step) for step, m in series if (edge := edges[step]) and math.isfinite(m.value)]
+        shares = [
+            (m.value / edge.value, step) for step, m in series if (edge := edges[step]) and math.isfinite(m.value)
+        ]
         if split == "test" or not shares:
             continue
         above = [f"{step:,}" for share, step in shares if share > 1]
         if above:
             named = ", ".join(above[:_NAMED]) + (f" and {len(above) - _NAMED} more" if len(above) > _NAMED else "")
             sentences.append(
-                f"lambda_max on {split} is above 2/lr, where plain gradient descent is unstable, at {len(above)} of "
-                f"{_checkpoints(len(shares))}: step {named}."
+                f"lambda_max on {split} is above {rule}, where its optimizer is unstable on a quadratic, at "
+                f"{len(above)} of {_checkpoints(len(shares))}: step {named}."
             )
         else:
             share, step = max(shares)
             sentences.append(
-                f"lambda_max on {split} stays below 2/lr, up to which plain gradient descent is stable; it comes "
-                f"nearest at step {step:,}, with {100 * share:.0f} % of it."
+                f"lambda_max on {split} stays below {rule}, up to which its optimizer is stable on a quadratic; it "
+                f"comes nearest at step {step:,}, with {100 * share:.0f} % of it."
             )
-    recipe = (points[-1].checkpoint or {}).get("recipe") or {}
-    if sentences and recipe.get("optimizer") == "sgd" and recipe.get("momentum"):
-        sentences.append(f"With momentum {recipe['momentum']:g} the limit is {1 + recipe['momentum']:g} times 2/lr.")
+    last = edges[step_of(points[-1])]
+    if sentences and last and last.notes:
+        sentences.append(f"That limit is {'; '.join(last.notes)}.")
     return sentences
 
 
