@@ -65,6 +65,7 @@ class Study:
     tables: Mapping[str, Callable[[Collected], Table]]  # by name of the file
     figures: Mapping[str, Callable[[Collected], Figure | Table]]  # likewise; the first one stands for the study
     limits: str | Callable[[Collected], str]  # what a reader must know: what was cut, and how choices were made
+    in_full: Callable[[Collected], str] = lambda _: ""  # what there is to say beside the answer
     grow: Callable[[Collected], Plan | None] = lambda _: None  # a longer plan that the seeds that choose ask for
 
 

@@ -52,6 +52,7 @@ def _readme(study: Study, found: Collected, tables: dict[str, Table], out: Path)
         *map(_picture, names[:1]),
         f"The question: {study.question} ({study.paper})",
         "```sh\n" + read_facts(out)["command"] + "\n```",
+        study.in_full(found),
         _facts(found, out),
         "## Numbers",
         *(

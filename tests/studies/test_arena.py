@@ -148,5 +148,6 @@ def test_a_missing_training_is_a_missing_number(done: tuple[Path, Store]) -> Non
     assert lacking.table[lacking.table["seed"] == 2]["trace"].isna().all()
     assert len(lacking.table) == len(trials.table) * 3 // 2
     claim, same = (find(one, "SGD", "SAM", "epochs", tuned=True) for one in (trials, lacking))
-    assert claim is not None and same is not None
+    assert claim is not None
+    assert same is not None
     assert math.isclose(claim.interval.value, same.interval.value)

@@ -10,16 +10,19 @@ import numpy as np
 import pandas as pd
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from landscape.figures.kinds.panels import colours, legend_below
-from landscape.figures.kinds.style import TWO_COLUMNS, in_powers, sized_figure, styled
+from landscape.figures.kinds.style import TWO_COLUMNS, PlainPowers, sized_figure, styled
 from landscape.statistics import Interval, mean_interval
 from landscape.studies.arena.trials import ACCURACY, Trials
 
 _WORDS = {"epochs": "for as many epochs", "gradients": "for as many gradients"}
 _MARKERS = "osD^v<>Pp*hX"
+_DECADES = 300  # largest over smallest value at which 1, 2 and 5 still fit an axis
 _LINESTYLES = ("-", "--", ":")
 
 
@@ -55,7 +58,7 @@ def pareto(trials: Trials, flatness: str) -> Figure:
             for arm, style in styles.items():
                 _cloud(panel, trials, arm, budget, flatness, style)
             panel.set_xscale("log")
-            in_powers(panel.xaxis)
+            _ticks(panel.xaxis)
             panel.set_xlabel(_axis(trials, flatness))
             panel.set_title(in_words(budget))
         for arm, style in styles.items():
@@ -71,7 +74,7 @@ def pareto(trials: Trials, flatness: str) -> Figure:
             panel.set_ylabel(f"{trials.columns[ACCURACY][1]} accuracy")
         handles = [Line2D([], [], **style, label=arm) for arm, style in styles.items()]
         grey: dict[str, Any] = {"color": "0.5", "linestyle": ""}
-        handles += [Line2D([], [], **grey, marker="o", markersize=2.5, label="other points of the grid")]
+        handles += [Line2D([], [], **grey, marker="o", markersize=2.5, label="other points at which it learned")]
         if len(trials.plan.arena.budgets) > 1:
             hollow: dict[str, Any] = {"markerfacecolor": rcParams["axes.facecolor"], "marker": "o"}
             handles += [Line2D([], [], **grey, **hollow, label="last panel: for as many gradients")]
@@ -95,8 +98,8 @@ def curves(trials: Trials) -> Figure:
                     _curve(panel, trials, (arm, budget, name), style, told)
                 panel.set_xscale("log")
                 panel.set_yscale("log")
-                in_powers(panel.xaxis)
-                in_powers(panel.yaxis)
+                _ticks(panel.xaxis)
+                _ticks(panel.yaxis)
             row[0].set_ylabel(_axis(trials, name))
         for panel, budget in zip(grid[0], budgets, strict=True):
             panel.set_title(in_words(budget))
@@ -105,8 +108,20 @@ def curves(trials: Trials) -> Figure:
         handles = [Line2D([], [], **style, label=arm) for arm, style in styles.items()]
         others = dict.fromkeys(other for _, other in trials.plan.arena.compared)
         title = f"filled: told apart from {' or '.join(others)} there; bands: 95 % over {_seeds(trials)}"
-        legend_below(figure, handles, columns=(3, 6), title=title)
+        legend_below(figure, handles, columns=(2, 4), title=title)
     return figure
+
+
+def _ticks(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5, or at powers of ten where these are many."""
+    low, high = axis.get_view_interval()
+    few = high / low < _DECADES
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    axis.set_minor_formatter(NullFormatter())
+    if few:
+        axis.set_major_formatter("{x:g}")
+    else:
+        axis.set_major_formatter(PlainPowers())
 
 
 def _styles(trials: Trials) -> dict[str, dict[str, Any]]:
@@ -129,9 +144,10 @@ def _cloud(panel: Axes, trials: Trials, arm: str, budget: str, flatness: str, st
     means = [
         (_log_mean(rows[flatness]).value, rows[ACCURACY].mean())
         for point in sorted(trials.table["point"].unique())
-        if len(rows := _at(trials, arm, budget, point))
+        if len(rows := _at(trials, arm, budget, point).dropna(subset=[flatness]))
     ]
-    panel.plot(*zip(*means, strict=True), **light)
+    if means:
+        panel.plot(*zip(*means, strict=True), **light)
     rows = _at(trials, arm, budget, trials.chosen[arm, budget])
     x, y = _log_mean(rows[flatness]), mean_interval(rows[ACCURACY].dropna().to_numpy())
     reach = [[x.value - x.low], [x.high - x.value]]
@@ -168,7 +184,7 @@ def _curve(
 
 
 def _at(trials: Trials, arm: str, budget: str, point: float) -> pd.DataFrame:
-    table = trials.table
+    table = trials.compared
     return table[(table["arm"] == arm) & (table["budget"] == budget) & (table["point"] == point)]
 
 

@@ -89,9 +89,10 @@ def arena_study(
             for key, each in {
                 **(figures or {}),
                 "pareto": lambda trials: pareto(trials, first),
-                "curves": curves,
+                "radius": curves,
             }.items()
         },
+        in_full=own(in_full),
         limits=own(lambda trials: "\n".join([*([notes] if notes else []), _limits(trials)])),
         grow=own(Trials.longer_plan),
     )
@@ -109,20 +110,36 @@ def trials_of(found: Collected) -> Trials:
 
 
 def in_a_sentence(trials: Trials) -> str:
-    """What the claims say of every arm, against each that it is compared with: as tuned, and at equal radius."""
+    """Who is told apart from whom, as tuned and at equal radius, by name; ``in_full`` has the numbers."""
+    parts = []
+    for other in dict.fromkeys(other for _, other in trials.plan.arena.compared):
+        for metric in (ACCURACY, next(iter(trials.plan.arena.flatness))):
+            tuned = metric == ACCURACY
+            how = "as tuned" if tuned and trials.plan.tuning_seeds else f"at equal {_over(trials)}"
+            told = [
+                f"{condition_in_words(condition)} {_names(trials, condition, other, metric, tuned=tuned)}"
+                for condition in trials.plan.arena.conditions
+            ]
+            parts.append(f"{_column(trials, metric)} {how} against {other}: {'; '.join(told)}")
+    return f"{'. '.join(map(_upper, parts))} ({trials.found.subject})."
+
+
+def in_full(trials: Trials) -> str:
+    """What the claims say, with numbers and radii: a paragraph a condition and arm that others are compared with."""
     tuned = list(dict.fromkeys(claim.metric for claim in trials.claims if is_tuned(claim)))
     parts = [
-        f"{condition_in_words(condition)} "
-        + "; ".join(
+        f"- **{_upper(condition_in_words(condition))}**: "
+        + ". ".join(
             [
-                *(_tuned_words(trials, condition, other, metric) for metric in tuned),
-                *(_curve_words(trials, condition, other, name) for name in trials.plan.arena.flatness),
+                *(_upper(_tuned_words(trials, condition, other, metric)) for metric in tuned),
+                *(_upper(_curve_words(trials, condition, other, name)) for name in trials.plan.arena.flatness),
             ]
         )
+        + "."
         for other in dict.fromkeys(other for _, other in trials.plan.arena.compared)
         for condition in trials.plan.arena.conditions
     ]
-    return f"{'. '.join(map(_upper, parts))} ({trials.found.subject})."
+    return "\n".join(parts)
 
 
 def arms_table(trials: Trials) -> Table:
@@ -205,6 +222,29 @@ def radii_told(trials: Trials, arm: str, against: str, budget: str, metric: str)
     return found
 
 
+def _names(trials: Trials, condition: str, against: str, metric: str, *, tuned: bool) -> str:
+    """The arms by what is said of them; those not told apart are counted where there are more than two."""
+    tuned = tuned and bool(trials.plan.tuning_seeds)
+    groups: dict[str, list[str]] = {"higher": [], "lower": [], "not told apart": [], "no claim": []}
+    for arm, other in trials.plan.arena.compared:
+        claim = find(trials, arm, against, condition, metric, tuned=tuned) if other == against else None
+        if claim is not None:
+            groups["no claim" if claim.blocked else claim.verdict].append(arm)
+    words = [f"{verdict} {_listed(groups[verdict])}" for verdict in ("higher", "lower") if groups[verdict]]
+    left = groups["not told apart"]
+    words += [f"{len(left) if len(left) > 2 else _listed(left)} not told apart"] if left else []
+    words += [f"no claim of {_listed(groups['no claim'])}"] if groups["no claim"] else []
+    return ", ".join(words) or "as for the other budget"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _over(trials: Trials) -> str:
+    return "radius" if trials.plan.arena.over == "radius" else "learning rate"
+
+
 def _tuned_words(trials: Trials, budget: str, against: str, metric: str = ACCURACY) -> str:
     claims = [c for c in trials.claims if is_tuned(c) and (c.metric, c.budget, c.against) == (metric, budget, against)]
     groups: dict[str, list[str]] = {"higher": [], "lower": [], "not told apart": [], "blocked": []}
@@ -236,8 +276,7 @@ def _curve_words(trials: Trials, budget: str, against: str, name: str) -> str:
             groups["not told apart"].append(arm + "".join(f" ({key} {_where(told, key)})" for key in single))
     words = {"lower": f"below {against}'s", "higher": f"above {against}'s", "not told apart": "not told apart"}
     parts = [f"{words[key]}: {', '.join(groups[key])}" for key in words if groups[key]]
-    equal = "radius" if trials.plan.arena.over == "radius" else "learning rate"
-    return f"{_column(trials, name)} at equal {equal} " + ("; ".join(parts) if parts else "not compared")
+    return f"{_column(trials, name)} at equal {_over(trials)} " + ("; ".join(parts) if parts else "not compared")
 
 
 def _where(told: Mapping[str, Sequence[float]], verdict: str) -> str:
