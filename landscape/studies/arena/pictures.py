@@ -74,10 +74,10 @@ def pareto(trials: Trials, flatness: str) -> Figure:
             panel.set_ylabel(f"{trials.columns[ACCURACY][1]} accuracy")
         handles = [Line2D([], [], **style, label=arm) for arm, style in styles.items()]
         grey: dict[str, Any] = {"color": "0.5", "linestyle": ""}
-        handles += [Line2D([], [], **grey, marker="o", markersize=2.5, label="other points at which it learned")]
+        handles += [Line2D([], [], **grey, marker="o", markersize=2.5, label="other points")]
         if len(trials.plan.arena.budgets) > 1:
             hollow: dict[str, Any] = {"markerfacecolor": rcParams["axes.facecolor"], "marker": "o"}
-            handles += [Line2D([], [], **grey, **hollow, label="last panel: for as many gradients")]
+            handles += [Line2D([], [], **grey, **hollow, label="right: as many gradients")]
         legend_below(
             figure, handles, columns=(3, 6), title=f"large: {_large(trials)}; bars: 95 % over {_seeds(trials)}"
         )
