@@ -58,7 +58,8 @@ def test_all_is_there_and_nothing_else(name):
         assert (folder / link).is_file(), link
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert figures == set(STUDIES[name].figures) == {path.stem for path in (folder / "figures").glob("*.pdf")}
-    assert sum(path.stat().st_size for path in (folder / "results").rglob("*") if path.is_file()) < 2**20
+    most = 9 / 4 if name == "who-is-flat" else 1  # MiB: a row for each of several hundred networks
+    assert sum(path.stat().st_size for path in (folder / "results").rglob("*") if path.is_file()) < most * 2**20
     documents = [*folder.rglob("*.json*"), *folder.rglob("*.md"), *folder.rglob("*.toml")]
     documents = [path for path in documents if "runs" not in path.relative_to(folder).parts]  # not committed
     assert not [path for path in documents if re.search(r"\"/|[ (`]/(tmp|home|work|root)\b", path.read_text())]

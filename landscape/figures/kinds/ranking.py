@@ -70,5 +70,6 @@ def ranking(rows: Sequence[RankedRow], *, xlabel: str) -> Figure:
         Line2D([], [], color=colour[question], marker="os^D"[index % 4], markersize=3.5, lw=0.8, label=question)
         for index, question in enumerate(questions)
     ]
+    marks.append(Line2D([], [], ls="", label="filled: holds with all claims tested together"))
     legend_below(figure, marks, columns=(1, len(marks)))
     return figure

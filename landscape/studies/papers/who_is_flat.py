@@ -28,6 +28,7 @@ from landscape.studies.rank import Pairs, Ranked, Ranking, all_pairs, pairs_by_a
 from landscape.training import Recipe
 
 CRITERION = 0.02  # mean cross-entropy on train
+NEAR = 0.1  # training losses that differ by no more are nearly the same
 ALPHA = 0.05  # of the whole family
 SIGMA = 0.02  # of noise on the weights; its length is about 1
 RATES = {  # of learning, by scale and optimizer
@@ -65,15 +66,15 @@ NAMES = {  # what is measured on train, and what follows from it
     "weight_norm": "length of weights ‖w‖",
     "distance": "way from start ‖w − w₀‖",
     "steps": "steps of training",
-    "pac_bayes": "CR-SAM's PAC-Bayes bound",
-    "first_order_bound": "GAM's proposition 4.3",
+    "pac_bayes": "PAC-Bayes bound (CR-SAM)",
+    "first_order_bound": "proposition 4.3 (GAM)",
 }
 OF_WEIGHTS = ("weight_norm", "distance")
 DERIVED = ("scaled_trace", "steps", "pac_bayes", "first_order_bound")
 DOWNWARD = ("lambda_min", "sam_ratio")  # are smaller where the loss is more curved; all others are larger
 REFERENCES = {"random": "random number", "ceiling": "the gap on other images"}
-QUESTIONS = {"overall": "over all pairs", "within": "one setting differs", "given lr": "same learning rate"}
-GAPS = {"error": "test error − train error", "loss": "test loss − train loss"}
+QUESTIONS = {"overall": "over all pairs", "within": "only one setting differs", "given lr": "same learning rate"}
+GAPS = {"error": "gap in error", "loss": "gap in loss"}  # test − train
 
 
 def plan(scale: str, data: str) -> Plan:
@@ -223,9 +224,9 @@ def claims(found: Collected) -> dict[tuple[str, str, str], Claim]:
 
 
 def by_tau(found: Collected, gap: str) -> list[str]:
-    """The measures, those first that say most given the learning rate, whichever way."""
+    """The measures, from those that grow with the gap, given the learning rate, to those that fall."""
     every = claims(found)
-    return sorted(NAMES, key=lambda name: -abs(every[name, gap, "given lr"].ranked.interval.value))
+    return sorted(NAMES, key=lambda name: -every[name, gap, "given lr"].ranked.interval.value)
 
 
 def taus(found: Collected, gap: str) -> Table:
@@ -236,10 +237,11 @@ def taus(found: Collected, gap: str) -> Table:
         of = [every[name, gap, question] for question in QUESTIONS]
         rows.append([{**NAMES, **REFERENCES}[name], *(_cell(one) for one in of), f"{of[-1].p:.2g}"])
     header = ["measure", *(f"τ, {words}" for words in QUESTIONS.values()), "p, same learning rate"]
+    num_claims = len(NAMES) * len(GAPS) * len(QUESTIONS)
     caption = (
-        f"Kendall's τ with {GAPS[gap]}, of {len(networks(found))} networks. In brackets: 95 % interval by bootstrap of "
-        f"settings. †: differs from 0, where all {len(NAMES) * len(GAPS) * len(QUESTIONS)} claims of the study are "
-        "tested together (Holm); p is corrected likewise, but for the two references."
+        f"Kendall's τ with the {GAPS[gap]} (test − train), of {len(networks(found))} networks. In brackets: 95 % "
+        f"interval by bootstrap of settings. †: differs from 0, where all {num_claims} claims of the study are tested "
+        "together (Holm); p is corrected likewise, but for the two references."
     )
     return Table(header, rows, caption, {})
 
@@ -263,7 +265,7 @@ def population(found: Collected) -> Table:
         "compared": len(given),
     }
     rows = [[what, f"{count} networks", "", ""] for what, count in counts.items()]
-    values = {GAPS[kind]: (given.gaps[kind], every.gaps[kind]) for kind in GAPS}
+    values = {f"{GAPS[kind]}, test − train": (given.gaps[kind], every.gaps[kind]) for kind in GAPS}
     values["training loss"] = (given.measures["loss"], every.measures["loss"])
     for what, sides in values.items():
         (low, middle, high), wide = np.quantile(sides[0], [0.05, 0.5, 0.95]), np.quantile(sides[1], [0.05, 0.95])
@@ -273,23 +275,31 @@ def population(found: Collected) -> Table:
 
 
 def everyone(found: Collected) -> Table:
-    """What happens where networks of any training loss are compared."""
-    given = networks(found, fitted=False)
-    sets = questions(given)
-    rankings = {question: Ranking(sets[question], given.cells, seed=0) for question in ("overall", "given lr")}
-    every = claims(found)
-    rows = []
-    for name in by_tau(found, "error"):
-        of_all = [ranking(given.measures[name], given.gaps["error"]) for ranking in rankings.values()]
-        of_fitted = [every[name, "error", question].ranked for question in rankings]
-        words = [_in_words(one.interval) for pair in zip(of_fitted, of_all, strict=True) for one in pair]
-        rows.append([NAMES[name], *words])
-    header = ["measure", *(f"{QUESTIONS[question]}, {who}" for question in rankings for who in ("compared", "all"))]
+    """What happens where the training losses differ more than they need to, or less."""
+    fitted, every = networks(found), networks(found, fitted=False)
+    logs = np.log(fitted.measures["loss"])
+    near = np.abs(logs[:, None] - logs[None, :]) <= log(1 + NEAR)
+    asked = {
+        "over all pairs": (fitted, all_pairs(len(fitted))),
+        "over all pairs, any training loss": (every, all_pairs(len(every))),
+        QUESTIONS["given lr"]: (fitted, pairs_within(fitted.lrs)),
+        f"and training losses within {NEAR:.0%}": (fitted, [pairs & near for pairs in pairs_within(fitted.lrs)]),
+        "and any training loss": (every, pairs_within(every.lrs)),
+    }
+    rankings = {words: (of, Ranking(sets, of.cells, seed=0)) for words, (of, sets) in asked.items()}
+    rows = [
+        [
+            NAMES[name],
+            *(_in_words(rank(of.measures[name], of.gaps["error"]).interval) for of, rank in rankings.values()),
+        ]
+        for name in by_tau(found, "error")
+    ]
     caption = (
-        f"Kendall's τ with {GAPS['error']}: of those that reached the same training loss, and of all {len(given)} that "
-        "are finite, whatever theirs is. In brackets: 95 % intervals, each for itself."
+        f"Kendall's τ with the {GAPS['error']}: of the {len(fitted)} networks that reached the training loss, of the "
+        f"pairs among them whose training losses are nearly the same, and of all {len(every)} that are finite, of any "
+        "training loss. In brackets: 95 % intervals, each for itself."
     )
-    return Table(header, rows, caption, {})
+    return Table(["measure", *asked], rows, caption, {})
 
 
 def bounds(found: Collected) -> Table:
@@ -326,12 +336,11 @@ def answer(found: Collected) -> str:
     def listed(names: Sequence[str]) -> str:
         return ", ".join(f"{NAMES[name]} ({ranked[name].ranked.interval.value:+.2f})" for name in names)
 
-    parts = [f"say something of the generalization gap: {listed(right)}" if right else "say of the generalization gap"]
-    parts += [f"the wrong way round: {listed(wrong)}"] if wrong else []
-    rest = len(NAMES) - len(said)
-    parts += [f"the other {rest} cannot be told from a random number"] if rest else []
-    count = f"{len(right)} of {len(NAMES)} measures"
-    return f"Beyond the learning rate, {count} {'; '.join(parts)} (Kendall's τ of the gap in error; {what})."
+    says = f"{len(right)} of {len(NAMES)} measures say" if right else f"none of {len(NAMES)} measures says"
+    parts = [f"{says} something of the generalization gap" + (f": {listed(right)}" if right else "")]
+    parts += [f"{len(wrong)} follow it the wrong way round: {listed(wrong)}"] if wrong else []
+    parts += [f"the other {rest} cannot be told from a random number"] if (rest := len(NAMES) - len(said)) else []
+    return f"Beyond the learning rate, {'; '.join(parts)} (Kendall's τ with the gap in error; {what})."
 
 
 def _points_up(claim: Claim) -> bool:
@@ -395,7 +404,7 @@ def figure(gap: str) -> Any:
             holds = frozenset(words for words, claim in of.items() if claim.holds)
             rows.append(RankedRow({**NAMES, **REFERENCES}[name], taus, holds, name in REFERENCES))
         with styled():
-            return ranking(rows, xlabel=f"Kendall's τ with {GAPS[gap]}")
+            return ranking(rows, xlabel=f"Kendall's τ with the {GAPS[gap]}")
 
     return draw
 
@@ -415,5 +424,26 @@ STUDY = Study(
         "bounds": bounds,
     },
     figures={"ranking": figure("error"), "ranking-loss": figure("loss")},
-    limits="",
+    limits=f"""\
+- Every network trains on the same 150 digits, at a constant learning rate, and is measured at the first epoch whose
+  mean training loss is at most {CRITERION:g} (Jiang et al. 2020 stop so at 0.01). Large steps end further below: the
+  training loss is a row of its own, and a table says what remains where it is held within {NEAR:.0%}. Networks that do
+  not get there are left out, and counted.
+- Every network has a seed of its own. The bootstrap draws settings, with all their networks: what it says holds for
+  other settings of this kind. All share their data, architecture and test images; nothing is said of others. Where
+  only one setting differs, few pairs share a setting, and the intervals are wider than they need to be.
+- The settings are optimizer (SGD with momentum, or Adam), learning rate, batch size, SAM's radius (0 without) and
+  weight decay. Where the optimizer alone differs, a learning rate of Adam's stands for that of SGD's in the same place;
+  "same learning rate" is the same number, and so the same optimizer.
+- The random number is drawn once a network. The gap on other images is that on the images held out for validation,
+  ranked against the gap on the test images: about the most that a measure could say, as these can tell.
+- Smaller is sharper for the least eigenvalue and the SAM ratio; for all others, larger is.
+- R⁰ and R¹ are the best that a few ascents find; noise is 100 pairs of draws, of σ = {SIGMA:g}, or of 0.2 |w| on each
+  weight. Where a measurement missed its accuracy of 10 %, it is ranked all the same.
+- Not ranked: accuracy on train (1 for nearly all), top eigenvalues and layer table (their numbers are λmax and the
+  trace), spectral density (a curve), the share of negative eigenvalues (not known to better than 40 % at this cost),
+  and the number of local minima, which by gam-geometry is about sampling and not about the loss.
+- CR-SAM announces a PAC-Bayes bound, and the text that we have prints none; the one here is that of Foret et al.
+  (2021, app. A.1), which it builds on, with the trace for the rise under noise. GAM's proposition 4.3 is as printed,
+  with M = 1.""",
 )
