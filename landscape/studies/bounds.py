@@ -23,7 +23,7 @@ def complexity(norm: float, *, num_params: int, num_examples: int, sigma: float,
 
     Example:
         >>> round(complexity(0.0, num_params=1, num_examples=2, sigma=1.0, delta=1.0), 4)
-        2.5219
+        2.5218
     """
     n, d = num_examples, num_params
     divergence = d / 4 * math.log1p(norm**2 / (d * sigma**2))

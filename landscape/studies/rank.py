@@ -92,13 +92,11 @@ class Ranking:
         seed: int,
         num_resamples: int = _RESAMPLES,
     ) -> None:
-        self.sets = list(sets)
         of = np.unique(np.asarray(clusters), return_inverse=True)[1]
-        self.clusters = np.eye(of.max() + 1, dtype=np.float32)[of]  # (n, c): who is in which
-        c = self.clusters.shape[1]
+        c = of.max() + 1
         draws = np.random.default_rng(seed).multinomial(c, np.full(c, 1 / c), size=num_resamples)
-        self.weights = np.vstack([np.ones(c), draws]).astype(np.float32)  # (1 + resamples, c): how often each is drawn
-        self._forms: dict[bytes, NDArray[np.float64]] = {}
+        weights = np.vstack([np.ones(c), draws]).astype(np.float32)  # (1 + resamples, c): how often each is drawn
+        self._sets = [_Set(pairs, of, weights) for pairs in sets if pairs.any()]
 
     def __call__(self, a: NDArray[np.float64], b: NDArray[np.float64], level: float = LEVEL) -> Ranked:
         """Tau of two numbers of each network; 0 with an interval of no width where one of them is constant.
@@ -115,8 +113,7 @@ class Ranking:
             raise ValueError(
                 "There is no order of numbers that are not finite. Expected finite ones: leave out others."
             )
-        first, second = (np.sign(one[:, None] - one[None, :]).astype(np.float32) for one in (a, b))
-        taus = np.array([self._taus(first, second, pairs) for pairs in self.sets])  # (sets, 1 + resamples)
+        taus = np.array([pairs.taus(a, b) for pairs in self._sets])  # (sets, 1 + resamples)
         there = ~np.isnan(taus)
         means = np.where(there, taus, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
         tau, drawn = float(means[0]), means[1:]
@@ -124,21 +121,30 @@ class Ranking:
         beyond = 1 + min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
         return Ranked(Interval(tau, float(low), float(high), len(a)), min(1.0, 2 * beyond / (1 + len(drawn))))
 
-    def _taus(self, a: NDArray[np.float32], b: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float64]:
-        """Tau-b over the pairs, of the networks themselves and of every draw; NaN where none can be ordered."""
-        concordant, *untied = (self._form(signs * pairs) for signs in (a * b, np.abs(a), np.abs(b)))
-        pairs_in_both = np.sqrt(untied[0] * untied[1])
-        return np.divide(concordant, pairs_in_both, out=np.full(len(concordant), np.nan), where=pairs_in_both > 0)
 
-    def _form(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The sum of (n, n) values over all pairs of every draw; remembered, since untied numbers share theirs."""
-        between = (
-            self.clusters.T @ values @ self.clusters
-        )  # (c, c), whole numbers, so that every order of sums is exact
+class _Set:
+    """The networks that stand in some pair of a set, and how often each cluster of theirs is drawn."""
+
+    def __init__(self, pairs: Pairs, clusters: NDArray[np.int_], weights: NDArray[np.float32]) -> None:
+        self.members = np.flatnonzero(pairs.any(axis=0))  # of a set within a group, few
+        self.pairs = pairs[np.ix_(self.members, self.members)]
+        kept, of = np.unique(clusters[self.members], return_inverse=True)
+        self.clusters = np.eye(len(kept), dtype=np.float32)[of]  # (members, c): who is in which
+        self.weights = weights[:, kept]
+        self._forms: dict[bytes, NDArray[np.float64]] = {}
+
+    def taus(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Tau-b over the pairs, of the networks themselves and of every draw; NaN where none can be ordered."""
+        signs = [np.sign(one[self.members, None] - one[None, self.members]) * self.pairs for one in (a, b)]
+        concordant, *untied = (self._form(one) for one in (signs[0] * signs[1], *map(np.abs, signs)))
+        ordered = np.sqrt(untied[0] * untied[1])
+        return np.divide(concordant, ordered, out=np.full(len(ordered), np.nan), where=ordered > 0)
+
+    def _form(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum of the values of all pairs of every draw; remembered, since numbers without ties share theirs."""
+        between = self.clusters.T @ values.astype(np.float32) @ self.clusters  # whole numbers: exact in any order
         key = between.tobytes()
         if key not in self._forms:
-            kept = np.flatnonzero(between.any(axis=0))  # of a set within a group, few
-            weights = self.weights[:, kept]
-            form = np.einsum("rc,rc->r", weights @ between[np.ix_(kept, kept)], weights)
+            form = np.einsum("rc,rc->r", self.weights @ between, self.weights)
             self._forms[key] = form.astype(np.float64)
         return self._forms[key]

@@ -74,7 +74,8 @@ def test_draws_are_of_whole_clusters():
     a, b = draws(0), draws(1)
     ranking = Ranking(all_pairs(len(a)), CELLS, seed=0, num_resamples=200)
     taken = []
-    for row in ranking.weights[1:]:
+    (whole,) = ranking._sets
+    for row in whole.weights[1:]:
         cells = np.repeat(np.arange(len(GRID)), row.astype(int))
         taken.append(np.concatenate([np.flatnonzero(cell == CELLS) for cell in cells]))
     expected = np.quantile([kendalltau(a[rows], b[rows]).statistic for rows in taken], [0.025, 0.975])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from landscape.files import plain
@@ -137,6 +138,24 @@ def test_nothing_is_chosen_on_corrupted_images(copy):
     assert tuned() == before
     doctor(copy, lambda row, at: row["recipe"]["lr"] ** -2 if at == "validation accuracy" else 1.0)
     assert all("lr 0.001," in name for name in tuned())
+
+
+@pytest.mark.parametrize("name", ["who-is-flat"])
+def test_a_measure_is_named_by_what_it_says_of_the_gap(name, copy):
+    lines = (copy / "results" / "track.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    error = {row["checkpoint"]["recipe"]["seed"]: 1 - row["splits"]["test"]["accuracy"]["value"] for row in rows}
+    by_chance = {seed: float(np.random.default_rng(1000 + seed).random()) for seed in error}
+
+    def said(trace: Callable[[int], float]) -> str:
+        edit(copy, lambda of, at, m: m | {"value": trace(of["recipe"]["seed"])} if at == "train trace" else m)
+        return STUDIES[name].answer(Collected(planned(copy), copy))
+
+    right, _, wrong = said(lambda seed: error[seed] + by_chance[seed] / 1000).partition("the wrong way round")
+    assert ["trace Tr ∇²L" in part for part in (right, wrong)] == [True, False]
+    right, _, wrong = said(lambda seed: 1 - error[seed]).partition("the wrong way round")
+    assert ["trace Tr ∇²L (-1.00)" in part for part in (right, wrong)] == [False, True]
+    assert "trace Tr ∇²L" not in said(by_chance.__getitem__)
 
 
 @pytest.mark.parametrize("scale", SCALES)
