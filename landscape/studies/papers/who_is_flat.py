@@ -336,10 +336,12 @@ def answer(found: Collected) -> str:
     def listed(names: Sequence[str]) -> str:
         return ", ".join(f"{NAMES[name]} ({ranked[name].ranked.interval.value:+.2f})" for name in names)
 
-    says = f"{len(right)} of {len(NAMES)} measures say" if right else f"none of {len(NAMES)} measures says"
-    parts = [f"{says} something of the generalization gap" + (f": {listed(right)}" if right else "")]
-    parts += [f"{len(wrong)} follow it the wrong way round: {listed(wrong)}"] if wrong else []
-    parts += [f"the other {rest} cannot be told from a random number"] if (rest := len(NAMES) - len(said)) else []
+    count = f"{len(right)} of {len(NAMES)} measures {'says' if len(right) == 1 else 'say'} something"
+    says = count if right else f"none of {len(NAMES)} measures says anything"
+    parts = [f"{says} of the generalization gap" + (f": {listed(right)}" if right else "")]
+    parts += [f"the wrong way round, {len(wrong)}: {listed(wrong)}"] if wrong else []
+    rest = [name for name in NAMES if name not in said]
+    parts += [f"{f'the other {len(rest)}' if said else 'they'} cannot be told from a random number"] if rest else []
     return f"Beyond the learning rate, {'; '.join(parts)} (Kendall's τ with the gap in error; {what})."
 
 
