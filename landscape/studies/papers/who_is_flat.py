@@ -319,8 +319,8 @@ def bounds(found: Collected) -> Table:
     header = ["bound on the loss", "median, and range", "of it, sharpness", "share above guessing"]
     caption = (
         f"Bounds at 95 %, σ = {SIGMA:g} and ρ = 0.5. Guessing among ten classes has a loss of {guess:.2f}: a bound "
-        "above it is vacuous. They are put low: M is 1, which losses exceed, and R¹ is a lower bound. Sharpness is σ²/2 "
-        "times the trace, and R¹; nearly all of the rest follows from ‖w‖."
+        "above it is vacuous. They are put low: M is 1, which losses exceed, and R¹ is a lower bound. Sharpness is "
+        "σ²/2 times the trace, and R¹; nearly all of the rest follows from ‖w‖."
     )
     return Table(header, rows, caption, {})
 
