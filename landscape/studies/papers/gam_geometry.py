@@ -2,8 +2,8 @@
 
 The protocol is the authors' recipe, "gam-cifar10", with label smoothing and all: the paper's algorithm 1 over SGD and
 over SAM, and the accelerated GAM that was released, at the same radii as SAM. At scale "laptop" a small CNN on the
-digits takes the place of ResNet-18, for 20 epochs, without augmentation, and what is measured on train is so on 768 of
-its examples: twelve mini-batches.
+digits takes the place of ResNet-18, for 20 epochs, without augmentation, and what is measured on train is so on 384 of
+its examples: six mini-batches.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -36,7 +36,7 @@ def arena(scale: str, data: str) -> Arena:
     base = load_recipe("gam-cifar10")
     if scale == "laptop":
         base = replace(base, model="cnn", data="digits", augment={}, epochs=20, batch_size=64)
-        num_samples, num_seeds = 768, 8
+        num_samples, num_seeds = 384, 8
     else:
         base = replace(base, data=data, epochs=30)
         num_samples, num_seeds = 5000, 3
