@@ -57,6 +57,7 @@ def arena(scale: str, data: str) -> Arena:
         more=_of_the_grid,
         pairs=tuple((OURS, other) for other in OTHERS),
         budgets=(_CONDITION,),
+        tuning_seeds=(100, 101),
         extensions=0,
     )
 
