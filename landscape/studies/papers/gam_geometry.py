@@ -2,7 +2,7 @@
 
 The protocol is the authors' recipe, "gam-cifar10", with label smoothing and all: the paper's algorithm 1 over SGD and
 over SAM, and the accelerated GAM that was released, at the same radii as SAM. At scale "laptop" a small CNN on the
-digits takes the place of ResNet-18, for 20 epochs, without augmentation, and what is measured on train is so on 384 of
+digits takes the place of ResNet-18, for 10 epochs, without augmentation, and what is measured on train is so on 384 of
 its examples: six mini-batches.
 """
 
@@ -35,7 +35,7 @@ def arena(scale: str, data: str) -> Arena:
     """SGD, SAM, and GAM in three forms at equal radii; what lies around the end, and the middle, at one radius."""
     base = load_recipe("gam-cifar10")
     if scale == "laptop":
-        base = replace(base, model="cnn", data="digits", augment={}, epochs=20, batch_size=64)
+        base = replace(base, model="cnn", data="digits", augment={}, epochs=10, batch_size=64)
         num_samples, num_seeds = 384, 8
     else:
         base = replace(base, data=data, epochs=30)

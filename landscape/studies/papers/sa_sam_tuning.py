@@ -2,7 +2,7 @@
 
 The protocol is the authors' recipe, "sa-sam-cifar10", over the paper's grid of learning rates, with a fifth of the
 training images held out to choose by. For SA-SGD and SA-SAM the learning rate is the first step size alone. At scale
-"laptop" a small CNN on the digits takes the place of VGG-19, without augmentation, for as many gradients each: SA-SAM
+"laptop" an MLP on the digits takes the place of VGG-19, without augmentation, for as many gradients each: SA-SAM
 makes 1,000 steps. Of the paper's weight decays, 0 to 1e-4, none is felt in so few, and there is 0 alone.
 """
 
@@ -29,7 +29,7 @@ def arena(scale: str, data: str) -> Arena:
     """Five optimizers over one grid of learning rates."""
     base = load_recipe("sa-sam-cifar10")
     if scale == "laptop":
-        base = replace(base, model="cnn", model_args={"width": 8}, data="digits", augment={}, epochs=42, batch_size=32)
+        base = replace(base, model="mlp", data="digits", augment={}, epochs=42, batch_size=32)
     else:
         base = replace(base, data=data, epochs=30)
     metrics = ("accuracy", *METRICS)
