@@ -40,10 +40,6 @@ class Population(Plan):
         """Every run in order, numbered."""
         return [replace(recipe, seed=seed) for seed, recipe in enumerate(self.num_seeds * self.recipes)]
 
-    def name(self, run: Recipe) -> str:
-        """The name of its recipe, which its seed tells."""
-        return list(self.names)[run.seed % len(self.recipes)]
-
 
 @dataclass(frozen=True)
 class MeasureFitted(Measure):
