@@ -7,6 +7,7 @@ loss (Jiang et al. 2020, sec. 3). A network that never gets there is measured at
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,6 @@ class Population(Plan):
         """Every run in order, numbered."""
         return [replace(recipe, seed=seed) for seed, recipe in enumerate(self.num_seeds * self.recipes)]
 
-    def name(self, run: Recipe) -> str:
-        """The name of its recipe, which its seed tells."""
-        return list(self.names)[run.seed % len(self.recipes)]
-
 
 @dataclass(frozen=True)
 class MeasureFitted(Measure):
@@ -60,7 +57,9 @@ class MeasureFitted(Measure):
 
     def is_done(self, run: Recipe, results: Path) -> bool:
         """Whether the run has its row."""
-        return any(_is_of(run, analysis) for analysis in read_track(results / "track.jsonl", self.digest))
+        track = results / "track.jsonl"
+        size = track.stat().st_size if track.exists() else 0
+        return identity(run) in _measured(track, size, self.digest)
 
     def do(self, run: Recipe, weights: Path, results: Path, device: torch.device, tell: Tell) -> None:
         """Measure the checkpoint, and delete the others."""
@@ -113,6 +112,8 @@ def _of_weights(checkpoint: Checkpoint) -> Mapping[str, Measurement]:
     return {"weight_norm": Measurement("weight_norm", norm), "distance": Measurement("distance", distance)}
 
 
-def _is_of(run: Recipe, analysis: Analysis) -> bool:
-    recipe: Any = (analysis.checkpoint or {}).get("recipe")
-    return json.dumps(recipe, sort_keys=True) == identity(run)
+@lru_cache(maxsize=1)  # every run of hundreds is asked for, and rows are only ever added
+def _measured(track: Path, _size: int, settings: str) -> frozenset[str]:
+    """The runs that have their row."""
+    rows = read_track(track, settings)
+    return frozenset(json.dumps((row.checkpoint or {}).get("recipe"), sort_keys=True) for row in rows)

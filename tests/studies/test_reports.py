@@ -163,7 +163,7 @@ def test_a_measure_is_named_by_what_it_says_of_the_gap(name, copy):
     right, _, wrong = said(lambda seed: error[seed] + by_chance[seed] / 1000).partition("the wrong way round")
     assert ["trace Tr ∇²L" in part for part in (right, wrong)] == [True, False]
     right, _, wrong = said(lambda seed: 1 - error[seed]).partition("the wrong way round")
-    assert ["trace Tr ∇²L (-1.00)" in part for part in (right, wrong)] == [False, True]
+    assert ["trace Tr ∇²L (-" in part for part in (right, wrong)] == [False, True]
     assert "trace Tr ∇²L" not in said(by_chance.__getitem__)
 
 
