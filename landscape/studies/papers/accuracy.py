@@ -82,6 +82,7 @@ STUDY = arena_study(
     findings=findings,
     tables={"corrupted": corrupted},
     notes="""\
-- Each optimizer is in SGD's place in the recipe digits-150, with its learning rate, momentum, decay and schedule. SA-SGD
-  and SA-SAM set their step size themselves, from a first one that is swept, a tenth of the point; and have no schedule.""",
+- Each optimizer is in SGD's place in the recipe digits-150, with its learning rate, momentum, decay and schedule.
+  SA-SGD and SA-SAM set their step size themselves, from a first one that is swept, a tenth of the point; they have no
+  schedule.""",
 )
