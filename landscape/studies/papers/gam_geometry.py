@@ -3,7 +3,7 @@
 The protocol is the authors' recipe, "gam-cifar10", with label smoothing and all: the paper's algorithm 1 over SGD and
 over SAM, and the accelerated GAM that was released, at the same radii as SAM. At scale "laptop" a small CNN on the
 digits takes the place of ResNet-18, for 10 epochs, without augmentation, and what is measured on train is so on 384 of
-its examples: six mini-batches.
+its examples; minima on 768, twelve mini-batches.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -63,7 +63,7 @@ def arena(scale: str, data: str) -> Arena:
         {"train": (ALL_DATA, MINIBATCH)},
         at="by epoch",
         variants={MINIBATCH: ("local_minima", {"evaluation": "minibatch", "batch_size": base.batch_size})},
-        num_samples=num_samples,
+        num_samples=2 * num_samples,
         arrays=tuple(f"{raw}{what}_histogram" for raw in ("raw_", "") for what in ("minima", "maxima")),
         mode="reestimate",
     )
