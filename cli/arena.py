@@ -12,6 +12,7 @@ from .console import print_table
 from .studying import run_study
 
 _VALIDATION = 0.2  # of recipes that hold nothing out
+_NOT_POSITIVE = ("lambda_min", "negative_share", "local_minima", "gradient_curvature")
 
 
 def _print_arms() -> None:
@@ -59,9 +60,9 @@ def arena(
     from landscape.training import load_recipe
 
     names = options.names_in(optimizers)
-    for name in (*names, reference):
+    for option, name in (*(("optimizers", name) for name in names), ("reference", reference)):
         if name not in ARMS:
-            raise ValueError(f"--optimizers {name} is unknown. Expected some of: {', '.join(ARMS)}.")
+            raise ValueError(f"--{option} {name} is unknown. Expected some of: {', '.join(ARMS)}.")
     if len({*names, reference}) < 2:
         raise ValueError(f"--optimizers {optimizers} has nothing to compare with {reference}. Give another one.")
     points = _points(grid)
@@ -77,6 +78,10 @@ def arena(
     if len(benchmarks) < len(recipes):
         raise ValueError(f"Two of the recipes {', '.join(recipes)} have one name. Give each another.")
     flatness = {name: (name, "train") for name in options.names_in(metrics)}
+    if "accuracy" in flatness:
+        raise ValueError("--metrics accuracy is compared as it is, on test. Expected numbers above 0: trace,loss.")
+    if unfit := [name for name in flatness if name in _NOT_POSITIVE]:
+        raise ValueError(f"--metrics {unfit[0]} may be 0 or less, and has no ratios. Expected others: trace,loss.")
     measure = Measure(
         {"validation": ("accuracy",), "test": ("accuracy",), "train": tuple(flatness)},
         num_samples=samples,
