@@ -25,7 +25,8 @@ LIMITS = """\
 {choice}
 - At equal radius: against the other's curve over ‖e‖, the largest distance from the weights at which a step takes a
   gradient, averaged over training. Points at which an arm is below nine tenths of the highest validation accuracy are
-  not compared: what has learned little is flat for that.
+  not compared: what has learned little is flat for that. Between the other's points its curve is not known, and a
+  difference is claimed where it is one from the straight line in logarithms and from the parabolas beside it.
 - All claims of this study are one family ({num} of them): differences by seed, Student's t, Holm's correction, and
   intervals of the level at which they say the same. Other intervals, as in the table of arms, stand for themselves.
 - BatchNorm: {norm}"""
@@ -234,7 +235,10 @@ def _names(trials: Trials, condition: str, against: str, metric: str, *, tuned: 
     left = groups["not told apart"]
     words += [f"{len(left) if len(left) > 2 else _listed(left)} not told apart"] if left else []
     words += [f"no claim of {_listed(groups['no claim'])}"] if groups["no claim"] else []
-    return ", ".join(words) or "as for the other budget"
+    if words:
+        return ", ".join(words)
+    elsewhere = any((claim.against, claim.metric) == (against, metric) for claim in trials.claims)
+    return "as for the other budget" if elsewhere else "not compared"
 
 
 def _listed(names: Sequence[str]) -> str:
