@@ -12,6 +12,7 @@ from .console import print_table
 from .studying import run_study
 
 _VALIDATION = 0.2  # of recipes that hold nothing out
+_BASES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}  # what "sgd" is where a recipe has another base
 _NOT_POSITIVE = ("lambda_min", "negative_share", "local_minima", "gradient_curvature")
 
 
@@ -57,6 +58,7 @@ def arena(
     """
     from landscape.studies import Measure
     from landscape.studies.arena import ARMS, Arena, arena_study
+    from landscape.studies.arena.arms import base_of
     from landscape.training import load_recipe
 
     names = options.names_in(optimizers)
@@ -87,13 +89,15 @@ def arena(
         num_samples=samples,
         mode="reestimate",
     )
+    plain = " or ".join(dict.fromkeys(_BASES[base_of(one)[0]] for one in benchmarks.values()))
+    arms = {name: replace(ARMS[name], name=plain) if name == "sgd" else ARMS[name] for name in (*names, reference)}
     compared = Arena(
         benchmarks,
-        tuple(ARMS[name] for name in dict.fromkeys((*names, reference))),
+        tuple(arms.values()),
         points,
         (measure,),
         flatness=flatness,
-        reference=ARMS[reference].name,
+        reference=arms[reference].name,
         num_seeds=seeds,
         tuning_seeds=tuple(range(1000, 1000 + tuning_seeds)),
     )

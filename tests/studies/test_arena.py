@@ -12,6 +12,7 @@ import torch
 from landscape.studies import Collected, Measure, Store, grown, reproduce, write_up
 from landscape.studies.arena import ACCURACY, ARMS, Arena, ArenaPlan, Arm, Trials, arena_study, find, gradients_a_step
 from landscape.training import OPTIMIZERS, Recipe
+from landscape.training.optimizers import build_optimizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:training ended at chance")
 BASE = Recipe(
@@ -151,3 +152,20 @@ def test_a_missing_training_is_a_missing_number(done: tuple[Path, Store]) -> Non
     assert claim is not None
     assert same is not None
     assert math.isclose(claim.interval.value, same.interval.value)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_an_arm_has_all_but_its_optimizer_from_the_recipe(name: str) -> None:
+    """Its base, schedule and warmup too, at any number of epochs."""
+    settings = {"schedule": "step", "schedule_args": {"milestones": (0.5,)}, "warmup": 2, "clip_norm": 1.0}
+    recipe = replace(BASE, **settings, epochs=6, optimizer="adamw", optimizer_args={"betas": (0.8, 0.9)}, lr=1e-3)
+    arena = replace(ARENA, benchmarks={"": recipe}, arms=tuple({"sam": ARMS["sam"], name: ARMS[name]}.values()))
+    trained = {arena.epochs(ARMS[name], budget): None for budget in ("epochs", "gradients")}
+    for epochs in (*trained, 1):
+        found = ARMS[name].on(recipe, 0.05, epochs=epochs)
+        assert build_optimizer(found, torch.nn.Linear(2, 1))
+        assert found.warmup == {6: 2, 1: 0}.get(epochs, round(epochs / 3))
+        assert (found.clip_norm, found.weight_decay, found.momentum) == (1.0, BASE.weight_decay, BASE.momentum)
+        if name not in ("sa-sgd", "sa-sam"):  # which choose their step themselves
+            assert (found.schedule, found.lr, found.optimizer_args["betas"]) == ("step", 1e-3, (0.8, 0.9))
+            assert "adamw" in (found.optimizer, found.optimizer_args.get("base"))
