@@ -101,13 +101,14 @@ def arena(
         num_seeds=seeds,
         tuning_seeds=tuple(range(1000, 1000 + tuning_seeds)),
     )
-    question = f"How do {', '.join(names)} compare with {reference} on {', '.join(recipes)}?"
+    question = f"How do {', '.join(names)} compare with {reference} on {', '.join(Path(one).name for one in recipes)}?"
     study = arena_study("arena", question, "on the same terms", lambda *_: compared)
     command = ["landscape", "arena", *(Path(recipe).name for recipe in recipes), "--optimizers", optimizers]
     command += ["--reference", reference, "--grid", grid, "--metrics", metrics]
     command += ["--seeds", str(seeds), "--tuning-seeds", str(tuning_seeds)]
     command += [] if samples is None else ["--samples", str(samples)]
     facts = {"study": "arena", "scale": "laptop", "num_seeds": seeds, "command": shlex.join(command)}
+    facts["recipes"] = {name or Path(recipes[0]).stem: one.to_toml() for name, one in benchmarks.items()}
     run_study(study, compared.plan(), out, facts, device=options.find_device(device), dry_run=dry_run, json=json)
 
 

@@ -169,3 +169,22 @@ def test_an_arm_has_all_but_its_optimizer_from_the_recipe(name: str) -> None:
         if name not in ("sa-sgd", "sa-sam"):  # which choose their step themselves
             assert (found.schedule, found.lr, found.optimizer_args["betas"]) == ("step", 1e-3, (0.8, 0.9))
             assert "adamw" in (found.optimizer, found.optimizer_args.get("base"))
+
+
+def test_a_folder_holds_one_arena(done: tuple[Path, Store], tmp_path: Path) -> None:
+    """Of the same recipes; more seeds and other arms go on, and what an earlier version wrote does, too."""
+    facts = {"study": "tiny-arena", "scale": "laptop", "command": "landscape arena mine.toml"}
+    store = Store.open(tmp_path, ARENA.plan(), facts | {"recipes": {"mine": BASE.to_toml()}})
+    store.write()
+    Store.open(tmp_path, replace(ARENA, num_seeds=3).plan(), store.facts)
+    with pytest.raises(ValueError, match=r"landscape arena mine.toml, of other recipes \(mine\)"):
+        Store.open(tmp_path, ARENA.plan(), facts | {"recipes": {"mine": replace(BASE, lr=0.2).to_toml()}})
+    Store.open(done[0], done[1].plan, facts | {"recipes": {"mine": BASE.to_toml()}})
+
+
+def test_budgets_that_come_out_alike_are_not_one(done: tuple[Path, Store]) -> None:
+    """Of accuracies that are the same by chance each budget has its claim, and the sentence does not say otherwise."""
+    trials = Trials(Collected(done[1].plan, done[0]))
+    trials.table.loc[:, ACCURACY] = 0.1
+    budgets = [claim.budget for claim in trials.claims if (claim.arm, claim.metric) == ("SGD", ACCURACY)]
+    assert budgets == ["epochs", "gradients"]
