@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from landscape.studies import Collected, Measure, Store, grown, reproduce, write_up
+from landscape.studies import Collected, Measure, Store, estimate_cost, grown, reproduce, write_up
 from landscape.studies.arena import ACCURACY, ARMS, Arena, ArenaPlan, Arm, Trials, arena_study, find, gradients_a_step
 from landscape.training import OPTIMIZERS, Recipe
 from landscape.training.optimizers import build_optimizer
@@ -188,3 +188,15 @@ def test_budgets_that_come_out_alike_are_not_one(done: tuple[Path, Store]) -> No
     trials.table.loc[:, ACCURACY] = 0.1
     budgets = [claim.budget for claim in trials.claims if (claim.arm, claim.metric) == ("SGD", ACCURACY)]
     assert budgets == ["epochs", "gradients"]
+
+
+@pytest.mark.filterwarnings("ignore:.*steps of epoch")
+@pytest.mark.parametrize("odd", [{"lr": 1e30}, {"epochs": 1, "batch_size": 60}])
+def test_what_diverges_at_once_or_has_one_step_does_not_end_the_estimate_of_all(odd: dict, tmp_path: Path) -> None:
+    arena = replace(ARENA, benchmarks={"": replace(BASE, **odd)})
+    store = Store.open(tmp_path, arena.plan(), {"study": "tiny-arena", "scale": "laptop"})
+    assert {cost.optimizer: cost.training > 0 for cost in estimate_cost(store, torch.device("cpu"))} == {
+        "sgd": True,
+        "sam": True,
+        "gam": True,
+    }

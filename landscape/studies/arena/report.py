@@ -20,8 +20,8 @@ from landscape.studies.study import Finding, Study
 
 LIMITS = """\
 - Every arm sweeps its radius, or what sets it, over one grid; one that has none is trained as it is. "For as many
-  epochs": all train equally long. "For as many gradients": until they have cost what the reference costs, a Hessian
-  product counted as two gradients. The last epoch counts.
+  epochs": all train equally long. "For as many gradients": until they have cost what the reference costs, as near as
+  whole epochs come to it (the table has the counts), a Hessian product counted as two gradients. The last epoch counts.
 {choice}
 - At equal radius: against the other's curve over ‖e‖, the largest distance from the weights at which a step takes a
   gradient, averaged over training. Points at which an arm is below nine tenths of the highest validation accuracy are
