@@ -12,6 +12,8 @@ from .console import print_table
 from .studying import run_study
 
 _VALIDATION = 0.2  # of recipes that hold nothing out
+_BASES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}  # what "sgd" is where a recipe has another base
+_NOT_POSITIVE = ("lambda_min", "negative_share", "local_minima", "gradient_curvature")
 
 
 def _print_arms() -> None:
@@ -56,12 +58,13 @@ def arena(
     """
     from landscape.studies import Measure
     from landscape.studies.arena import ARMS, Arena, arena_study
+    from landscape.studies.arena.arms import base_of
     from landscape.training import load_recipe
 
     names = options.names_in(optimizers)
-    for name in (*names, reference):
+    for option, name in (*(("optimizers", name) for name in names), ("reference", reference)):
         if name not in ARMS:
-            raise ValueError(f"--optimizers {name} is unknown. Expected some of: {', '.join(ARMS)}.")
+            raise ValueError(f"--{option} {name} is unknown. Expected some of: {', '.join(ARMS)}.")
     if len({*names, reference}) < 2:
         raise ValueError(f"--optimizers {optimizers} has nothing to compare with {reference}. Give another one.")
     points = _points(grid)
@@ -77,28 +80,35 @@ def arena(
     if len(benchmarks) < len(recipes):
         raise ValueError(f"Two of the recipes {', '.join(recipes)} have one name. Give each another.")
     flatness = {name: (name, "train") for name in options.names_in(metrics)}
+    if "accuracy" in flatness:
+        raise ValueError("--metrics accuracy is compared as it is, on test. Expected numbers above 0: trace,loss.")
+    if unfit := [name for name in flatness if name in _NOT_POSITIVE]:
+        raise ValueError(f"--metrics {unfit[0]} may be 0 or less, and has no ratios. Expected others: trace,loss.")
     measure = Measure(
         {"validation": ("accuracy",), "test": ("accuracy",), "train": tuple(flatness)},
         num_samples=samples,
         mode="reestimate",
     )
+    plain = " or ".join(dict.fromkeys(_BASES[base_of(one)[0]] for one in benchmarks.values()))
+    arms = {name: replace(ARMS[name], name=plain) if name == "sgd" else ARMS[name] for name in (*names, reference)}
     compared = Arena(
         benchmarks,
-        tuple(ARMS[name] for name in dict.fromkeys((*names, reference))),
+        tuple(arms.values()),
         points,
         (measure,),
         flatness=flatness,
-        reference=ARMS[reference].name,
+        reference=arms[reference].name,
         num_seeds=seeds,
         tuning_seeds=tuple(range(1000, 1000 + tuning_seeds)),
     )
-    question = f"How do {', '.join(names)} compare with {reference} on {', '.join(recipes)}?"
+    question = f"How do {', '.join(names)} compare with {reference} on {', '.join(Path(one).name for one in recipes)}?"
     study = arena_study("arena", question, "on the same terms", lambda *_: compared)
     command = ["landscape", "arena", *(Path(recipe).name for recipe in recipes), "--optimizers", optimizers]
     command += ["--reference", reference, "--grid", grid, "--metrics", metrics]
     command += ["--seeds", str(seeds), "--tuning-seeds", str(tuning_seeds)]
     command += [] if samples is None else ["--samples", str(samples)]
     facts = {"study": "arena", "scale": "laptop", "num_seeds": seeds, "command": shlex.join(command)}
+    facts["recipes"] = {name or Path(recipes[0]).stem: one.to_toml() for name, one in benchmarks.items()}
     run_study(study, compared.plan(), out, facts, device=options.find_device(device), dry_run=dry_run, json=json)
 
 

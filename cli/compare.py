@@ -1,11 +1,16 @@
 """``landscape compare``: results side by side, and what of their differences the error bars allow to say."""
 
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from .console import cell, print_json, print_line, print_notes, print_table, print_text
+
+if TYPE_CHECKING:
+    from landscape.results import Analysis
 
 
 def compare(
@@ -34,6 +39,8 @@ def compare(
     rows = compared(analyses)
     if not rows:
         raise ValueError("The results share no metric. Expected analyses of the same metrics.")
+    for what in _measured_otherwise(analyses, {row.metric for row in rows}):
+        warnings.warn(f"Measured otherwise, which a difference may be of: {what}.", stacklevel=2)
     if out is not None:
         with writing(out):
             written = save_figure(comparison(analyses, style=style), out / "comparison", style=style)
@@ -55,3 +62,23 @@ def compare(
     )
     if out is not None:
         print_line(f"Written: {', '.join(str(path) for path in written)}")
+
+
+def _measured_otherwise(analyses: "Mapping[str, Analysis]", metrics: set[str]) -> list[str]:
+    """The mode, and the arguments of a metric, where the analyses do not agree on them."""
+    told = {"mode": {name: one.objective.get("mode", "eval") for name, one in analyses.items()}}
+    for metric in sorted(metrics):
+        told[metric] = {
+            name: (one.provenance.get("arguments") or {}).get(metric) or "as by default"
+            for name, one in analyses.items()
+            if any(metric in found for found in one.splits.values())
+        }
+    return [
+        f"{what} {', '.join(f'{_in_words(value)} ({name})' for name, value in values.items())}"
+        for what, values in told.items()
+        if any(value != next(iter(values.values())) for value in values.values())
+    ]
+
+
+def _in_words(value: object) -> str:
+    return " ".join(f"{key}={one}" for key, one in value.items()) if isinstance(value, Mapping) else str(value)

@@ -36,7 +36,7 @@ from landscape.training import Recipe
 _SCHEMA = "landscape.study/1"
 _TRAINING = {"name": TEXT, "seed": COUNT, "status": TEXT, "reason": TEXT, "seconds": AT_LEAST_0}
 _TRAINING |= {"gradients?": COUNT, "radius?": AT_LEAST_0}
-_FACTS = {"study": TEXT, "scale": TEXT, "trainings?": Each(_TRAINING)}
+_FACTS = {"study": TEXT, "scale": TEXT, "trainings?": Each(_TRAINING), "recipes?": Each(TEXT)}
 Tell = Callable[[str], None]
 
 
@@ -125,15 +125,20 @@ class Store:
         """Read what is there; nothing is written.
 
         Raises:
-            ValueError: the folder holds another study, or measurements made with other settings.
+            ValueError: the folder holds another study, other recipes, or measurements made with other settings.
         """
         there = read_facts(out)
         if there and (there["study"], there["scale"]) != (facts["study"], facts["scale"]):
             raise ValueError(f"{out}: holds {there['study']} at scale {there['scale']}. Choose another folder.")
+        made = f"was made by: {there.get('command')}"
+        before, now = (one.get("recipes", {}) for one in (there, facts))
+        if before and before != now:
+            other = [name for name, text in now.items() if before.get(name) != text]
+            raise ValueError(f"{out}: {made}, of other recipes ({', '.join(other or before)}). Choose another folder.")
         track = out / "results" / "track.jsonl"
         ours = sum(len(read_track(track, digest)) for digest in {step.digest for step in plan.steps})
         if ours != len(read_track(track)):
-            raise ValueError(f"{out}: holds measurements made with other settings. Choose another folder.")
+            raise ValueError(f"{out}: holds measurements made with other settings, and {made}. Choose another folder.")
         return cls(out, plan, facts, there.get("trainings", {}), there.get("data_hashes", {}))
 
     @property

@@ -176,9 +176,10 @@ def _timed(run: Recipe, device: torch.device) -> tuple[float, Checkpoint]:
             raise _EnoughError
 
     with TemporaryDirectory() as folder:
-        with suppress(_EnoughError):
+        begun = time.perf_counter()
+        with suppress(_EnoughError, TrainingError):  # others of the optimizer's runs may not diverge
             train(run, folder, device=device, on_step=enough)
-        seconds = [later - earlier for earlier, later in pairwise(times)]
+        seconds = [later - earlier for earlier, later in pairwise(times)] or [time.perf_counter() - begun]
         return median(seconds), load_checkpoint(Path(folder) / "last.pt")
 
 

@@ -45,7 +45,10 @@ def test_a_recipe_of_ones_own(run, recipe, tmp_path):
     ("arguments", "words"),
     [
         (("--optimizers", "sgd,muon"), "--optimizers muon is unknown. Expected some of: sgd, sam,"),
-        (("--reference", "adamw"), "--optimizers adamw is unknown"),
+        (("--reference", "adamw"), "--reference adamw is unknown"),
+        (("--grid", "0,0.1"), "is no grid"),
+        (("--metrics", "trace,accuracy"), "--metrics accuracy is compared as it is, on test"),
+        (("--metrics", "lambda_min"), "--metrics lambda_min may be 0 or less"),
         (("--optimizers", "sam"), "has nothing to compare with sam"),
         (("--grid", "0.1"), "--grid 0.1 is no grid. Expected two radii or more"),
         (("--grid", "0.1,a"), "is no list of numbers"),

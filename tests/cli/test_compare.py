@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,19 @@ def test_one_result_or_none_is_refused(compare, tmp_path):
     missing = compare(SPECTRA / "sgd", tmp_path / "nothing")
     assert missing.returncode == 3
     assert "nothing/analysis.json" in missing.stderr
+
+
+@pytest.mark.filterwarnings("always:Measured otherwise")
+def test_what_was_measured_otherwise_is_said(compare, tmp_path):
+    """Another mode or another radius is a difference of its own."""
+    found = json.loads((SPECTRA / "sam" / "analysis.json").read_text())
+    found["objective"]["mode"] = "reestimate"
+    found["provenance"]["arguments"] = {"trace": {"method": "hutchinson"}, "sam_ratio": {"rho": 0.2}}
+    shutil.copytree(SPECTRA / "sam", tmp_path / "sam")
+    (tmp_path / "sam" / "analysis.json").write_text(json.dumps(found))
+    done = compare(SPECTRA / "sgd", tmp_path / "sam")
+    assert done.returncode == 0
+    mode, ratio, trace = done.stderr.splitlines()
+    assert "mode eval (SGD), reestimate (SAM)" in mode
+    assert "sam_ratio as by default (SGD), rho=0.2 (SAM)" in ratio
+    assert "trace as by default (SGD), method=hutchinson (SAM)" in trace

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from landscape.studies import Collected, Measure, Store, grown, reproduce, write_up
+from landscape.studies import Collected, Measure, Store, estimate_cost, grown, reproduce, write_up
 from landscape.studies.arena import ACCURACY, ARMS, Arena, ArenaPlan, Arm, Trials, arena_study, find, gradients_a_step
 from landscape.training import OPTIMIZERS, Recipe
+from landscape.training.optimizers import build_optimizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:training ended at chance")
 BASE = Recipe(
@@ -151,3 +152,51 @@ def test_a_missing_training_is_a_missing_number(done: tuple[Path, Store]) -> Non
     assert claim is not None
     assert same is not None
     assert math.isclose(claim.interval.value, same.interval.value)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_an_arm_has_all_but_its_optimizer_from_the_recipe(name: str) -> None:
+    """Its base, schedule and warmup too, at any number of epochs."""
+    settings = {"schedule": "step", "schedule_args": {"milestones": (0.5,)}, "warmup": 2, "clip_norm": 1.0}
+    recipe = replace(BASE, **settings, epochs=6, optimizer="adamw", optimizer_args={"betas": (0.8, 0.9)}, lr=1e-3)
+    arena = replace(ARENA, benchmarks={"": recipe}, arms=tuple({"sam": ARMS["sam"], name: ARMS[name]}.values()))
+    trained = {arena.epochs(ARMS[name], budget): None for budget in ("epochs", "gradients")}
+    for epochs in (*trained, 1):
+        found = ARMS[name].on(recipe, 0.05, epochs=epochs)
+        assert build_optimizer(found, torch.nn.Linear(2, 1))
+        assert found.warmup == {6: 2, 1: 0}.get(epochs, round(epochs / 3))
+        assert (found.clip_norm, found.weight_decay, found.momentum) == (1.0, BASE.weight_decay, BASE.momentum)
+        if name not in ("sa-sgd", "sa-sam"):  # which choose their step themselves
+            assert (found.schedule, found.lr, found.optimizer_args["betas"]) == ("step", 1e-3, (0.8, 0.9))
+            assert "adamw" in (found.optimizer, found.optimizer_args.get("base"))
+
+
+def test_a_folder_holds_one_arena(done: tuple[Path, Store], tmp_path: Path) -> None:
+    """Of the same recipes; more seeds and other arms go on, and what an earlier version wrote does, too."""
+    facts = {"study": "tiny-arena", "scale": "laptop", "command": "landscape arena mine.toml"}
+    store = Store.open(tmp_path, ARENA.plan(), facts | {"recipes": {"mine": BASE.to_toml()}})
+    store.write()
+    Store.open(tmp_path, replace(ARENA, num_seeds=3).plan(), store.facts)
+    with pytest.raises(ValueError, match=r"landscape arena mine.toml, of other recipes \(mine\)"):
+        Store.open(tmp_path, ARENA.plan(), facts | {"recipes": {"mine": replace(BASE, lr=0.2).to_toml()}})
+    Store.open(done[0], done[1].plan, facts | {"recipes": {"mine": BASE.to_toml()}})
+
+
+def test_budgets_that_come_out_alike_are_not_one(done: tuple[Path, Store]) -> None:
+    """Of accuracies that are the same by chance each budget has its claim, and the sentence does not say otherwise."""
+    trials = Trials(Collected(done[1].plan, done[0]))
+    trials.table.loc[:, ACCURACY] = 0.1
+    budgets = [claim.budget for claim in trials.claims if (claim.arm, claim.metric) == ("SGD", ACCURACY)]
+    assert budgets == ["epochs", "gradients"]
+
+
+@pytest.mark.filterwarnings("ignore:.*steps of epoch")
+@pytest.mark.parametrize("odd", [{"lr": 1e30}, {"epochs": 1, "batch_size": 60}])
+def test_what_diverges_at_once_or_has_one_step_does_not_end_the_estimate_of_all(odd: dict, tmp_path: Path) -> None:
+    arena = replace(ARENA, benchmarks={"": replace(BASE, **odd)})
+    store = Store.open(tmp_path, arena.plan(), {"study": "tiny-arena", "scale": "laptop"})
+    assert {cost.optimizer: cost.training > 0 for cost in estimate_cost(store, torch.device("cpu"))} == {
+        "sgd": True,
+        "sam": True,
+        "gam": True,
+    }

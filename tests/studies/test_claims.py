@@ -126,3 +126,59 @@ def test_one_seed_and_seeds_that_are_missing_claim_nothing() -> None:
     }
     table.loc[table["arm"] == "other", "trace"] = math.nan
     assert not at_equal_radius(table, CHOSEN, [("other", "SAM")], "trace")
+
+
+@pytest.mark.parametrize("unit", [1.5, 2.0, 3.0])
+@pytest.mark.parametrize("bend", [1.0, -1.0])
+def test_sam_with_other_numbers_on_its_knob_is_sam_on_a_curve_that_bends_too(unit: float, bend: float) -> None:
+    """A straight line between the points of a curve lies beside it: where it bends by 1, by 10 % at a factor of 2.5."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(4):
+        table = trials({"SAM": {}, "same": {"unit": unit}}, range(8), rng)
+        table["trace"] *= np.exp(bend / 2 * np.log(table["radius"] / 0.1) ** 2)
+        told = as_family(at_equal_radius(table, CHOSEN, [("same", "SAM")], "trace"))
+        wrong += any(claim.verdict != "not told apart" for claim in told)
+    assert wrong <= 1  # by the straight line alone: 4
+
+
+def test_between_two_points_alone_nothing_says_how_a_curve_bends() -> None:
+    table = trials({"SAM": {}, "other": {"unit": 1.5, "trace": -5.0}}, range(8), np.random.default_rng(0))
+    assert not at_equal_radius(table[table["point"].isin((0.05, 0.1))], CHOSEN, [("other", "SAM")], "trace")
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3])
+def test_shares_of_few_examples_that_are_alike_in_all_seeds_are_not_exact(num_seeds: int) -> None:
+    """Two seeds whose accuracies of 60 images differ by the same one image have no spread, and no certainty."""
+    wrong, rng = 0, np.random.default_rng(0)
+    for _ in range(40):
+        table = trials({"SAM": {}, "again": {}}, range(num_seeds), rng)
+        table["test"] = (60 * table["test"]).round() / 60
+        told = as_family(at_equal_radius(table, CHOSEN, [("again", "SAM")], "test", relative=False))
+        wrong += any(claim.verdict != "not told apart" for claim in told)
+    assert wrong <= 4
+    table["test"] = np.where(table["arm"] == "SAM", 0.1, 0.9) + table["seed"] // 2 / 60
+    told = as_family(at_equal_radius(table, CHOSEN, [("again", "SAM")], "test", relative=False))
+    assert {claim.verdict for claim in told} == ({"higher"} if num_seeds == 3 else {"not told apart"})
+
+
+def test_where_a_point_diverged_the_others_still_have_to_agree() -> None:
+    rng = np.random.default_rng(0)
+    table = trials({"SAM": {}, "same": {}}, range(8), rng)
+    table.loc[table["point"] == 0.5, "test"] -= 0.05
+    table.loc[(table["arm"] == "SAM") & (table["point"] == 0.02), "test"] = math.nan  # the first that is looked at
+    chosen = CHOSEN | {(arm, budget): 0.1 for arm in ("same",) for budget in BUDGETS} | {("SAM", "epochs"): 0.5}
+    assert as_family(as_tuned(table, chosen, [("same", "SAM")], "test")[:1])[0].verdict == "not told apart"
+    table.loc[(table["seed"] > 1) & (table["arm"] == "SAM") & (table["point"] == 0.1), "test"] = math.nan
+    for claim in as_family(as_tuned(table, chosen, [("same", "SAM")], "test")):
+        assert (claim.p < 1 - claim.level) == (claim.verdict != "not told apart")  # also of other numbers of seeds
+
+
+def test_points_at_one_radius_and_seeds_that_no_two_points_share() -> None:
+    table = trials({"SAM": {}, "other": {}}, range(8), np.random.default_rng(0))
+    table.loc[(table["arm"] == "other") & (table["point"] == 0.2), "radius"] = 0.1
+    claims = at_equal_radius(table, CHOSEN, [("other", "SAM")], "trace")
+    assert [claim.radius for claim in claims[:6]] == [0.02, 0.05, 0.1, 0.1, 0.5, None]
+    table.loc[(table["arm"] == "other") & (table["seed"] % 5 == table["point"].rank(method="dense") - 1), "trace"] = (
+        math.nan
+    )
+    assert all(len(claim.samples) for claim in at_equal_radius(table, CHOSEN, [("other", "SAM")], "trace"))

@@ -19,7 +19,7 @@ from torch import nn
 from landscape.studies.arena.claims import Claim
 from landscape.studies.plan import Plan, Step
 from landscape.training import Recipe
-from landscape.training.optimizers import build_optimizer
+from landscape.training.optimizers import BASES, build_optimizer, optimizer_args
 
 BUDGETS = ("epochs", "gradients")
 _STEPS = 100  # that are counted: products and penalties of every so many steps are among them
@@ -44,8 +44,16 @@ class Arm:
     unit: float = 1.0  # the knob is this times the point of the grid
 
     def on(self, benchmark: Recipe, point: float, *, epochs: int) -> Recipe:
-        """The recipe at a point of the grid."""
-        own = {"optimizer": self.optimizer, "optimizer_args": dict(self.args), **self.settings}
+        """The recipe at a point of the grid: all else is the benchmark's, also the base whose update it makes.
+
+        Where it trains for fewer epochs, its warmup is shorter alike.
+        """
+        base, args = base_of(benchmark)
+        optimizer = base if self.optimizer == "sgd" else self.optimizer
+        takes = optimizer_args(optimizer, base)
+        args = {name: value for name, value in args.items() if name in takes} | dict(self.args)
+        warmup = min(round(benchmark.warmup * epochs / benchmark.epochs), epochs - 1)
+        own = {"optimizer": optimizer, "optimizer_args": args, "warmup": warmup, **self.settings}
         if self.knob is not None:
             name, _, item = self.knob.partition(".")
             value = float(f"{self.unit * point:.12g}")
@@ -59,6 +67,19 @@ class Arm:
     def points(self, grid: tuple[float, ...]) -> tuple[float, ...]:
         """Those of the grid; 0 alone where nothing is swept."""
         return (0.0,) if self.knob is None else grid
+
+
+def base_of(benchmark: Recipe) -> tuple[str, dict[str, Any]]:
+    """Of ``BASES``, the one that makes the recipe's update, and its arguments as other optimizers take them.
+
+    Example:
+        >>> base_of(Recipe(optimizer="sam", optimizer_args={"rho": 0.1, "base": "adamw", "eps": 1e-6}))
+        ('adamw', {'base': 'adamw', 'eps': 1e-06})
+    """
+    args = benchmark.optimizer_args
+    base = benchmark.optimizer if benchmark.optimizer in BASES else args.get("base", "sgd")
+    own = {name: args[name] for name in optimizer_args(base) if name in args}
+    return base, ({} if base == "sgd" else {"base": base}) | own
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,30 @@ as tuned    the number that was tuned for, each arm at its chosen point. It is c
             higher than the other arm's at *every* point of the grid, whichever it had chosen (an intersection-union
             test, Berger 1982), so that a choice made by noise claims nothing.
 at equal    any number against the other arm's curve over the radius ||e||: a claim a point of the grid, where the
-radius      curve reaches that far, and one of the mean over these. Between its points the curve is straight in
-            logarithms; with an arm that has no radius (||e|| = 0), all are compared at its chosen point.
+radius      curve reaches that far, and one of the mean over these. Between its points the curve is not known: it is
+            drawn straight in logarithms, and as the parabolas through a third point, and a difference is claimed
+            only where it is one from each of them. With an arm that has no radius (||e|| = 0), all are compared at
+            its chosen point.
 
 All claims are one family: a difference is "higher" or "lower" where Holm's test of all of them says so, and every
-interval has the level at which it says the same (``holm_levels``).
+interval has the level at which it says the same (``holm_levels``). Shares of few examples are often alike in all seeds:
+their standard error is at least that of their rounding.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from landscape.statistics import LEVEL, Interval, holm_levels, mean_interval
+from landscape.statistics import LEVEL, Interval, half_width, holm_levels, mean_interval, standard_error
 
 KEYS = ["arm", "budget", "point", "seed"]  # of a row; beside them "radius", "gradients", and a column a metric
 Pairs = Sequence[tuple[str, str]]
+Samples = Sequence[float] | pd.Series | np.ndarray
 _SAME = 1.02  # radii within this factor are one
 
 
@@ -43,6 +48,7 @@ class Claim:
         samples: after - before by seed; of logarithms if ``relative``.
         worst: those of the comparison that speaks most against it; the same, but for claims as tuned.
         relative: whether the difference is a ratio less one.
+        step: to multiples of which the numbers are rounded, such as the share of one example; 0 where they are not.
         blocked: why no claim is made whatever the numbers say, "" where one may be.
         level: of its interval.
 
@@ -60,19 +66,19 @@ class Claim:
     samples: tuple[float, ...]
     worst: tuple[float, ...] = ()
     relative: bool = True
+    step: float = 0.0
     blocked: str = ""
     level: float = LEVEL
 
     @property
     def p(self) -> float:
         """Of the two-sided t-test that the difference is zero, or not on the side that its mean is on."""
-        t = _t(self._against) * self._side
-        return min(1.0, float(2 * stats.t.sf(t, len(self._against) - 1))) if len(self._against) > 1 else 1.0
+        return min(1.0, 2 * _p_above(self._against, self._side, self.step))
 
     @property
     def interval(self) -> Interval:
         """Of its level: from the worst comparison's end to that of the difference."""
-        ends = [mean_interval(some, self.level) for some in (self.samples, self._against)]
+        ends = [_interval(some, self.level, self.step) for some in (self.samples, self._against)]
         low, high = min(end.low for end in ends), max(end.high for end in ends)
         value, low, high = (ends[0].value, low, ends[0].high) if self._side > 0 else (ends[0].value, ends[0].low, high)
         if self.relative:
@@ -139,7 +145,7 @@ def as_tuned(
         relative: whether claims are of ratios, or of differences.
     """
     claims = []
-    scale: Callable[[pd.Series], pd.Series] = np.log if relative else lambda values: values
+    scale: Callable[[pd.Series], pd.Series] = _logarithm if relative else lambda values: values
     for arm, other, budget in _where(trials, pairs):
         ours, theirs = (
             {point: scale(values) for point, values in _by_point(trials, one, budget, metric).items()}
@@ -149,11 +155,13 @@ def as_tuned(
         tuned = _paired(their, our)
         if not len(tuned):
             continue
-        if np.mean(tuned) > 0:
-            worst = min((_paired(each, our) for each in theirs.values()), key=_t)
-        else:
-            worst = max((_paired(their, each) for each in ours.values()), key=_t)
-        claims.append(Claim(arm, other, budget, metric, math.nan, tuple(tuned), tuple(worst), relative=relative))
+        better = np.mean(tuned) > 0
+        others = (
+            [_paired(each, our) for each in theirs.values()] if better else [_paired(their, o) for o in ours.values()]
+        )
+        step = 0.0 if relative else _step(trials[metric])
+        worst = _least_sure([tuned, *(each for each in others if len(each) > 1)], step)
+        claims.append(Claim(arm, other, budget, metric, math.nan, tuple(tuned), worst, relative, step))
     return claims
 
 
@@ -176,7 +184,7 @@ def at_equal_radius(
         over: the column over which the curves are: "radius", or "point" where all arms sweep the same knob.
         relative: whether claims are of ratios, or of differences.
     """
-    scale: Callable[[pd.Series], pd.Series] = np.log if relative else lambda values: values
+    scale: Callable[[pd.Series], pd.Series] = _logarithm if relative else lambda values: values
     claims = []
     for arm, other, budget in _where(trials, pairs):
         radii = {one: _radii(trials, one, budget, over) for one in (arm, other)}
@@ -184,16 +192,18 @@ def at_equal_radius(
             {point: scale(values) for point, values in _by_point(trials, one, budget, metric).items()}
             for one in (arm, other)
         )
-        differences = {}
+        step = 0.0 if relative else _step(trials[metric])
+        differences: dict[float, list[pd.Series]] = {}  # by point, from each of the curves
         for point, radius in radii[arm].items():
-            if radius > 0 and (curve := _at(theirs, radii[other], radius, chosen[other, budget])) is not None:
-                differences[radius] = _difference(curve, ours[point])
-        differences = {radius: one for radius, one in differences.items() if len(one)}
-        for radius, one in differences.items():
-            claims.append(Claim(arm, other, budget, metric, radius, tuple(one), relative=relative))
-        if len(differences) > 1:
-            mean = pd.concat(differences, axis=1).dropna().mean(axis=1)
-            claims.append(Claim(arm, other, budget, metric, None, tuple(mean), relative=relative))
+            if radius > 0 and (curves := _at(theirs, radii[other], radius, chosen[other, budget])):
+                found = [_difference(curve, ours[point]) for curve in curves]
+                differences |= {point: found} if len(found[0]) else {}
+        pooled = [pd.concat(each, axis=1).dropna().mean(axis=1) for each in zip(*differences.values(), strict=True)]
+        compared: list[tuple[float | None, Sequence[Any]]]
+        compared = [*((radii[arm][point], found) for point, found in differences.items()), (None, pooled)]
+        for at, (straight, *others) in compared if len(differences) > 1 and len(pooled[0]) else compared[:-1]:
+            worst = _least_sure([straight, *(one for one in others if len(one) > 1)], step)
+            claims.append(Claim(arm, other, budget, metric, at, tuple(straight), worst, relative, step))
     return claims
 
 
@@ -235,20 +245,40 @@ def _radii(trials: pd.DataFrame, arm: str, budget: str, over: str) -> dict[float
 
 def _at(
     values: Mapping[float, pd.Series], radii: Mapping[float, float], radius: float, chosen: float
-) -> pd.Series | None:
-    """The values by seed at a radius; None where the curve does not reach it."""
+) -> list[pd.Series]:
+    """The values by seed at a radius: those of the straight line, and of the parabolas through one point more.
+
+    There are three curves, the same one where there is one; none where they do not reach so far, or where there is
+    no third point to tell how they bend.
+    """
     if not any(radii.values()):
-        return values[chosen]
+        return 3 * [values[chosen]]
     points = sorted((point for point in radii if radii[point] > 0), key=lambda point: radii[point])
     for point in points:
         if 1 / _SAME <= radius / radii[point] <= _SAME:
-            return values[point]
-    above = next((point for point in points if radii[point] > radius), None)
-    if above is None or above == points[0]:
-        return None
-    below = points[points.index(above) - 1]
-    share = math.log(radius / radii[below]) / math.log(radii[above] / radii[below])
-    return (1 - share) * values[below] + share * values[above]
+            return 3 * [values[point]]
+    above = sum(radii[point] < radius for point in points)
+    if not 0 < above < len(points):
+        return []
+    straight = points[above - 1 : above + 1]
+    left, right = points[max(0, above - 2) : above + 1], points[above - 1 : above + 2]
+    bent = [three for three in (left, right) if len(three) == 3 and all(values[point].notna().any() for point in three)]
+    return [_through(some, values, radii, radius) for some in (straight, bent[0], bent[-1])] if bent else []
+
+
+def _through(
+    points: Sequence[float], values: Mapping[float, pd.Series], radii: Mapping[float, float], radius: float
+) -> pd.Series:
+    """Lagrange's polynomial over the logarithm of the radius."""
+    x, at = np.log([radii[point] for point in points]), math.log(radius)
+    weights = [np.prod([(at - other) / (one - other) for other in x if other != one]) for one in x]
+    first, *others = (weight * values[point] for weight, point in zip(weights, points, strict=True))
+    return sum(others, first)
+
+
+def _logarithm(values: pd.Series) -> pd.Series:
+    """Of numbers that are not positive there is none."""
+    return np.log(values.where(values > 0))
 
 
 def _difference(before: pd.Series, after: pd.Series) -> pd.Series:
@@ -259,8 +289,34 @@ def _paired(before: pd.Series, after: pd.Series) -> np.ndarray:
     return _difference(before, after).to_numpy()
 
 
-def _t(samples: Sequence[float] | np.ndarray) -> float:
-    """The mean in standard errors, after which samples are ordered by how sure they are above zero."""
-    error = stats.sem(samples) if len(samples) > 1 else math.inf
-    mean = float(np.mean(samples))
-    return mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
+def _step(values: pd.Series) -> float:
+    """To multiples of which the values are rounded: the least that two of them differ by."""
+    gaps = np.diff(np.unique(values.dropna().round(12)))
+    return float(gaps.min()) if len(gaps) else 0.0
+
+
+def _least_sure(several: Sequence[Samples], step: float) -> tuple[float, ...]:
+    """Those of several samples that speak most against a difference on the side of the first ones' mean."""
+    side = float(np.sign(np.round(np.mean(several[0]), 12)))
+    if not side:
+        return tuple(several[0])
+    return tuple(np.asarray(max(several, key=lambda some: _p_above(some, side, step))).tolist())
+
+
+def _p_above(samples: Samples, side: float, step: float) -> float:
+    """The one-sided p value of the t-test that the mean times the side is not above zero."""
+    if len(samples) < 2:
+        return 1.0
+    mean, error = side * float(np.mean(samples)), _error(samples, step)
+    t = mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
+    return float(stats.t.sf(t, len(samples) - 1))
+
+
+def _error(samples: Samples, step: float) -> float:
+    """The standard error of the mean; of differences of rounded numbers at least that of rounding (Sheppard 1898)."""
+    return max(standard_error(np.asarray(samples)), step / math.sqrt(6 * max(1, len(samples))))
+
+
+def _interval(samples: Sequence[float], level: float, step: float) -> Interval:
+    found, half = mean_interval(samples, level), half_width(_error(samples, step), len(samples), level)
+    return replace(found, low=found.value - half, high=found.value + half)

@@ -10,7 +10,7 @@ from typing import Any
 from landscape.studies.arena.arms import Arm
 
 _ITSELF: dict[str, Any] = {"knob": "lr", "unit": 0.1}
-_ALONE = {"schedule": "constant"}
+_ALONE = {"schedule": "constant", "schedule_args": {}}
 
 ARMS = {
     "sgd": Arm("SGD", "sgd", knob=None),

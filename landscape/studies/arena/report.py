@@ -18,12 +18,13 @@ from landscape.studies.study import Finding, Study
 
 LIMITS = """\
 - Every arm sweeps its radius, or what sets it, over one grid; one that has none is trained as it is. "For as many
-  epochs": all train equally long. "For as many gradients": until they have cost what the reference costs, a Hessian
-  product counted as two gradients. The last epoch counts.
+  epochs": all train equally long. "For as many gradients": until they have cost what the reference costs, as near as
+  whole epochs come to it (the table has the counts), a Hessian product counted as two gradients. The last epoch counts.
 {choice}
 - At equal radius: against the other's curve over ‖e‖, the largest distance from the weights at which a step takes a
   gradient, averaged over training. Points at which an arm is below nine tenths of the highest validation accuracy are
-  not compared: what has learned little is flat for that.
+  not compared: what has learned little is flat for that. Between the other's points its curve is not known, and a
+  difference is claimed where it is one from the straight line in logarithms and from the parabolas beside it.
 - All claims of this study are one family ({num} of them): differences by seed, Student's t, Holm's correction, and
   intervals of the level at which they say the same. Other intervals, as in the table of arms, stand for themselves.
 - BatchNorm: {norm}"""

@@ -90,12 +90,17 @@ class Trials:
         for name in arena.flatness:
             claims += at_equal_radius(self.compared, chosen, arena.compared, name, over=arena.over)
         claims += arena.more(self.table)
-        once = {(c.arm, c.against, c.metric, c.radius is None, c.samples): c for c in reversed(claims)}
+        once = {(c.arm, c.against, c.metric, str(c.radius), c.samples, self._trained(c)): c for c in reversed(claims)}
         return as_family(list(reversed(once.values())))
 
     def longer_plan(self) -> ArenaPlan | None:
         """The plan over a longer grid, where choices lie on its edge and it may still grow."""
         return self.plan.longer(self.edges.values())
+
+    def _trained(self, claim: Claim) -> tuple[str, ...]:
+        """The recipes that a claim is of."""
+        arms = (claim.arm, claim.against)
+        return tuple(name for (arm, at, _), name in self.plan.cells.items() if arm in arms and at == claim.budget)
 
     def _blocked(self, claim: Claim) -> str:
         at = [arm for arm in (claim.arm, claim.against) if (arm, claim.budget) in self.edges]

@@ -58,12 +58,11 @@ def in_words(claim: Claim) -> str:
 def find(
     trials: Trials, arm: str, against: str, budget: str, metric: str = ACCURACY, *, tuned: bool = False
 ) -> Claim | None:
-    """The claim of an arm as tuned, or that of the mean over the radii that are compared; None where there is none."""
-    for claim in trials.claims:
-        same = (claim.arm, claim.against, claim.budget, claim.metric) == (arm, against, budget, metric)
-        if same and (is_tuned(claim) if tuned else claim.radius is None):
-            return claim
-    return None
+    """The claim of an arm as tuned, or that of the mean over the radii that are compared, which may be one; or None."""
+    some = [c for c in trials.claims if (c.arm, c.against, c.budget, c.metric) == (arm, against, budget, metric)]
+    at_radii = [claim for claim in some if claim.radius is None or math.isfinite(claim.radius)]
+    means = at_radii if len(at_radii) == 1 else [claim for claim in at_radii if claim.radius is None]
+    return next((claim for claim in some if is_tuned(claim)) if tuned else iter(means), None)
 
 
 def radii_told(trials: Trials, arm: str, against: str, budget: str, metric: str) -> dict[str, list[float]]:
@@ -88,7 +87,16 @@ def _names(trials: Trials, condition: str, against: str, metric: str, *, tuned: 
     left = groups["not told apart"]
     words += [f"{len(left) if len(left) > 2 else _listed(left)} not told apart"] if left else []
     words += [f"no claim of {_listed(groups['no claim'])}"] if groups["no claim"] else []
-    return ", ".join(words) or "as for the other budget"
+    if words:
+        return ", ".join(words)
+    others = [where for where in trials.plan.arena.conditions if where != condition]
+    told = any(
+        find(trials, arm, other, where, metric, tuned=tuned)
+        for where in others
+        for arm, other in trials.plan.arena.compared
+        if other == against
+    )
+    return "as for the other budget" if told else "not compared"
 
 
 def _listed(names: Sequence[str]) -> str:

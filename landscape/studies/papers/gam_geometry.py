@@ -70,7 +70,7 @@ def arena(scale: str, data: str) -> Arena:
     return Arena(
         {"": base},
         arms,
-        (0.05, 0.1, 0.2),
+        (0.1, 0.2),
         (at_end, spectra, minima, MeasurePlane(span=0.3, num_samples=num_samples, at="by epoch")),
         flatness=SPECTRUM,
         tuned_for=("accuracy", "test"),
