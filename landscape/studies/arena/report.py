@@ -11,7 +11,7 @@ from landscape.statistics import Interval
 from landscape.studies.arena.arms import Arena
 from landscape.studies.arena.pictures import curves, pareto
 from landscape.studies.arena.trials import ACCURACY, Trials
-from landscape.studies.arena.words import column, in_a_sentence, in_full, in_words, is_tuned
+from landscape.studies.arena.words import column, in_a_sentence, in_full, in_words, is_tuned, place
 from landscape.studies.collected import Collected
 from landscape.studies.seeds import over_seeds, table
 from landscape.studies.study import Finding, Study
@@ -139,13 +139,7 @@ def claims_table(trials: Trials) -> Table:
     """Every claim of the study, as tuned first."""
     rows = []
     for claim in trials.claims:
-        at = (
-            "as tuned"
-            if is_tuned(claim)
-            else "mean of these radii"
-            if claim.radius is None
-            else f"‖e‖ {claim.radius:.3g}"
-        )
+        at = "as tuned" if is_tuned(claim) else place(trials, claim.radius)
         what = column(trials, claim.metric) if claim.metric in trials.columns else claim.metric
         rows.append([f"{claim.arm} against {claim.against}", claim.budget, what, at, in_words(claim)])
     caption = (

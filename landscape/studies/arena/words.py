@@ -30,7 +30,7 @@ def in_full(trials: Trials) -> str:
     """What the claims say, with numbers and radii: a paragraph a condition and arm that others are compared with."""
     tuned = list(dict.fromkeys(claim.metric for claim in trials.claims if is_tuned(claim)))
     parts = [
-        f"- **{_upper(condition_in_words(condition))}**: "
+        f"- **{_upper(condition_in_words(condition))}, against {other}**: "
         + ". ".join(
             [
                 *(_upper(_tuned_words(trials, condition, other, metric)) for metric in tuned),
