@@ -17,7 +17,7 @@ from landscape.studies.arena import ArenaPlan, trials_of
 from landscape.training import load_recipe
 
 REPORTS = Path(__file__).parents[2] / "reports"
-STUDIES = named_studies()
+STUDIES = {name: study for name, study in named_studies().items() if (REPORTS / name / "results").exists()}
 
 
 def planned(out: Path) -> Plan:
