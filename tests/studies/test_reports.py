@@ -33,6 +33,8 @@ def name(request) -> str:
 
 @pytest.fixture
 def copy(name, tmp_path) -> Path:
+    if name not in STUDIES:
+        pytest.skip("its results are not there yet")
     shutil.copytree(REPORTS / name / "results", tmp_path / "results")
     return tmp_path
 
@@ -102,17 +104,14 @@ def test_one_seed_claims_nothing(name, copy):
 @pytest.mark.parametrize(
     ("factor", "begins"),
     [
-        (lambda row, _: 10.0 if row["recipe"]["optimizer"] == "cr-sam" else 1.0, "it depends on the measure"),
-        (lambda row, _: 0.1 if row["recipe"]["optimizer"] == "cr-sam" else 1.0, "CR-SAM ends flatter than SAM by all"),
-        (
-            lambda row, _: 10.0 ** (row["recipe"]["seed"] * (row["recipe"]["optimizer"] == "sam") % 2 * 2 - 1),
-            "these runs cannot tell",
-        ),
+        (lambda recipe: 10.0 if recipe["optimizer"] == "cr-sam" else 1.0, "it depends on the measure"),
+        (lambda recipe: 0.1 if recipe["optimizer"] == "cr-sam" else 1.0, "CR-SAM ends flatter than SAM by all"),
+        (lambda recipe: 10.0 ** (recipe["seed"] * (recipe["optimizer"] == "sam") % 2 * 2 - 1), "cannot tell CR-SAM"),
     ],
 )
 @pytest.mark.parametrize("name", ["cr-sam-geometry"])
 def test_the_answer_is_the_one_that_the_claims_allow(name, factor, begins, copy):
-    doctor(copy, factor)
+    doctor(copy, lambda row, at: 1.0 if "accuracy" in at else factor(row["recipe"]))
     assert begins in STUDIES[name].answer(Collected(planned(copy), copy))
 
 
