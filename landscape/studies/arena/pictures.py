@@ -61,13 +61,23 @@ def pareto(trials: Trials, flatness: str) -> Figure:
             _ticks(panel.xaxis)
             panel.set_xlabel(_axis(trials, flatness))
             panel.set_title(in_words(budget))
+        learned = trials.compared.dropna(subset=[flatness]).groupby(["arm", "budget", "point"])[ACCURACY].mean()
+        lowest = learned.min() - (learned.max() - learned.min()) / 4
+        below: list[str] = []
         for arm, style in styles.items():
             for budget in budgets:
                 rows = _at(trials, arm, budget, trials.chosen[arm, budget])
                 accuracy = mean_interval(rows[ACCURACY].dropna().to_numpy())
                 fill = style["color"] if budget.endswith("epochs") else rcParams["axes.facecolor"]
                 mark = {**style, "markerfacecolor": fill, "capsize": 1.5, "elinewidth": 0.8}
-                axes[-1].errorbar(rows["gradients"].mean(), accuracy.value, accuracy.half, **mark)
+                if accuracy.value > lowest:
+                    axes[-1].errorbar(rows["gradients"].mean(), accuracy.value, accuracy.half, **mark)
+                else:
+                    below.append(f"{arm} {accuracy.value:.2f}")
+        axes[0].set_ylim(bottom=lowest)
+        if below:
+            words = "below: " + ", ".join(dict.fromkeys(below))
+            axes[-1].annotate(words, (0.98, 0.02), xycoords="axes fraction", ha="right", fontsize="x-small", wrap=True)
         axes[-1].set_xlabel("gradients of a training")
         axes[-1].set_title("what it cost")
         for panel in axes[::columns]:
@@ -91,7 +101,12 @@ def curves(trials: Trials) -> Figure:
         figure = sized_figure(TWO_COLUMNS, 0.6 + 2.1 * len(names))
         grid = figure.subplots(len(names), len(budgets), sharex=True, sharey="row", squeeze=False)
         styles = _styles(trials)
-        told = {(c.arm, c.budget, c.metric, c.radius) for c in trials.claims if c.verdict != "not told apart"}
+        from_ = _compared_first(trials)
+        told = {
+            (c.arm, c.budget, c.metric, c.radius)
+            for c in trials.claims
+            if c.verdict != "not told apart" and c.against == from_.get(c.arm)
+        }
         for row, name in zip(grid, names, strict=True):
             for panel, budget in zip(row, budgets, strict=True):
                 for arm, style in styles.items():
@@ -106,10 +121,20 @@ def curves(trials: Trials) -> Figure:
         for panel in grid[-1]:
             panel.set_xlabel("radius ‖e‖" if trials.plan.arena.over == "radius" else "learning rate")
         handles = [Line2D([], [], **style, label=arm) for arm, style in styles.items()]
-        others = dict.fromkeys(other for _, other in trials.plan.arena.compared)
-        title = f"filled: told apart from {' or '.join(others)} there; bands: 95 % over {_seeds(trials)}"
+        others = dict.fromkeys(from_.values())
+        title = f"filled: told apart from {' or else '.join(others)} there; bands: 95 % over {_seeds(trials)}"
         legend_below(figure, handles, columns=(2, 4), title=title)
     return figure
+
+
+def _compared_first(trials: Trials) -> dict[str, str]:
+    """By arm, the one that it is compared with: the reference, where that is among several."""
+    arena = trials.plan.arena
+    found: dict[str, str] = {}
+    for arm, other in sorted(arena.compared, key=lambda pair: pair[1] != arena.reference):
+        if arm != arena.reference:
+            found.setdefault(arm, other)
+    return found
 
 
 def _ticks(axis: Axis) -> None:

@@ -144,6 +144,8 @@ def _curve_words(trials: Trials, budget: str, against: str, name: str) -> str:
 def _where(told: Mapping[str, Sequence[float]], verdict: str) -> str:
     num = sum(map(len, told.values()))
     radii = sorted(told[verdict])
+    if num == 1:
+        return "at the one radius that both have" if radii else "not at the one radius that both have"
     if len(radii) == num:
         return f"at all {num} radii"
     if not radii:
