@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from landscape.figures.kinds.panels import colours, legend_below
 from landscape.figures.kinds.style import TWO_COLUMNS, PlainPowers, sized_figure, styled
@@ -38,93 +38,98 @@ def in_words(condition: str) -> str:
 
 
 def pareto(trials: Trials, flatness: str) -> Figure:
-    """Accuracy against flatness, a panel a budget, and against gradients: each arm at its chosen point, and the others.
+    """Accuracy against flatness at each arm's chosen point, and the others; a row a budget where there are benchmarks.
+
+    Of one benchmark a last panel has the accuracy against the gradients of a training.
 
     Args:
         trials: of the study.
         flatness: one of its columns.
     """
+    arena = trials.plan.arena
+    several = len(arena.benchmarks) > 1
+    shape = (len(arena.budgets), len(arena.benchmarks)) if several else (1, len(arena.budgets) + 1)
     with styled():
-        budgets = list(trials.plan.arena.conditions)
-        columns = len(budgets) + 1 if len(budgets) < 4 else 4
-        num_rows = -(-(len(budgets) + 1) // columns)
-        figure = sized_figure(TWO_COLUMNS, 0.7 + 2.0 * num_rows)
-        axes = list(figure.subplots(num_rows, columns, sharey=True, squeeze=False).flat)
-        for extra in axes[len(budgets) + 1 :]:
-            extra.remove()
-        axes = axes[: len(budgets) + 1]
+        figure = sized_figure(TWO_COLUMNS, 0.8 + 2.0 * shape[0])
+        grid = figure.subplots(*shape, sharey="col" if several else True, squeeze=False)
         styles = _styles(trials)
-        for panel, budget in zip(axes, budgets, strict=False):
+        for panel, condition in zip(grid.flat, arena.conditions, strict=False):
             for arm, style in styles.items():
-                _cloud(panel, trials, arm, budget, flatness, style)
+                _cloud(panel, trials, arm, condition, flatness, style)
             panel.set_xscale("log")
             _ticks(panel.xaxis)
             panel.set_xlabel(_axis(trials, flatness))
-            panel.set_title(in_words(budget))
-        learned = trials.compared.dropna(subset=[flatness]).groupby(["arm", "budget", "point"])[ACCURACY].mean()
-        lowest = learned.min() - (learned.max() - learned.min()) / 4
-        below: list[str] = []
-        for arm, style in styles.items():
-            for budget in budgets:
-                rows = _at(trials, arm, budget, trials.chosen[arm, budget])
-                accuracy = mean_interval(rows[ACCURACY].dropna().to_numpy())
-                fill = style["color"] if budget.endswith("epochs") else rcParams["axes.facecolor"]
-                mark = {**style, "markerfacecolor": fill, "capsize": 1.5, "elinewidth": 0.8}
-                if accuracy.value > lowest:
-                    axes[-1].errorbar(rows["gradients"].mean(), accuracy.value, accuracy.half, **mark)
-                else:
-                    below.append(f"{arm} {accuracy.value:.2f}")
-        axes[0].set_ylim(bottom=lowest)
-        if below:
-            words = "below: " + ", ".join(dict.fromkeys(below))
-            axes[-1].annotate(words, (0.98, 0.02), xycoords="axes fraction", ha="right", fontsize="x-small", wrap=True)
-        axes[-1].set_xlabel("gradients of a training")
-        axes[-1].set_title("what it cost")
-        for panel in axes[::columns]:
-            panel.set_ylabel(f"{trials.columns[ACCURACY][1]} accuracy")
+            panel.set_title(in_words(condition).replace(", ", "\n"))
+        for row in grid:
+            row[0].set_ylabel(f"{trials.columns[ACCURACY][1]} accuracy")
         handles = [Line2D([], [], **style, label=arm) for arm, style in styles.items()]
         grey: dict[str, Any] = {"color": "0.5", "linestyle": ""}
         handles += [Line2D([], [], **grey, marker="o", markersize=2.5, label="other points")]
-        if len(trials.plan.arena.budgets) > 1:
-            hollow: dict[str, Any] = {"markerfacecolor": rcParams["axes.facecolor"], "marker": "o"}
-            handles += [Line2D([], [], **grey, **hollow, label="right: as many gradients")]
-        legend_below(
-            figure, handles, columns=(3, 6), title=f"large: {_large(trials)}; bars: 95 % over {_seeds(trials)}"
-        )
+        if not several:
+            _costs(grid[0, -1], trials, flatness, styles)
+            if len(arena.budgets) > 1:
+                hollow: dict[str, Any] = {"markerfacecolor": rcParams["axes.facecolor"], "marker": "o"}
+                handles += [Line2D([], [], **grey, **hollow, label="right: as many gradients")]
+        title = f"large: {_large(trials)}; bars: 95 % over {_seeds(trials)}"
+        legend_below(figure, handles, columns=(3, 6), title=title)
     return figure
 
 
 def curves(trials: Trials) -> Figure:
-    """Each number of flatness over the radius ||e||, a panel a budget and number; arms without radius are levels."""
+    """Each number of flatness over the radius ||e||, a column a benchmark, or a budget; arms without one are levels."""
+    arena = trials.plan.arena
+    columns = len(arena.benchmarks) if len(arena.benchmarks) > 1 else len(arena.budgets)
+    panels = [(name, condition) for name in arena.flatness for condition in arena.conditions]
     with styled():
-        budgets, names = list(trials.plan.arena.conditions), list(trials.plan.arena.flatness)
-        figure = sized_figure(TWO_COLUMNS, 0.6 + 2.1 * len(names))
-        grid = figure.subplots(len(names), len(budgets), sharex=True, sharey="row", squeeze=False)
-        styles = _styles(trials)
-        from_ = _compared_first(trials)
+        rows = len(panels) // columns
+        figure = sized_figure(TWO_COLUMNS, 0.7 + 2.1 * rows)
+        grid = figure.subplots(rows, columns, sharex=True, sharey="row", squeeze=False)
+        styles, first = _styles(trials), _compared_first(trials)
         told = {
             (c.arm, c.budget, c.metric, c.radius)
             for c in trials.claims
-            if c.verdict != "not told apart" and c.against == from_.get(c.arm)
+            if c.verdict != "not told apart" and c.against == first.get(c.arm)
         }
-        for row, name in zip(grid, names, strict=True):
-            for panel, budget in zip(row, budgets, strict=True):
-                for arm, style in styles.items():
-                    _curve(panel, trials, (arm, budget, name), style, told)
-                panel.set_xscale("log")
-                panel.set_yscale("log")
-                _ticks(panel.xaxis)
-                _ticks(panel.yaxis)
+        for panel, (name, condition) in zip(grid.flat, panels, strict=True):
+            for arm, style in styles.items():
+                _curve(panel, trials, (arm, condition, name), style, told)
+            panel.set_xscale("log")
+            panel.set_yscale("log")
+            _ticks(panel.xaxis)
+            _ticks(panel.yaxis)
+            panel.set_title(in_words(condition).replace(", ", "\n"))
+        for row, (name, _) in zip(grid, panels[::columns], strict=True):
             row[0].set_ylabel(_axis(trials, name))
-        for panel, budget in zip(grid[0], budgets, strict=True):
-            panel.set_title(in_words(budget))
         for panel in grid[-1]:
-            panel.set_xlabel("radius ‖e‖" if trials.plan.arena.over == "radius" else "learning rate")
+            panel.set_xlabel("radius ‖e‖" if arena.over == "radius" else "learning rate")
         handles = [Line2D([], [], **style, label=arm) for arm, style in styles.items()]
-        others = dict.fromkeys(from_.values())
+        others = dict.fromkeys(first.values())
         title = f"filled: told apart from {' or else '.join(others)} there; bands: 95 % over {_seeds(trials)}"
         legend_below(figure, handles, columns=(2, 4), title=title)
     return figure
+
+
+def _costs(panel: Axes, trials: Trials, flatness: str, styles: dict[str, dict[str, Any]]) -> None:
+    """Accuracy against gradients; arms far below those that learned are named, and not drawn."""
+    learned = trials.compared.dropna(subset=[flatness]).groupby(["arm", "budget", "point"])[ACCURACY].mean()
+    lowest = learned.min() - (learned.max() - learned.min()) / 4
+    below: list[str] = []
+    for arm, style in styles.items():
+        for condition in trials.plan.arena.conditions:
+            rows = _at(trials, arm, condition, trials.chosen[arm, condition])
+            accuracy = mean_interval(rows[ACCURACY].dropna().to_numpy())
+            if accuracy.value <= lowest:
+                below.append(f"{arm} {accuracy.value:.2f}")
+                continue
+            fill = style["color"] if condition.endswith("epochs") else rcParams["axes.facecolor"]
+            mark = {**style, "markerfacecolor": fill, "capsize": 1.5, "elinewidth": 0.8}
+            panel.errorbar(rows["gradients"].mean(), accuracy.value, accuracy.half, **mark)
+    panel.set_ylim(bottom=lowest)
+    if below:
+        words = "below: " + ", ".join(dict.fromkeys(below))
+        panel.annotate(words, (0.98, 0.02), xycoords="axes fraction", ha="right", fontsize="x-small", wrap=True)
+    panel.set_xlabel("gradients of a training")
+    panel.set_title("what it cost")
 
 
 def _compared_first(trials: Trials) -> dict[str, str]:
@@ -140,13 +145,12 @@ def _compared_first(trials: Trials) -> dict[str, str]:
 def _ticks(axis: Axis) -> None:
     """Ticks at 1, 2 and 5, or at powers of ten where these are many."""
     low, high = axis.get_view_interval()
-    few = high / low < _DECADES
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    subs = (1.0, 2.0, 5.0) if high / low < _DECADES else (1.0,)
+    ticks = LogLocator(subs=subs).tick_values(low, high)
+    few = sum(low <= tick <= high for tick in ticks) < 2
+    axis.set_major_locator(MaxNLocator(3, steps=(1, 2, 5, 10)) if few else LogLocator(subs=subs))
     axis.set_minor_formatter(NullFormatter())
-    if few:
-        axis.set_major_formatter("{x:g}")
-    else:
-        axis.set_major_formatter(PlainPowers())
+    axis.set_major_formatter("{x:g}" if len(subs) > 1 else PlainPowers())
 
 
 def _styles(trials: Trials) -> dict[str, dict[str, Any]]:

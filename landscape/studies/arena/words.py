@@ -89,7 +89,8 @@ def _names(trials: Trials, condition: str, against: str, metric: str, *, tuned: 
     words += [f"no claim of {_listed(groups['no claim'])}"] if groups["no claim"] else []
     if words:
         return ", ".join(words)
-    others = [where for where in trials.plan.arena.conditions if where != condition]
+    conditions = trials.plan.arena.conditions
+    others = [where for where in conditions if where != condition and conditions[where][0] == conditions[condition][0]]
     told = any(
         find(trials, arm, other, where, metric, tuned=tuned)
         for where in others

@@ -31,6 +31,23 @@ def arena(scale: str, data: str) -> Arena:
     return Arena(benchmarks, arms, (0.1, 0.2, 0.5), (measure,), pairs=PAIRS)
 
 
+def answer(trials: Trials) -> str:
+    """What SAM and GAM gain over SGD, and over each other, at every share of wrong labels."""
+    parts = []
+    for budget in trials.plan.arena.budgets:
+        told = []
+        for arm, base in PAIRS:
+            claims = {
+                name: find(trials, arm, base, f"{name}, {budget}", tuned=True) for name in trials.plan.arena.benchmarks
+            }
+            made = {name: claim for name, claim in claims.items() if claim is not None and not claim.blocked}
+            words = [f"{in_words(c)} at {name}" for name, c in made.items() if c.verdict != "not told apart"]
+            if made:
+                told.append(f"{arm} against {base} {', '.join(words) or 'not told apart'}")
+        parts.append(f"for as many {budget} {'; '.join(told)}")
+    return f"Test accuracy as tuned: {'. And '.join(parts)} ({trials.found.subject})."
+
+
 def findings(trials: Trials) -> list[Finding]:
     """Who is more accurate than whom, at every share and budget."""
     why = "The networks are small; of GAM the radius alone was tuned."
@@ -50,6 +67,7 @@ STUDY = arena_study(
     "Do SAM and GAM withstand wrong labels better than SGD?",
     "GAM, Zhang et al. 2023: app. C.2",
     arena,
+    answer=answer,
     findings=findings,
     notes="- Wrong: a training label is another class, drawn uniformly. Those of validation and test are right.",
 )
