@@ -57,10 +57,11 @@ def update_in(state: Any) -> dict[str, Any] | None:
         'sgd'
     """
     base = base_state(state)
-    groups = [group for group in (base or {}).get("param_groups") or () if isinstance(group, Mapping)]
+    listed = base.get("param_groups") if base is not None else None
+    groups = [group for group in listed if isinstance(group, Mapping)] if isinstance(listed, list | tuple) else []
     if base is None or not groups:
         return None
-    adaptive = "eta" if "theta" in (state.get("scalars") or {}) else "lr"  # SA-SGD finds its rate by itself
+    adaptive = "eta" if "theta" in _mapping(state.get("scalars")) else "lr"  # SA-SGD finds its rate by itself
     try:
         group = max(groups, key=lambda one: float(one[adaptive]))
         told = {"lr": float(group[adaptive]), "weight_decay": float(group["weight_decay"]), "passes": base is not state}
@@ -70,9 +71,13 @@ def update_in(state: Any) -> dict[str, Any] | None:
         if set(_SGD) <= group.keys():
             told |= {"beta": float(group["momentum"]), "dampening": float(group["dampening"])}
             return {"kind": "sgd", **told, "nesterov": bool(group["nesterov"])}
-    except (KeyError, TypeError, ValueError):  # no state of theirs
+    except (KeyError, TypeError, ValueError, RuntimeError):  # no state of theirs
         return None
     return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def update_of(optimizer: Any) -> dict[str, Any] | None:

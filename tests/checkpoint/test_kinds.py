@@ -165,6 +165,7 @@ def test_analyze_measures_the_weights_that_were_saved(name, made, monkeypatch, c
         assert said in found.stderr
 
 
+@pytest.mark.filterwarnings("ignore:.*BatchNorm statistics are stale")
 def test_a_whole_module_is_read_where_it_is_trusted(written, monkeypatch, capsys, tmp_path):
     file = written("a whole module")
     (tmp_path / "mine.py").write_text(PROBLEM)

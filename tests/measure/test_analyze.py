@@ -49,7 +49,9 @@ def test_train_and_test_side_by_side():
 @pytest.mark.slow
 def test_all_is_every_metric_and_names_are_measured_once():
     objective = objective_of(make("mlp_tanh"), 16)
-    assert set(analyze(objective, ["all"], num_probes=2)["train"]) == set(METRICS)
+    assert set(analyze(objective, ["all"], num_probes=2)["train"]) == set(METRICS) - {
+        "preconditioned_sharpness"
+    }  # which needs an optimizer
     assert list(analyze(objective, ["trace", "loss", "trace"], num_probes=2)["train"]) in (
         ["trace", "loss"],
         ["loss", "trace"],

@@ -15,6 +15,7 @@ from landscape.studies import Collected, Store, reproduce
 from landscape.studies.population import MeasureFitted, Population
 from tests.studies.tiny import STUDY, recipe
 
+pytestmark = pytest.mark.filterwarnings("ignore:training ended at chance")
 EASY = recipe("sgd", epochs=6, lr=0.5, checkpoint_at=(), checkpoint_every=1)
 HARD = replace(EASY, lr=1e-4)
 STEP = MeasureFitted({"train": ("loss", "trace", "few"), "test": ("accuracy",)}, criterion=2.2,
