@@ -1,12 +1,13 @@
 """An arena as a study: its tables, its figures, and the sentences that its claims allow."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from landscape.figures import Table, draw
+from landscape.figures import Run, Table, draw
 from landscape.statistics import Interval
 from landscape.studies.arena.arms import Arena
 from landscape.studies.arena.pictures import curves, pareto
@@ -98,7 +99,21 @@ def arena_study(
 
 def drawn_by_epoch(kind: str) -> Callable[[Trials], Figure | Table]:
     """One of the kinds of ``landscape figures --list``, of the runs that keep checkpoints: those at the usual point."""
-    return lambda trials: draw(kind, [run for run in trials.found.runs if run.setting("checkpoint_at")])
+    return lambda trials: draw(
+        kind,
+        [
+            _as_arm(run, name.partition(",")[0])
+            for name, runs in trials.found.groups.items()
+            for run in runs
+            if run.setting("checkpoint_at")
+        ],
+    )
+
+
+def _as_arm(run: Run, arm: str) -> Run:
+    """The run with its arm's name for an optimizer, as figures have it, and no arguments that would be named too."""
+    recipe = {**run.checkpoint["recipe"], "optimizer": arm, "optimizer_args": {}}
+    return replace(run, checkpoint={**run.checkpoint, "recipe": recipe})
 
 
 @lru_cache(maxsize=2)  # the tables, figures and sentences of one study
