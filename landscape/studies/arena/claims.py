@@ -90,6 +90,10 @@ class Claim:
         """Whether it is "higher", "lower" or "not told apart"."""
         return "not told apart" if self.blocked else self.interval.verdict
 
+    def agrees(self, expected: str) -> bool | None:
+        """Whether it is "higher" or "lower", as expected; None where that cannot be told."""
+        return None if self.verdict == "not told apart" else self.verdict == expected
+
     @property
     def _against(self) -> tuple[float, ...]:
         return self.worst or self.samples

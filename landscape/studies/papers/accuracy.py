@@ -67,7 +67,7 @@ def findings(trials: Trials) -> list[Finding]:
         for condition in trials.plan.arena.conditions:
             claim = find(trials, arm, "SAM", condition, tuned=True)
             if claim is not None:
-                told = None if claim.verdict == "not told apart" else claim.verdict == "higher"
+                told = claim.agrees("higher")
                 found.append(
                     Finding(f"{arm} is more accurate than SAM ({paper}): {condition}", in_words(claim), told, why)
                 )

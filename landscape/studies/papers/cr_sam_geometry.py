@@ -77,7 +77,7 @@ def findings(trials: Trials) -> Sequence[Finding]:
         for name in GEOMETRY:
             claim = find(trials, arm, other, "epochs", name)
             if claim is not None:
-                told = None if claim.verdict == "not told apart" else claim.verdict == "lower"
+                told = claim.agrees("lower")
                 found.append(Finding(f"{arm} ends with less {name} than {other} (table 3)", in_words(claim), told, why))
     return [*found, *_over_training(trials.found)]
 

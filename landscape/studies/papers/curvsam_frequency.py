@@ -62,7 +62,7 @@ def findings(trials: Trials) -> list[Finding]:
     for f in FREQUENCIES:
         claim = find(trials, f"CurvSAM F={f}", "SAM", "epochs", tuned=True)
         if claim is not None:
-            told = None if claim.verdict == "not told apart" else claim.verdict == "higher"
+            told = claim.agrees("higher")
             found.append(
                 Finding(f"with F = {f} it is more accurate than SAM (table 2)", in_words(claim), told, "150 images.")
             )

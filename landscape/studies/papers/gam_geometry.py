@@ -149,7 +149,7 @@ def findings(trials: Trials) -> Sequence[Finding]:
         for metric in SPECTRUM:
             claim = find(trials, after, before, "epochs", metric)
             if claim is not None:
-                told = None if claim.verdict == "not told apart" else claim.verdict == "lower"
+                told = claim.agrees("lower")
                 text = f"{after} ends with a lower {metric} than {before} (fig. 3): at equal radius, as many epochs"
                 claims.append(Finding(text, in_words(claim), told, "The weight of GAM's penalty was not tuned here."))
     return [

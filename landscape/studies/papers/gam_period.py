@@ -43,7 +43,7 @@ def findings(trials: Trials) -> list[Finding]:
             for condition in trials.plan.arena.conditions:
                 claim = find(trials, _named(name, period), base, condition, tuned=True)
                 if claim is not None:
-                    told = None if claim.verdict == "not told apart" else claim.verdict == "higher"
+                    told = claim.agrees("higher")
                     often = "every step" if period == 1 else f"one step of {period}"
                     text = f"{name} in {often} is more accurate than {base} (fig. 4): {condition}"
                     found.append(Finding(text, in_words(claim), told, why))

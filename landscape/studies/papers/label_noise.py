@@ -56,7 +56,7 @@ def findings(trials: Trials) -> list[Finding]:
         for condition in trials.plan.arena.conditions:
             claim = find(trials, arm, base, condition, tuned=True)
             if claim is not None:
-                told = None if claim.verdict == "not told apart" else claim.verdict == "higher"
+                told = claim.agrees("higher")
                 text = f"{arm} is more accurate than {base} (app. C.2): {condition}"
                 found.append(Finding(text, in_words(claim), told, why))
     return found

@@ -111,7 +111,7 @@ def findings(trials: Trials) -> Sequence[Finding]:
         for other in OTHERS:
             if (claim := find(trials, OURS, other, _CONDITION, name, tuned=True)) is not None:
                 text = f"tuned on validation, SA-SAM {what} on corrupted images than {other} (fig. 1)"
-                found.append(Finding(text, in_words(claim), _agrees(claim, expected), small))
+                found.append(Finding(text, in_words(claim), claim.agrees(expected), small))
     for other in OTHERS:
         told = radii_told(trials, OURS, other, _CONDITION, "trace")
         words = "; ".join(f"{len(rates)} {verdict}" for verdict, rates in told.items())
@@ -123,12 +123,8 @@ def findings(trials: Trials) -> Sequence[Finding]:
         (MEAN, "higher", "it is generally better over the grid than"),
     ):
         for claim in (c for c in trials.claims if c.metric == metric):
-            found.append(Finding(f"{what} {claim.against} (fig. 3)", in_words(claim), _agrees(claim, expected), small))
+            found.append(Finding(f"{what} {claim.against} (fig. 3)", in_words(claim), claim.agrees(expected), small))
     return found
-
-
-def _agrees(claim: Claim, expected: str) -> bool | None:
-    return None if claim.verdict == "not told apart" else claim.verdict == expected
 
 
 def _of_the_grid(trials: pd.DataFrame) -> list[Claim]:
